@@ -1,0 +1,232 @@
+"""The folder a peer owns: where everything lies in it, who may use it, how it is written.
+
+One process at a time holds a home (`Home.lock`). Whatever must survive a crash is written aside,
+synced and renamed (`write_atomically`), so a reader sees the old content or the new, never a part.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+
+from paris_p2p.errors import DiskFull, HomeBusy, UsageProblem
+
+PARTIAL_SUFFIX = ".partial"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def default_home() -> Path:
+    """$PARIS_HOME, or the platform's place for a user's data."""
+    chosen = os.environ.get("PARIS_HOME")
+    return Path(chosen) if chosen else platformdirs.user_data_path("paris-p2p", appauthor=False)
+
+
+class Home:
+    """The paths of one peer's folder. Making a Home touches no disk; `create` does."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser().absolute()
+
+    @property
+    def identity_file(self) -> Path:
+        """The peer's one key, mode 0600."""
+        return self.path / "identity.key"
+
+    @property
+    def next_identity_file(self) -> Path:
+        """The key that a rotation is about to put in place of the identity."""
+        return self.path / "identity.next.key"
+
+    @property
+    def handovers_dir(self) -> Path:
+        """Hand-overs of keys: those that led to the identity, and others' as first seen."""
+        return self.path / "handovers"
+
+    @property
+    def contributions_dir(self) -> Path:
+        """The contribution log of every author that this home has been, in files."""
+        return self.path / "contributions"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that owns this home; contains its pid."""
+        return self.path / "lock"
+
+    @property
+    def config_file(self) -> Path:
+        """What the user wrote: see config.py."""
+        return self.path / "config.toml"
+
+    @property
+    def store_dir(self) -> Path:
+        """Content by hash: chunks and manifests."""
+        return self.path / "store"
+
+    @property
+    def runs_dir(self) -> Path:
+        """What this peer knows of its runs: the heads it has seen."""
+        return self.path / "runs"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Private training state, one folder per run and expert."""
+        return self.path / "snapshots"
+
+    @property
+    def cache_dir(self) -> Path:
+        """What may be deleted at any time: it is made again from the store."""
+        return self.path / "cache"
+
+    @property
+    def api_file(self) -> Path:
+        """Address and token of the running peer's local API."""
+        return self.path / "api.json"
+
+    @property
+    def port_file(self) -> Path:
+        """The port listened on last time, so that this peer's address stays the same."""
+        return self.path / "port"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "peer.log"
+
+    @property
+    def reach_file(self) -> Path:
+        """How others could reach the peer when it ran last: public, private or unknown."""
+        return self.path / "reach"
+
+    @property
+    def known_peers_file(self) -> Path:
+        """Addresses that answered before: a way back in when every bootstrap is gone."""
+        return self.path / "known-peers.json"
+
+    def create(self) -> None:
+        """Make the folder and its subfolders, mode 0700. Existing ones are left as they are.
+
+        UsageProblem for one that everybody may write: who can plant files here is this peer.
+        """
+        folders = (self.path, self.store_dir, self.runs_dir, self.snapshots_dir, self.cache_dir)
+        try:
+            for folder in folders:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise _disk_full(self.path) from error
+            raise UsageProblem(
+                f"cannot make the home {self.path}: {error.strerror}",
+                "Choose a folder of your own with --home or PARIS_HOME",
+            ) from error
+        if any(folder.stat().st_mode & 0o002 for folder in folders):
+            raise UsageProblem(
+                f"the home {self.path} can be written by everybody on this machine",
+                f"Run: chmod -R o-w {self.path}",
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Own this home while inside. HomeBusy when another process does.
+
+        The lock is the kernel's: it goes with the process, however that ends.
+        """
+        remedy = "Talk to that peer with any other command, or give this one another --home"
+        with locked(self.lock_file, f"the home {self.path}", remedy):
+            yield
+
+
+@contextmanager
+def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Hold the lock file at `path` while inside; HomeBusy when another process does.
+
+    The message is "`what` is in use by process N" and `remedy`.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _take_lock(file, what, remedy)
+        os.ftruncate(file, 0)
+        os.pwrite(file, str(os.getpid()).encode(), 0)
+        yield
+        os.ftruncate(file, 0)
+    finally:
+        os.close(file)
+
+
+def _take_lock(file: int, what: str, remedy: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(file, 20, 0).decode("ascii", "replace") or "another one"
+        raise HomeBusy(f"{what} is in use by process {holder}", remedy) from error
+
+
+def write_atomically(
+    path: Path,
+    data: bytes | memoryview | Iterable[bytes],
+    mode: int = 0o600,
+    *,
+    synced: bool = True,
+) -> None:
+    """Replace `path` by `data` as one step that survives a crash once this returns.
+
+    Not `synced`, it survives the crash of a process only: after a power cut the file may be gone or
+    damaged, so its readers must be able to tell.
+
+    Missing folders on the way are made. DiskFull when there is no room. On any error `path` is as
+    before and nothing is left beside it; after a kill a `.partial` file may be, which
+    `sweep_partial_files` removes.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        parts = (data,) if isinstance(data, bytes | memoryview) else data
+        _write_new(aside, parts, mode, synced)
+        aside.replace(path)
+        if synced:
+            _sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(FileNotFoundError):
+            aside.unlink()
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise _disk_full(path) from error
+        raise
+
+
+def sweep_partial_files(folder: Path) -> None:
+    """Remove what killed writers left directly in `folder`. Only its owner may: see `Home.lock`."""
+    for leftover in folder.glob(f".*{PARTIAL_SUFFIX}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _write_new(path: Path, parts: Iterable[bytes | memoryview], mode: int, synced: bool) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        if synced:
+            os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _disk_full(path: Path) -> DiskFull:
+    return DiskFull(
+        f"no room left on the disk while writing {path}",
+        "Free some space, or move the home to a bigger disk with --home",
+    )
