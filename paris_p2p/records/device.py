@@ -1,0 +1,77 @@
+"""What a device must have to train a slot of a run, and which slots suit it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from paris_p2p.errors import NotAvailable
+from paris_p2p.records.run import ROUTER, RunManifest, ShardRef, slot_name
+
+COPIES = 5
+"""Of every weight while it is trained: itself, its gradient, AdamW's two moments, the average."""
+
+FLOAT = 4
+"""Bytes of one number in training."""
+
+KEPT_PER_BLOCK = 16
+"""Numbers per token and unit of width that a block keeps for the backward pass: inputs of its two
+attentions and its feed-forward layer (8), what the attentions multiply (6), the residuals (2)."""
+
+STRONGEST_BIAS = 2.0
+"""Power of the shard's size by which the slowest device prefers small ones."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a peer trains on.
+
+    memory : bytes that training may use.
+    speed : steps in a given time, in proportion to a common device of the run; 0.5 is half as fast.
+    """
+
+    memory: int
+    speed: float = 1.0
+
+
+def least_memory(run: RunManifest, slot: int) -> int:
+    """Bytes without which `slot` cannot be trained: weights, one batch, the samples.
+
+    A lower bound, counted from the run's shapes: a device with less fails for certain, one with
+    just as much may still fail.
+    """
+    spec = run.router if slot == ROUTER else run.expert
+    _, height, width = run.latent_shape
+    tokens = (height // spec.patch) * (width // spec.patch)
+    blocks = 16 * spec.depth * spec.hidden**2
+    kept = KEPT_PER_BLOCK * run.recipe.batch * tokens * spec.hidden * spec.depth
+    return FLOAT * (COPIES * blocks + kept) + samples_size(run, slot)
+
+
+def samples_size(run: RunManifest, slot: int) -> int:
+    """Bytes of the int8 latents that training `slot` holds: its shard's, or all for the router."""
+    shards: tuple[ShardRef, ...] = run.shards if slot == ROUTER else (run.shards[slot],)
+    return math.prod(run.latent_shape) * sum(shard.train + shard.held_out for shard in shards)
+
+
+def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
+    """Raise NotAvailable, naming the need, when `device` cannot train `slot`; None can."""
+    if device is not None and least_memory(run, slot) > device.memory:
+        raise NotAvailable(
+            f"training {slot_name(slot)} needs at least {_gib(least_memory(run, slot))} of memory "
+            f"and this device has {_gib(device.memory)} for it",
+            "free some, choose a smaller expert, or use a machine with more",
+        )
+
+
+def liking(run: RunManifest, slot: int, device: Device | None) -> float:
+    """The weight, over 0, that `device` gives an expert: the slower it is, the more it favours
+    small shards over large ones, which it could not get through in a reasonable time."""
+    if device is None or device.speed >= 1:
+        return 1.0
+    bias = min(1 / max(device.speed, 1e-9) - 1, STRONGEST_BIAS)
+    return float((1 + run.shards[slot].train) ** -bias)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,96 @@
+"""Heads: "my newest checkpoint of this expert". Which one counts, out of everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from paris_p2p.identity import Author
+from paris_p2p.records.codec import encode
+from paris_p2p.records.fields import (
+    AuthorKey,
+    Bytes,
+    Count,
+    Hash,
+    Integer,
+    Maybe,
+    Number,
+    Signed,
+    Time,
+)
+from paris_p2p.records.manifest import MAX_SIZE
+from paris_p2p.records.run import MAX_CLUSTERS, Slot
+
+Loss = Annotated[float, Number(0.0, 1e6)]
+
+
+@dataclass(frozen=True)
+class Head(Signed):
+    """An author's newest checkpoint of one slot. Anyone may pass it on; its author signs it."""
+
+    KIND: ClassVar[str] = "head"
+
+    run: Hash
+    expert: Slot
+    author: AuthorKey
+    step: Count
+    images: Count
+    """Training images seen since the first step, repeats counted."""
+    manifest: Hash
+    """Id of the checkpoint's content."""
+    size: Annotated[int, Integer(0, MAX_SIZE)]
+    """Bytes of it."""
+    train_loss: Loss
+    held_out_loss: Loss
+    parent: Annotated[bytes | None, Maybe(Bytes(32))]
+    """Manifest id of the checkpoint it continues; None for one trained from nothing."""
+    created: Time
+
+
+def ranked_heads(
+    heads: Iterable[Head],
+    trusted_authors: Collection[Author] = (),
+    clusters: int = MAX_CLUSTERS,
+) -> list[Head]:
+    """The heads that count, the one to fetch and to continue from first.
+
+    A head counts when its author is trusted (everyone is when `trusted_authors` is empty) and its
+    slot exists in a run of so many `clusters`. The highest step wins; then the lowest held-out
+    loss, then the lowest manifest id, so that all who see the same heads agree.
+    """
+    counting = [
+        head
+        for head in heads
+        if head.expert < clusters and (not trusted_authors or head.author in trusted_authors)
+    ]
+    return sorted(counting, key=_rank)
+
+
+def best_head(
+    heads: Iterable[Head],
+    trusted_authors: Collection[Author] = (),
+    clusters: int = MAX_CLUSTERS,
+) -> Head | None:
+    """The first of `ranked_heads`; None when no head counts."""
+    return next(iter(ranked_heads(heads, trusted_authors, clusters)), None)
+
+
+def best_heads(
+    heads: Iterable[Head],
+    trusted_authors: Collection[Author] = (),
+    clusters: int = MAX_CLUSTERS,
+) -> dict[int, Head]:
+    """The best head of every slot that has one."""
+    by_slot: dict[int, list[Head]] = {}
+    for head in heads:
+        by_slot.setdefault(head.expert, []).append(head)
+    best = {
+        slot: best_head(of_slot, trusted_authors, clusters) for slot, of_slot in by_slot.items()
+    }
+    return {slot: head for slot, head in best.items() if head}
+
+
+def _rank(head: Head) -> tuple[int, float, bytes, bytes, bytes]:
+    """Sorts the best first. The last two parts only make the order total."""
+    return (-head.step, head.held_out_loss, head.manifest, head.author, encode(head.to_body()))

@@ -1,0 +1,263 @@
+"""A run: the signed description of one training effort, and what everyone in it agrees on.
+
+The sealed manifest is content like any other: its BLAKE3 is the run's id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
+
+from blake3 import blake3
+
+from paris_p2p.errors import BadContent
+from paris_p2p.identity import Author
+from paris_p2p.records.fields import (
+    AuthorKey,
+    Bytes,
+    Checked,
+    Count,
+    Integer,
+    Many,
+    Number,
+    OneOf,
+    Part,
+    Signed,
+    Text,
+    Time,
+)
+
+ROUTER = -1
+"""The slot of the router, where an expert's would be its cluster."""
+
+MAX_CLUSTERS = 4096
+
+MAX_AUTHORS = 1024
+"""Names in one of a run's lists of authors."""
+
+CHECKPOINTS_PER_RESUME = 4
+"""A resume state, eight times as large, is published with every fourth checkpoint."""
+
+MAX_SEEDS = 8
+MAX_URL = 256
+"""Web servers a run may name, and the characters of each address."""
+
+CHECKPOINT_HEADER = 1 << 20
+"""Bytes that the names and shapes in a checkpoint file may take."""
+
+Slot = Annotated[int, Integer(ROUTER, MAX_CLUSTERS - 1)]
+"""Which of a run's networks: an expert's cluster, or ROUTER."""
+
+Width = Annotated[int, Integer(1, 8192)]
+"""Of a network's layer, or of a token."""
+
+Depth = Annotated[int, Integer(1, 128)]
+"""Layers, or attention heads."""
+
+Patch = Annotated[int, Integer(1, 16)]
+"""Side of the square of latent pixels that makes one token."""
+
+Fraction = Annotated[float, Number(0.0, 1.0)]
+
+
+def slot_name(expert: int) -> str:
+    """The slot in words: "router", or "expert 3"."""
+    return "router" if expert == ROUTER else f"expert {expert}"
+
+
+def run_id(sealed: bytes) -> bytes:
+    """The 32-byte id of the run whose sealed manifest this is."""
+    return blake3(sealed).digest()
+
+
+@dataclass(frozen=True)
+class ExpertSpec(Checked):
+    """The shape of every expert of a run; `caption_width` is that of the text tokens it reads."""
+
+    hidden: Width
+    depth: Depth
+    heads: Depth
+    patch: Patch
+    caption_width: Width
+
+    def check(self) -> None:
+        _expect_even_heads(self.hidden, self.heads)
+
+
+@dataclass(frozen=True)
+class RouterSpec(Checked):
+    """The shape of a run's router."""
+
+    hidden: Width
+    depth: Depth
+    heads: Depth
+    patch: Patch
+
+    def check(self) -> None:
+        _expect_even_heads(self.hidden, self.heads)
+
+
+@dataclass(frozen=True)
+class TrainingSpec(Checked):
+    """The recipe all of a run's networks are trained by."""
+
+    learning_rate: Annotated[float, Number(1e-9, 1.0)]
+    batch: Annotated[int, Integer(1, 65536)]
+    ema: Fraction
+    caption_dropout: Fraction
+    snapshot_every: Annotated[int, Integer(1, 10**9)]
+    """Steps between two private snapshots."""
+    publish_every: Annotated[int, Integer(1, 10**9)]
+    """Steps between two published checkpoints."""
+    warmup: Annotated[int, Integer(0, 10**9)]
+    """Steps until the full learning rate."""
+    grad_clip: Annotated[float, Number(0.0, 1e6)]
+    """Greatest norm of the gradient; 0 for no clipping."""
+
+    @property
+    def resume_every(self) -> int:
+        """Steps between two published resume states."""
+        return CHECKPOINTS_PER_RESUME * self.publish_every
+
+
+@dataclass(frozen=True)
+class Artefact(Checked):
+    """A frozen network the run builds on: a manifest id (hex) in the swarm, or a name on a hub."""
+
+    kind: Annotated[str, OneOf(("content", "hub"))]
+    reference: Annotated[str, Text(128, shortest=1)]
+
+    def check(self) -> None:
+        if self.kind == "content" and not _is_hex_id(self.reference):
+            raise BadContent("reference: must be a manifest id, 64 lower-case hex digits")
+        if self.kind == "hub" and not _is_hub_name(self.reference):
+            raise BadContent("reference: must be a name on a hub, never a path on this machine")
+
+
+@dataclass(frozen=True)
+class ShardRef(Checked):
+    """One cluster's samples: the manifest's id, how many they are, words that describe them."""
+
+    manifest: Annotated[bytes, Bytes(32)]
+    train: Count
+    held_out: Count
+    words: Annotated[tuple[str, ...], Many(Text(32, shortest=1), most=16)]
+
+
+class WebFolder:
+    """An http:// or https:// address in ASCII, without user, query or fragment."""
+
+    def read(self, value: object) -> object:
+        url = Text(MAX_URL, shortest=1).read(value)
+        try:
+            parts = urlsplit(str(url))
+            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound or set(str(url)) & set(" \\@?#") or not str(url).isascii():
+            raise BadContent("must be a plain http:// or https:// address of a folder")
+        return url
+
+
+@dataclass(frozen=True)
+class RunManifest(Signed):
+    """What everyone in a run agrees on. `trusted_authors` may publish heads; () lets anyone."""
+
+    KIND: ClassVar[str] = "run"
+    LIMIT: ClassVar[int] = 1 << 20
+
+    name: Annotated[str, Text(64, shortest=1)]
+    created: Time
+    author: AuthorKey
+    clusters: Annotated[int, Integer(1, MAX_CLUSTERS)]
+    expert: Annotated[ExpertSpec, Part(ExpertSpec)]
+    router: Annotated[RouterSpec, Part(RouterSpec)]
+    recipe: Annotated[TrainingSpec, Part(TrainingSpec)]
+    latent_shape: Annotated[tuple[int, ...], Many(Integer(1, 1024), fewest=3, most=3)]
+    """Channels, height, width of one encoded image."""
+    autoencoder: Annotated[Artefact, Part(Artefact)]
+    text_encoder: Annotated[Artefact, Part(Artefact)]
+    image_encoder: Annotated[Artefact, Part(Artefact)]
+    text_context: Annotated[int, Integer(1, 1024)]
+    """Text tokens per caption."""
+    text_width: Width
+    shards: Annotated[tuple[ShardRef, ...], Many(Part(ShardRef), most=MAX_CLUSTERS)]
+    trusted_authors: Annotated[tuple[Author, ...], Many(Bytes(32), most=MAX_AUTHORS)]
+    members: Annotated[tuple[Author, ...], Many(Bytes(32), most=MAX_AUTHORS)] = ()
+    """Who may take part at all: serve and be served, claim and announce; () lets anyone."""
+    http_seeds: Annotated[tuple[str, ...], Many(WebFolder(), most=MAX_SEEDS)] = ()
+    """Web folders with a copy of a store's chunks, for when no peer delivers."""
+
+    @classmethod
+    def unseal(cls, sealed: bytes, expect_id: bytes | None = None) -> RunManifest:
+        """The manifest in a sealed envelope; BadContent too when it is not the run expected."""
+        if expect_id is not None and run_id(sealed) != expect_id:
+            raise BadContent(f"this is run {run_id(sealed).hex()}, not {expect_id.hex()}")
+        return super().unseal(sealed)
+
+    def check(self) -> None:
+        if len(self.shards) != self.clusters:
+            raise BadContent(f"shards: {len(self.shards)} of them for {self.clusters} clusters")
+        if self.expert.caption_width != self.text_width:
+            raise BadContent("expert: its caption_width is not the run's text_width")
+        if self.members and not set(self.trusted_authors) <= set(self.members):
+            raise BadContent("trusted_authors: names somebody who is not among the members")
+        _, height, width = self.latent_shape
+        for part, patch in (("expert", self.expert.patch), ("router", self.router.patch)):
+            if height % patch or width % patch:
+                raise BadContent(f"{part}: patches of {patch} do not tile {height}x{width} latents")
+
+    def slots(self) -> tuple[int, ...]:
+        """Everything there is to train: the experts, then the router."""
+        return (*range(self.clusters), ROUTER)
+
+    def checkpoint_limit(self, slot: int) -> int:
+        """Bytes that a checkpoint of this slot can have at most, whatever its head says.
+
+        Counted from the shape: 4 bytes a weight, attention, feed-forward and modulation of every
+        layer, and the embeddings; doubled, since this is a fence and not a measure.
+        """
+        spec = self.router if slot == ROUTER else self.expert
+        channels, height, width = self.latent_shape
+        pixels = channels * spec.patch**2
+        layer = 24 * spec.hidden**2 + 64 * spec.hidden
+        ends = (8 * spec.hidden + 4 * pixels + 2 * self.text_width + 1024) * spec.hidden
+        places = height * width * spec.hidden + self.clusters * spec.hidden
+        return 2 * 4 * (spec.depth * layer + ends + places) + CHECKPOINT_HEADER
+
+    def resume_limit(self, slot: int) -> int:
+        """Bytes that a resume state of this slot can have at most, whatever its record says.
+
+        Four values a weight (itself, its average, the optimizer's two moments), and the order of
+        the samples.
+        """
+        shards = self.shards if slot == ROUTER else (self.shards[slot],)
+        order = 8 * sum(shard.train for shard in shards)
+        return 4 * self.checkpoint_limit(slot) + order
+
+    def content_ids(self) -> set[bytes]:
+        """Manifest ids of everything the run itself is made of: shards and encoders."""
+        encoders = (self.autoencoder, self.text_encoder, self.image_encoder)
+        shipped = {bytes.fromhex(part.reference) for part in encoders if part.kind == "content"}
+        return shipped | {shard.manifest for shard in self.shards}
+
+
+def _expect_even_heads(hidden: int, heads: int) -> None:
+    if hidden % heads:
+        raise BadContent(f"hidden: {hidden} does not divide into {heads} heads")
+
+
+def _is_hex_id(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _is_hub_name(text: str) -> bool:
+    """Plain segments between slashes: nothing that a loader could take for a local path."""
+    segments = text.replace(":", "/").split("/")
+    return all(_is_plain_word(segment) for segment in segments)
+
+
+def _is_plain_word(text: str) -> bool:
+    spelled = text.replace("-", "").replace("_", "").replace(".", "")
+    return spelled.isascii() and spelled.isalnum() and not text.startswith(".")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paris_p2p.errors import BadContent
+from paris_p2p.identity import Identity
+from paris_p2p.records.address import EXAMPLE, parse_address, parse_transport
+
+PEER = Identity(bytes(range(32))).peer_id
+
+TRANSPORTS = [
+    "/ip4/203.0.113.7/tcp/31337",
+    "/ip4/203.0.113.7/udp/31337/quic-v1",
+    "/ip6/2001:db8::7/tcp/1",
+    "/dns4/seed.example.org/tcp/65535",
+    "/dns6/seed.example.org./tcp/31337",
+    "/dns/localhost/tcp/31337",
+]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_address_is_a_transport_and_a_peer(transport: str) -> None:
+    address = parse_address(f"{transport}/p2p/{PEER}")
+    assert (address.transport, address.peer_id) == (transport, PEER)
+    assert str(address) == f"{transport}/p2p/{PEER}"
+    assert parse_transport(transport) == transport
+
+
+RELAY = Identity(bytes(range(1, 33))).peer_id
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_address_over_a_relay_says_where_the_relay_is(transport: str) -> None:
+    text = f"{transport}/p2p/{RELAY}/p2p-circuit/p2p/{PEER}"
+    address = parse_address(text)
+    assert str(address) == text
+    assert address.peer_id == PEER
+    assert str(address.relay) == f"{transport}/p2p/{RELAY}"
+    assert address.relay is not None
+    assert address.relay.relay is None
+
+
+def test_the_example_shown_to_users_is_valid() -> None:
+    assert str(parse_address(EXAMPLE)) == EXAMPLE
+
+
+MALFORMED = {
+    "": "does not begin with a slash",
+    "203.0.113.7:31337": "does not begin with a slash",
+    "/ip4/203.0.113.7/tcp/31337": "does not end in /p2p/",
+    "/ip4/203.0.113.7/tcp/31337/p2p": "must come /tcp/PORT",
+    f"/ip4/203.0.113.7/p2p/{PEER}": "must come /tcp/PORT",
+    f"/ip4/203.0.113.7/udp/31337/p2p/{PEER}": "must come /tcp/PORT",
+    f"/ip4/203.0.113.7/tcp/31337/ws/p2p/{PEER}": "must come /tcp/PORT",
+    f"/ip4/203.0.113/tcp/31337/p2p/{PEER}": "no ip4 host",
+    f"/ip4/seed.example.org/tcp/31337/p2p/{PEER}": "no ip4 host",
+    f"/ip6/fe80::1%eth0/tcp/31337/p2p/{PEER}": "no ip6 host",
+    f"/dns4/-seed.example.org/tcp/31337/p2p/{PEER}": "no dns4 host",
+    f"/dns4//tcp/31337/p2p/{PEER}": "no dns4 host",
+    f"/dns4/{'a' * 64}.org/tcp/31337/p2p/{PEER}": "no dns4 host",
+    f"/http/seed.example.org/tcp/31337/p2p/{PEER}": "'http' is none of",
+    f"/ip4/203.0.113.7/tcp/0/p2p/{PEER}": "no port",
+    f"/ip4/203.0.113.7/tcp/65536/p2p/{PEER}": "no port",
+    f"/ip4/203.0.113.7/tcp/{'9' * 99}/p2p/{PEER}": "no port",
+    f"/ip4/203.0.113.7/tcp/http/p2p/{PEER}": "no port",
+    f"/ip4/203.0.113.7/tcp/\u0663/p2p/{PEER}": "no port",
+    "/ip4/203.0.113.7/tcp/31337/p2p/": "not an Ed25519 PeerID",
+    "/ip4/203.0.113.7/tcp/31337/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N": "PeerID",
+    f"/ip4/203.0.113.7/tcp/31337/p2p/{PEER[:-1]}": "not an Ed25519 PeerID",
+    f"/ip4/203.0.113.7/tcp/31337/p2p/{PEER}/": "not an Ed25519 PeerID",
+    f"/ip4/203.0.113.7/tcp/31337/p2p/{PEER}/p2p-circuit": "not an Ed25519 PeerID",
+    f"/ip4/203.0.113.7/tcp/31337/p2p/{PEER}/p2p-circuit/p2p/{PEER}": "not its own relay",
+    f"/ip4/203.0.113.7/tcp/31337/p2p/{RELAY}/p2p-circuit/p2p/": "not an Ed25519 PeerID",
+    f"/ip4/203.0.113.7/tcp/31337/p2p/{RELAY}/p2p-circuit/tcp/1/p2p/{PEER}": "not an Ed25519",
+    f"/ip4/203.0.113.7/tcp/31337/p2p-circuit/p2p/{PEER}": "must come /tcp/PORT",
+    f"/p2p/{RELAY}/p2p-circuit/p2p/{PEER}": "does not begin",
+    f"/ip4/203.0.113.7/tcp/31337/p2p/{RELAY}/p2p-circuit/p2p/{PEER}/p2p-circuit/p2p/{RELAY}": (
+        "not an Ed25519 PeerID"
+    ),
+    f"/ip4/{'1' * 400}/tcp/31337/p2p/{PEER}": "longer than 384",
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), MALFORMED.items())
+def test_a_malformed_address_is_named_explained_and_shown_right(text: str, reason: str) -> None:
+    with pytest.raises(BadContent) as refusal:
+        parse_address(text)
+    assert reason in refusal.value.message
+    assert EXAMPLE in refusal.value.remedy
+    assert "\n" not in str(refusal.value)
+
+
+@given(
+    st.text() | st.lists(st.sampled_from(["", "ip4", "1.2.3.4", "tcp", "1", "p2p"])).map("/".join)
+)
+def test_any_text_raises_nothing_but_bad_content(text: str) -> None:
+    with pytest.raises(BadContent):
+        parse_address(text)

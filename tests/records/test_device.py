@@ -1,0 +1,59 @@
+"""What a device must have to train a slot, and what it prefers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paris_p2p.errors import NotAvailable
+from paris_p2p.records.device import Device, check_fit, least_memory, liking, samples_size
+from paris_p2p.records.run import ROUTER, RunManifest
+from tests.records.conftest import EXAMPLES
+
+RUN = EXAMPLES["run"]
+assert isinstance(RUN, RunManifest)
+
+
+def test_a_larger_shard_needs_more_memory() -> None:
+    assert least_memory(RUN, 1) - least_memory(RUN, 0) == samples_size(RUN, 1) - samples_size(
+        RUN, 0
+    )
+    assert samples_size(RUN, 0) == 16 * 8 * 8 * 520
+
+
+def test_the_router_reads_every_shard() -> None:
+    assert samples_size(RUN, ROUTER) == samples_size(RUN, 0) + samples_size(RUN, 1)
+
+
+def test_a_wider_expert_needs_more_memory() -> None:
+    wide = replace(RUN, expert=replace(RUN.expert, hidden=2 * RUN.expert.hidden))
+    assert least_memory(wide, 0) > 2 * least_memory(RUN, 0)
+
+
+def test_the_need_is_a_lower_bound_of_what_the_fence_allows() -> None:
+    """Five copies of the weights cannot be more than five times the largest checkpoint."""
+    bare = replace(RUN, recipe=replace(RUN.recipe, batch=1))
+    weights = least_memory(bare, 0) - samples_size(bare, 0)
+    assert weights < 5 * bare.checkpoint_limit(0)
+
+
+def test_a_slot_that_does_not_fit_is_refused_and_its_need_named() -> None:
+    need = least_memory(RUN, 0)
+    check_fit(RUN, 0, Device(memory=need))
+    check_fit(RUN, 0, None)
+    with pytest.raises(NotAvailable, match=f"at least {need / 2**30:.1f} GiB"):
+        check_fit(RUN, 0, Device(memory=need - 1))
+
+
+@given(st.floats(0, 10))
+def test_a_slower_device_prefers_the_smaller_shard(speed: float) -> None:
+    device = Device(memory=2**40, speed=speed)
+    small, large = liking(RUN, 0, device), liking(RUN, 1, device)
+    assert (small > large > 0) if speed < 0.99 else small >= large > 0
+
+
+def test_an_unknown_device_likes_all_alike() -> None:
+    assert liking(RUN, 0, None) == liking(RUN, 1, None) == 1

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from blake3 import blake3
+
+from paris_p2p.errors import BadContent
+from paris_p2p.identity import Identity
+from paris_p2p.records.codec import seal
+from paris_p2p.records.run import (
+    MAX_CLUSTERS,
+    MAX_SEEDS,
+    MAX_URL,
+    ROUTER,
+    Artefact,
+    ExpertSpec,
+    RunManifest,
+    ShardRef,
+    run_id,
+    slot_name,
+)
+
+
+def test_the_id_is_the_hash_of_the_sealed_bytes(run: RunManifest, signer: Identity) -> None:
+    sealed = run.seal(signer)
+    assert run_id(sealed) == blake3(sealed).digest()
+    assert RunManifest.unseal(sealed, expect_id=run_id(sealed)) == run
+
+
+def test_another_run_than_expected_is_refused(run: RunManifest, signer: Identity) -> None:
+    other = replace(run, name="another").seal(signer)
+    with pytest.raises(BadContent, match="this is run"):
+        RunManifest.unseal(other, expect_id=run_id(run.seal(signer)))
+
+
+def test_the_slots_are_the_experts_and_the_router(run: RunManifest) -> None:
+    assert run.slots() == (0, 1, ROUTER)
+    assert [slot_name(slot) for slot in run.slots()] == ["expert 0", "expert 1", "router"]
+
+
+def test_the_largest_run_fits_its_limit(run: RunManifest, signer: Identity) -> None:
+    shards = tuple(
+        ShardRef(bytes(32), 2**40, 2**40, ("a word", "another")) for _ in range(MAX_CLUSTERS)
+    )
+    largest = replace(run, clusters=MAX_CLUSTERS, shards=shards)
+    assert RunManifest.unseal(largest.seal(signer)) == largest
+
+
+def test_a_run_too_wordy_to_be_sent_is_refused(run: RunManifest, signer: Identity) -> None:
+    shards = tuple(ShardRef(bytes(32), 1, 1, ("x" * 32,) * 16) for _ in range(MAX_CLUSTERS))
+    with pytest.raises(BadContent, match="bytes, over"):
+        replace(run, clusters=MAX_CLUSTERS, shards=shards).seal(signer)
+
+
+INCONSISTENT = {
+    "more clusters than shards": {"clusters": 3},
+    "no clusters": {"clusters": 0, "shards": ()},
+    "too many clusters": {"clusters": MAX_CLUSTERS + 1},
+    "latents without height": {"latent_shape": (16, 8)},
+    "latents the router's patches do not tile": {"latent_shape": (16, 9, 8)},
+    "captions of another width": {"text_width": 256},
+    "a name with an escape sequence": {"name": "\x1b[31mred"},
+    "a trusted author of the wrong length": {"trusted_authors": (b"short",)},
+    "a trusted author who is no member": {"members": (bytes(32),)},
+    "words without end": {"shards": (ShardRef(bytes(32), 1, 1, ()),) * 3},
+}
+
+
+@pytest.mark.parametrize("changes", INCONSISTENT.values(), ids=INCONSISTENT.keys())
+def test_an_inconsistent_run_is_refused(run: RunManifest, changes: dict[str, object]) -> None:
+    with pytest.raises(BadContent):
+        replace(run, **changes)
+
+
+def test_heads_must_share_the_width() -> None:
+    with pytest.raises(BadContent, match="192 does not divide into 7 heads"):
+        ExpertSpec(hidden=192, depth=6, heads=7, patch=1, caption_width=128)
+
+
+@pytest.mark.parametrize(
+    "name", ["ViT-L-14", "openai/clip-vit-large-patch14", "hf-hub:apple/DFN5B", "sd-vae-ft-mse"]
+)
+def test_hub_names(name: str) -> None:
+    assert Artefact("hub", name).reference == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../weights",
+        "a/../b",
+        "~/weights",
+        ".hidden",
+        "a\\b",
+        "a//b",
+        "file:///x",
+        "",
+    ],
+)
+def test_a_path_is_no_hub_name(name: str) -> None:
+    with pytest.raises(BadContent):
+        Artefact("hub", name)
+
+
+@pytest.mark.parametrize("reference", ["ab" * 31, "AB" * 32, "zz" * 32, "../" + "a" * 61])
+def test_content_is_named_by_64_hex_digits(reference: str) -> None:
+    with pytest.raises(BadContent, match="64 lower-case hex digits"):
+        Artefact("content", reference)
+
+
+def test_a_run_is_made_of_its_shards_and_the_encoders_in_the_swarm(run: RunManifest) -> None:
+    assert run.content_ids() == {b"0" * 32, b"1" * 32, bytes.fromhex("ab" * 32)}
+
+
+def test_a_run_of_listed_members_keeps_them_and_one_without_says_nothing_of_it(
+    run: RunManifest, signer: Identity
+) -> None:
+    closed = replace(run, members=(signer.author, bytes(32)))
+    assert RunManifest.unseal(closed.seal(signer)) == closed
+    assert "members" not in run.to_body()
+
+
+def test_an_empty_list_that_is_spelled_out_is_not_the_canonical_form(
+    run: RunManifest, signer: Identity
+) -> None:
+    spelled = seal(signer, RunManifest.KIND, {**run.to_body(), "members": []})
+    with pytest.raises(BadContent, match="not the canonical form"):
+        RunManifest.unseal(spelled)
+
+
+def test_a_run_may_name_web_seeds_and_keeps_its_id_without(
+    run: RunManifest, signer: Identity
+) -> None:
+    assert "http_seeds" not in run.to_body()
+    named = replace(run, http_seeds=("https://seeds.example/paris", "http://[2001:db8::1]:8080/a/"))
+    assert RunManifest.unseal(named.seal(signer)) == named
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "seeds.example",
+        "ftp://seeds.example/a",
+        "file:///etc/passwd",
+        "https://",
+        "https://user:secret@seeds.example/a",
+        "https://seeds.example/a?b=c",
+        "https://seeds.example/a#b",
+        "https://seeds.example:0/a",
+        "https://seeds.example:99999/a",
+        "https://seeds.example/a b",
+        "https://s\u00e9eds.example/a",
+        "https://seeds.example\\@other.example/",
+        "https://[::1/a",
+        "https://seeds.example/" + "a" * MAX_URL,
+    ],
+)
+def test_a_web_seed_that_is_no_plain_address_is_refused(run: RunManifest, url: str) -> None:
+    with pytest.raises(BadContent, match="http_seeds"):
+        replace(run, http_seeds=(url,))
+
+
+def test_a_run_may_name_only_a_few_web_seeds(run: RunManifest) -> None:
+    with pytest.raises(BadContent, match="http_seeds"):
+        replace(run, http_seeds=("https://seeds.example",) * (MAX_SEEDS + 1))
