@@ -1,0 +1,231 @@
+"""Whole files in the store: cut into chunks under a manifest, and put together again.
+
+A blob is named by its manifest's id. The manifest is itself a chunk; an empty file under
+`manifests/`, its marker, says that it is one, and by its time when the blob was last of use. What
+lies under `files/` is made from chunks and may be deleted.
+
+A blob is dropped in the order chunks, manifest, marker. Whoever is killed in between leaves a blob
+that is incomplete and still known, to be dropped again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from paris_p2p.errors import BadContent
+from paris_p2p.home import sweep_partial_files, write_atomically
+from paris_p2p.records.manifest import CHUNK_SIZE, Manifest, content_id
+from paris_p2p.store.chunks import FILES, ChunkStore, MissingChunk, total_size
+
+
+class Blobs:
+    """Files <-> chunks. Blocking and safe for threads, like the ChunkStore beneath.
+
+    A chunk that proves damaged while a blob is read is removed and reported as MissingChunk:
+    `missing` then lists it, to be fetched again.
+    """
+
+    def __init__(self, chunks: ChunkStore, root: Path) -> None:
+        self.chunks = chunks
+        self._known = root / "manifests"
+        self._files = root / "files"
+        self._changing = threading.Lock()
+        sweep_partial_files(self._known)
+        sweep_partial_files(self._files)
+
+    def add_file(self, path: Path, kind: str, name: str) -> Manifest:
+        """Keep a copy of the file at `path`, read as a stream."""
+        with path.open("rb") as file:
+            return self._add(iter(lambda: file.read(CHUNK_SIZE), b""), kind, name)
+
+    def add_bytes(self, data: bytes, kind: str, name: str) -> Manifest:
+        """Keep `data` as a file."""
+        pieces = (data[start : start + CHUNK_SIZE] for start in range(0, len(data), CHUNK_SIZE))
+        return self._add(pieces, kind, name)
+
+    def add_manifest(self, encoded: bytes) -> Manifest:
+        """Keep a manifest whose chunks may follow later. BadContent when it is not one."""
+        manifest = Manifest.decode(encoded)
+        with self._changing:
+            self._keep_manifest(encoded)
+        return manifest
+
+    def manifest(self, blob: bytes) -> Manifest | None:
+        """The manifest with this id, if it is here and is one."""
+        try:
+            return Manifest.decode(self.chunks.get(blob))
+        except BadContent:
+            return None
+
+    def missing(self, manifest: Manifest) -> list[bytes]:
+        """Ids of the chunks still to be fetched, each once, in the file's order."""
+        return [chunk for chunk in dict.fromkeys(manifest.chunks) if not self.chunks.has(chunk)]
+
+    def complete(self, blob: bytes) -> bool:
+        """Whether the manifest and all its chunks are here."""
+        manifest = self.manifest(blob)
+        return manifest is not None and not self.missing(manifest)
+
+    def held(self) -> list[bytes]:
+        """Ids of all complete blobs, sorted."""
+        return [blob for blob in sorted(self.known()) if self.complete(blob)]
+
+    def known(self) -> dict[bytes, float]:
+        """Ids of all blobs, complete or not, with the time each was last of use (Unix seconds)."""
+        return _times(self._known)
+
+    def note_use(self, blob: bytes, now: float) -> None:
+        """Remember that the blob was of use at `now` (Unix seconds), if any of it is here."""
+        with self._changing:
+            if self.chunks.has(blob):
+                self._mark(blob)
+                os.utime(self._known / blob.hex(), (now, now))
+
+    def usage(self) -> int:
+        """Bytes on disk: chunks, manifests, and the files made of them."""
+        return self.chunks.usage() + total_size(self._files.glob(FILES))
+
+    def drop(self, blob: bytes) -> None:
+        """Forget a blob, but not the chunks that other blobs share with it."""
+        with self._changing:
+            manifest = self.manifest(blob)
+            shared = self._needed(set(self.known()) - {blob})
+            (self._files / blob.hex()).unlink(missing_ok=True)
+            for chunk in dict.fromkeys((*manifest.chunks, blob) if manifest else ()):
+                if chunk not in shared:
+                    self.chunks.delete(chunk)
+            (self._known / blob.hex()).unlink(missing_ok=True)
+
+    def drop_file(self, blob: bytes) -> None:
+        """Delete the file made of a blob; the blob stays."""
+        (self._files / blob.hex()).unlink(missing_ok=True)
+
+    def sweep(self, keep: Collection[bytes], before: float) -> int:
+        """Delete chunks of no known blob that were written before `before` (Unix seconds).
+
+        An addition that was killed leaves such chunks. Those with an id in `keep` stay. Returns how
+        many were deleted: none while a manifest is damaged, for its chunks cannot be told.
+        """
+        with self._changing:
+            known = self.known()
+            if not all(self.manifest(blob) for blob in known):
+                return 0
+            needed = self._needed(known) | set(keep)
+            stray = [chunk for chunk in self.chunks.older_than(before) if chunk not in needed]
+            for chunk in stray:
+                self.chunks.delete(chunk)
+        return len(stray)
+
+    def scrub(self) -> Iterator[bool]:
+        """Read everything on disk once, piece by piece: whether each piece is sound.
+
+        What is damaged is removed as it is found. Take as many pieces at a time as suits.
+        """
+        for chunk in self.chunks.ids():
+            yield self.chunks.sound(chunk)
+        for file in self._files.glob(FILES):
+            yield from self._scrub_file(file)
+
+    def path(self, blob: bytes) -> Path:
+        """A file with the blob's content, made from verified chunks on first use; do not write it.
+
+        MissingChunk when a piece is missing, BadContent when the pieces do not fit the manifest.
+        """
+        manifest = self._require(blob)
+        file = self._files / blob.hex()
+        if not (file.is_file() and file.stat().st_size == manifest.size):
+            write_atomically(file, self._pieces(manifest))
+        for used in (file, self._known / blob.hex()):
+            with suppress(FileNotFoundError):
+                os.utime(used)
+        return file
+
+    def files(self) -> dict[bytes, float]:
+        """Ids of the blobs that a file was made of, with its last use (Unix seconds)."""
+        return _times(self._files)
+
+    def read(self, blob: bytes) -> bytes:
+        """The blob's content, verified; errors as for `path`."""
+        return b"".join(self._pieces(self._require(blob)))
+
+    def _scrub_file(self, file: Path) -> Iterator[bool]:
+        """A made file against the manifest it was made from."""
+        manifest = self.manifest(bytes.fromhex(file.name))
+        with suppress(FileNotFoundError), file.open("rb") as pieces:
+            for chunk in manifest.chunks if manifest else ():
+                if content_id(pieces.read(CHUNK_SIZE)) != chunk:
+                    file.unlink(missing_ok=True)
+                    yield False
+                    return
+                yield True
+
+    def _needed(self, blobs: Iterable[bytes]) -> set[bytes]:
+        """Ids of the chunks that make these blobs, their manifests included."""
+        needed: set[bytes] = set()
+        for blob in blobs:
+            manifest = self.manifest(blob)
+            needed |= {blob, *manifest.chunks} if manifest else {blob}
+        return needed
+
+    def _add(self, pieces: Iterable[bytes], kind: str, name: str) -> Manifest:
+        """One at a time, so that an addition which fails can take its own chunks back."""
+        draft = Manifest(0, CHUNK_SIZE, (), kind, name)
+        written: list[bytes] = []
+        with self._changing:
+            try:
+                manifest = self._put_all(pieces, draft, written)
+                if not self.chunks.has(manifest.id):
+                    written.append(manifest.id)
+                self._keep_manifest(manifest.encode())
+            except BaseException:
+                for chunk in written:
+                    self.chunks.delete(chunk)
+                raise
+        return manifest
+
+    def _put_all(self, pieces: Iterable[bytes], draft: Manifest, written: list[bytes]) -> Manifest:
+        """The draft with these pieces; `written` gets the chunks that were not here before."""
+        chunks: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            chunk = content_id(piece)
+            if not self.chunks.has(chunk):
+                written.append(chunk)
+            chunks.append(self.chunks.put(piece))
+            size += len(piece)
+        return replace(draft, size=size, chunks=tuple(chunks))
+
+    def _keep_manifest(self, encoded: bytes) -> None:
+        self._mark(self.chunks.put(encoded))
+
+    def _mark(self, blob: bytes) -> None:
+        marker = self._known / blob.hex()
+        if not marker.exists():
+            write_atomically(marker, b"")
+
+    def _require(self, blob: bytes) -> Manifest:
+        manifest = self.manifest(blob)
+        if manifest is None:
+            raise MissingChunk(blob)
+        return manifest
+
+    def _pieces(self, manifest: Manifest) -> Iterator[bytes]:
+        for index, chunk in enumerate(manifest.chunks):
+            piece = self.chunks.get(chunk)
+            if len(piece) != manifest.length(index):
+                raise BadContent(f"chunk {chunk.hex()} has not the length its manifest says")
+            yield piece
+
+
+def _times(folder: Path) -> dict[bytes, float]:
+    """When each file that is named by an id was changed last (Unix seconds)."""
+    found = {}
+    for file in folder.glob(FILES):
+        with suppress(FileNotFoundError):
+            found[bytes.fromhex(file.name)] = file.stat().st_mtime
+    return found

@@ -1,0 +1,126 @@
+"""Chunks on disk: a file each, named by the BLAKE3 of its bytes, believed only after re-hashing.
+
+All calls block; on an event loop, hand them to a thread. Any number of threads may use one store,
+and one process may open it (see `home.Home.lock`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from paris_p2p.errors import BadContent
+from paris_p2p.home import sweep_partial_files, write_atomically
+from paris_p2p.records.manifest import CHUNK_SIZE, content_id
+
+_ID_LENGTH = 32
+_DIGIT = "[0-9a-f]"
+_FOLDERS = 2 * _DIGIT
+FILES = 2 * _ID_LENGTH * _DIGIT
+"""Matches file names that are ids in hex."""
+
+
+class MissingChunk(BadContent):
+    """The store does not hold this chunk, or held it damaged and has removed it."""
+
+    def __init__(self, chunk: bytes) -> None:
+        super().__init__(f"chunk {chunk.hex()} is not in the store")
+        self.chunk = chunk
+
+
+class ChunkStore:
+    """Pieces of at most CHUNK_SIZE bytes under `root`, fanned out over 256 folders."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the store, and remove what a killed process left half-written."""
+        self._root = root
+        for folder in root.glob(_FOLDERS):
+            sweep_partial_files(folder)
+
+    def put(self, data: bytes) -> bytes:
+        """Keep `data` and return its id. Synced to disk on return; a damaged copy is replaced.
+
+        BadContent for more than CHUNK_SIZE bytes, DiskFull when there is no room.
+        """
+        if len(data) > CHUNK_SIZE:
+            raise BadContent(f"a chunk of {len(data)} bytes, over {CHUNK_SIZE}")
+        chunk = content_id(data)
+        if self._read(chunk) != data:
+            write_atomically(self._path(chunk), data)
+        return chunk
+
+    def put_verified(self, chunk: bytes, data: memoryview) -> None:
+        """Keep bytes that the caller has found to match `chunk`, and can get again.
+
+        Not synced, for speed: a power cut may take the chunk or damage it, which `get` notices.
+        """
+        write_atomically(self._path(chunk), data, synced=False)
+
+    def get(self, chunk: bytes) -> bytes:
+        """The bytes with this id, verified. MissingChunk when there are none (any more)."""
+        data = self._read(chunk)
+        if data is None:
+            raise MissingChunk(chunk)
+        if content_id(data) != chunk:
+            self.delete(chunk)
+            raise MissingChunk(chunk)
+        return data
+
+    def sound(self, chunk: bytes) -> bool:
+        """Whether what lies under this id is intact, or nothing does; a damaged copy is removed."""
+        present = self.has(chunk)
+        try:
+            self.get(chunk)
+        except MissingChunk:
+            return not present
+        return True
+
+    def has(self, chunk: bytes) -> bool:
+        """Whether there is a file for this id. Only `get` knows whether it is intact."""
+        return self._path(chunk).is_file()
+
+    def delete(self, chunk: bytes) -> None:
+        """Forget this id, if it is there."""
+        self._path(chunk).unlink(missing_ok=True)
+
+    def ids(self) -> Iterator[bytes]:
+        """The ids of all chunks, in no order."""
+        return (bytes.fromhex(file.name) for file in self._files())
+
+    def older_than(self, moment: float) -> Iterator[bytes]:
+        """The ids of chunks that were written before `moment` (Unix seconds), in no order."""
+        for file in self._files():
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < moment:
+                    yield bytes.fromhex(file.name)
+
+    def usage(self) -> int:
+        """Bytes of all chunks."""
+        return total_size(self._files())
+
+    def _files(self) -> Iterator[Path]:
+        return self._root.glob(f"{_FOLDERS}/{FILES}")
+
+    def _path(self, chunk: bytes) -> Path:
+        if len(chunk) != _ID_LENGTH:
+            raise BadContent(f"a chunk's id has {_ID_LENGTH} bytes, not {len(chunk)}")
+        name = chunk.hex()
+        return self._root / name[:2] / name
+
+    def _read(self, chunk: bytes) -> bytes | None:
+        """What lies under this id, unverified; no more of it than shows that it is too much."""
+        try:
+            with self._path(chunk).open("rb") as file:
+                return file.read(CHUNK_SIZE + 1)
+        except FileNotFoundError:
+            return None
+
+
+def total_size(files: Iterable[Path]) -> int:
+    """Bytes of some files; those that another thread has just deleted do not count."""
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
