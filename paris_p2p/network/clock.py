@@ -1,0 +1,79 @@
+"""The time protocol: what time do you have?
+
+Goal: tell a user whose clock is off before records expire at the wrong moment. Non-goal: to set
+any clock. One peer may be wrong or lie, so the caller takes the median over several.
+
+    stream    /paris/time/1
+    question  1 byte, ignored
+    answer    8 bytes: Unix seconds, big-endian 64-bit float
+
+The caller measures the round trip and takes the answer as of its middle; over a link that is as
+slow one way as the other the error is nil, in the worst case half the round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import statistics
+import struct
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from paris_p2p.errors import BadContent
+from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream
+
+TIME_PROTOCOL = PROTOCOL_PREFIX + "time/1"
+
+PEERS_ASKED = 7
+"""How many peers are asked: enough for a median that three liars cannot move."""
+
+TICK = 5.0
+"""Seconds after which a pause looks at the clock on the wall."""
+
+JUMP = 15.0
+"""Seconds that a clock gains on a pause when the machine slept meanwhile, or the clock was set."""
+
+_ANSWER = struct.Struct(">d")
+
+
+async def tell_time(author: bytes, stream: Stream, clock: Callable[[], float] = time.time) -> None:
+    """Answer one question."""
+    await stream.read_exactly(1)
+    await stream.write(_ANSWER.pack(clock()))
+
+
+async def ask_offset(stream: Stream, clock: Callable[[], float] = time.time) -> float:
+    """Our clock minus the peer's, in seconds."""
+    asked = clock()
+    await stream.write(b"?")
+    (theirs,) = _ANSWER.unpack(await stream.read_exactly(_ANSWER.size))
+    if not math.isfinite(theirs):
+        raise BadContent("a peer's clock shows no number")
+    return (asked + clock()) / 2 - float(theirs)
+
+
+def median_offset(offsets: Iterable[float]) -> float | None:
+    """What to believe of several answers; None when there are none."""
+    known = list(offsets)
+    return statistics.median(known) if known else None
+
+
+async def pause(
+    seconds: float,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> bool:
+    """Sleep for `seconds` by the clock on the wall. True when that has jumped meanwhile.
+
+    asyncio's own clock stands still while a machine is suspended: what is due by then would wait
+    its full time again. A jump ends the pause, within TICK seconds of waking up.
+    """
+    left = seconds
+    while left > 0:
+        step, began = min(TICK, left), clock()
+        await sleep(step)
+        left -= step
+        if abs(clock() - began - step) > JUMP:
+            return True
+    return False

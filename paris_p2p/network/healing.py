@@ -1,0 +1,208 @@
+"""Joining the swarm and staying in it, whatever happens to the peer, the machine, or the others.
+
+    what happens                              what is done, every heal period
+    a neighbour dies                          it misses a ping and is forgotten
+    everybody is gone (an island)             everybody known is dialled, six times as often
+    new neighbours, another swarm joins ours  records of ours that belong there are spread there
+    the machine slept, the clock was set      all of it at once, and every record is spread again
+    our addresses change                      looked up again; announcements follow
+    the swarm came apart                      some known who are no neighbours are dialled
+    nobody can dial us                        out of others' routing tables, and relays are found
+    p2pd dies or hangs                        built again (`host.py`), then everybody is dialled
+
+The stock node does none of this, and stores into the void when it is alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from paris_p2p.errors import BadContent, ParisError, Unreachable
+from paris_p2p.identity import author_of, peer_id_of
+from paris_p2p.network.clock import pause
+from paris_p2p.network.host import Host
+from paris_p2p.network.membership import NotAdmitted
+from paris_p2p.network.own_records import OwnRecords
+from paris_p2p.network.standing import Standing
+from paris_p2p.records.address import Address, parse_address
+
+logger = logging.getLogger(__name__)
+
+HEAL_PERIOD = 30.0
+"""Seconds between looks at our neighbours, give or take a fifth; a sixth of it while alone."""
+
+EXPLORE_TIMEOUT = 5.0
+
+PINGED = 16
+"""Neighbours pinged per heal period."""
+
+REDIALLED = 4
+"""Known peers outside the routing table that are dialled per heal period."""
+
+MAX_KNOWN = 256
+"""Addresses remembered for rejoining."""
+
+
+class Healer:
+    """Keeps one host in the swarm. Run `forever` beside it.
+
+    Parameters
+    ----------
+    period : seconds between rounds.
+    """
+
+    def __init__(self, host: Host, records: OwnRecords, standing: Standing, period: float) -> None:
+        self._host = host
+        self._records = records
+        self._standing = standing
+        self._period = period
+        self._known: dict[Address, None] = {}
+        self._own_end = "/p2p/" + peer_id_of(host.place.identity.author)
+
+    def online(self) -> bool:
+        """Whether anybody is in our routing table."""
+        return bool(self._host.neighbours())
+
+    def known(self) -> list[str]:
+        """Addresses through which we would rejoin: those given and those met, the latest first."""
+        return [str(address) for address in reversed(self._known)]
+
+    # Joining
+
+    async def join(self, addresses: Sequence[str], required: bool) -> None:
+        """Get to know whoever answers at `addresses`, and the swarm behind them.
+
+        With `required`, raises `Unreachable` when addresses are given and none answers.
+        """
+        failures = await self._introduce_all(addresses)
+        if failures and required and not self.online():
+            for failure in failures:
+                if isinstance(failure, NotAdmitted):
+                    raise failure
+            reasons = "; ".join(failure.message for failure in failures)
+            raise Unreachable(
+                f"none of the {len(failures)} given addresses answers: {reasons}",
+                "Check that a peer runs there, or give another --bootstrap",
+            )
+        await self._explore()
+
+    async def connect(self, address: str) -> None:
+        """Dial one address, explore from there, tell the new neighbours what is ours to tell."""
+        await self._host.until_ready()
+        await self._introduce(address)
+        await self._explore()
+        await self._records.say_to_newcomers()
+
+    async def meet(self, address: Address) -> None:
+        """Get to know one more peer. Raises `Unreachable`."""
+        await self._host.until_ready()
+        await self._introduce(str(address))
+
+    async def rejoin(self) -> None:
+        """Dial everybody known, and say everything again. Never raises."""
+        await self._unfailing(self._rejoin)
+
+    async def _rejoin(self) -> None:
+        await self._introduce_all(self.known())
+        await self._explore()
+        await self._records.say_all_again()
+
+    async def _introduce_all(self, addresses: Sequence[str]) -> list[Unreachable]:
+        """Get to know the peers at `addresses`; says which did not answer, and why."""
+        others = [a for a in dict.fromkeys(addresses) if not a.endswith(self._own_end)]
+        self._remember(parse_all(others))
+        results = await asyncio.gather(*map(self._try_introduce, others))
+        return [failure for failure in results if failure]
+
+    async def _try_introduce(self, address: str) -> Unreachable | None:
+        try:
+            await self._introduce(address)
+        except Unreachable as error:
+            logger.info("%s", error)
+            return error
+        return None
+
+    async def _introduce(self, text: str) -> None:
+        """Dial an address and exchange a ping. Raises `Unreachable`."""
+        try:
+            address = parse_address(text)
+        except BadContent as error:
+            raise Unreachable(error.message, error.remedy) from error
+        author = author_of(address.peer_id)
+        await self._host.daemon.dial(address)
+        await self._host.membership.ensure(author)
+        if not await self._host.ping(author):
+            await self._host.membership.explain(author)
+            raise Unreachable(f"whoever answers at {address} is not a peer of this kind")
+        self._known.pop(address, None)
+        self._remember([address])
+
+    def _remember(self, addresses: Iterable[Address]) -> None:
+        for address in addresses:
+            self._known.setdefault(address)
+        for address in list(self._known)[:-MAX_KNOWN]:
+            del self._known[address]
+
+    async def _explore(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EXPLORE_TIMEOUT):
+                await self._host.node.explore()
+
+    # Staying in
+
+    async def settle(self) -> None:
+        """Find out where we stand, and what follows from it, before anything else is begun."""
+        await self._unfailing(self._standing.look)
+        await self._host.until_ready()
+
+    async def forever(self) -> None:
+        """Heal, every period, until cancelled; look where we stand at once."""
+        await self._unfailing(self._standing.look)
+        while True:
+            period = self._period if self.online() else self._period / 6
+            jumped = await pause(period * random.uniform(0.8, 1.2))
+            await self._host.ready.wait()
+            await self._unfailing(partial(self.heal, jumped))
+
+    async def heal(self, jumped: bool = False) -> None:
+        """One round. `jumped` says that the machine slept: then nothing said before counts."""
+        neighbours = self._host.neighbours()
+        chosen = random.sample(neighbours, min(PINGED, len(neighbours)))
+        await asyncio.gather(*map(self._host.node.protocol.call_ping, chosen))
+        if jumped or not self.online():
+            await self.rejoin()
+        else:
+            await self._introduce_all(self._strayed())
+            await self._explore()
+            await self._records.say_to_newcomers()
+        await self._standing.look()
+        self._records.forget_expired()
+
+    def _strayed(self) -> list[str]:
+        """Some of those we know and have lost sight of: the swarm may have come apart."""
+        near = {peer.to_base58() for peer in self._host.neighbours()}
+        lost = [str(address) for address in self._known if address.peer_id not in near]
+        return random.sample(lost, min(REDIALLED, len(lost)))
+
+    async def _unfailing(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step of keeping the swarm; whatever goes wrong, there will be another."""
+        try:
+            await step()
+        except ParisError as error:
+            logger.warning("could not look after the swarm: %s", error)
+        except Exception:
+            logger.exception("a bug while looking after the swarm")
+
+
+def parse_all(addresses: Iterable[str]) -> list[Address]:
+    """Those of `addresses` that are well-formed."""
+    parsed = []
+    for text in addresses:
+        with suppress(BadContent):
+            parsed.append(parse_address(text))
+    return parsed

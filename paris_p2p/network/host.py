@@ -1,0 +1,278 @@
+"""p2pd and the DHT node on it, kept alive under one key; the streams that run through them.
+
+When p2pd dies, hangs, or has to run in another mode, both are rebuilt under the same key on the
+same port and serve again what was served. What the node held for others is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import chain, repeat
+from typing import Any
+from weakref import WeakSet
+
+from paris_p2p.errors import ParisError, Unreachable
+from paris_p2p.identity import author_of
+from paris_p2p.network.clock import TIME_PROTOCOL, tell_time
+from paris_p2p.network.daemon import Daemon, DaemonStream, peer_id
+from paris_p2p.network.dht import ParisNode
+from paris_p2p.network.hardening import ParisProtocol
+from paris_p2p.network.listening import MAX_ADDRESSES, Place
+from paris_p2p.network.membership import membership
+from paris_p2p.network.p2pd import DAEMON_ERRORS, START_TIMEOUT, Mode
+from paris_p2p.network.places import Places
+from paris_p2p.network.quota import Quotas
+from paris_p2p.network.reach import Way
+from paris_p2p.network.shelf import Shelf
+from paris_p2p.network.swarm import Handler, Stream
+from paris_p2p.network.swarm_key import SwarmKey
+from paris_p2p.network.tasks import end_tasks
+from paris_p2p.network.validator import Validator
+from paris_p2p.records.address import Address
+
+logger = logging.getLogger(__name__)
+
+READY_TIMEOUT = 10.0
+"""Seconds that calls wait for a p2pd that is being rebuilt."""
+
+REJOIN_PATIENCE = 3.0
+"""Seconds that they wait, too, for it to know its neighbours again."""
+
+REBUILD_PAUSES = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds before each attempt to rebuild; the last repeats."""
+
+MAX_STREAMS = 256
+MAX_STREAMS_PER_PEER = 64
+"""Streams we serve at a time; see `places.py` for which are closed at once then."""
+
+DIRECT_FIRST = 1.0
+"""Seconds that direct dials have before relays are dialled too."""
+
+PUNCH_LOOKS = 10
+PUNCH_LOOK = 0.15
+"""How often, and how many seconds apart, we look whether a relayed connection has become a direct
+one before we use it as it is: a long transfer stays on the connection that it began on."""
+
+
+class Host:
+    """One peer's libp2p and DHT node. `build` it, then keep it with `supervise`."""
+
+    def __init__(
+        self, place: Place, mode: Mode, shelf: Shelf, quotas: Quotas, swarm_key: SwarmKey | None
+    ) -> None:
+        self.place = place
+        self.mode = mode
+        self.hidden = False
+        self.membership = membership(swarm_key, place.identity.author, self._dial_stream)
+        self.ready = asyncio.Event()
+        self.daemon: Daemon
+        self.node: ParisNode
+        self._shelf = shelf
+        self._quotas = quotas
+        self._validator = Validator()
+        self._handlers: dict[str, Handler] = {}
+        self._serving: set[asyncio.Task[None]] = set()
+        self._places = Places(MAX_STREAMS, MAX_STREAMS_PER_PEER, self.network_of)
+        self._opened: WeakSet[DaemonStream] = WeakSet()
+
+    # Life and death
+
+    async def build(self) -> None:
+        """Start p2pd, and be a DHT node on it that serves what we serve. Raises `ParisError`."""
+        self.daemon = await Daemon.start(self.place, self.mode)
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._take_up_work()
+        except DAEMON_ERRORS as error:
+            raise ParisError("libp2p has started but does not answer") from error
+
+    async def supervise(self, rejoin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Build again whenever p2pd has died, and `rejoin`. Never returns."""
+        while True:
+            await self.daemon.died()
+            if self.ready.is_set():
+                logger.warning("p2pd has died or hangs; starting it again")
+            self.ready.clear()
+            await self.daemon.stop()
+            await self._rebuild()
+            await self._come_back(rejoin)
+
+    async def _come_back(self, rejoin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Rejoin, and be ready after a while in any case; no longer than p2pd lives."""
+        ends = [asyncio.create_task(rejoin()), asyncio.create_task(self.daemon.died())]
+        try:
+            await asyncio.wait(ends, timeout=REJOIN_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            self.ready.set()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks(*ends)
+
+    def switch(self, mode: Mode) -> None:
+        """Have p2pd started again in another mode. It takes about half a second."""
+        if mode is not self.mode:
+            logger.info("p2pd starts again in the mode %s", mode)
+            self.mode = mode
+            self.ready.clear()
+            self.daemon.kill()
+
+    def hide(self, hidden: bool) -> None:
+        """Whether to stay out of others' routing tables, as who cannot be dialled must."""
+        self.hidden = hidden
+        self.node.protocol.hide(hidden)
+
+    def busy(self) -> bool:
+        """Whether streams are open that starting p2pd again would break."""
+        return bool(self._serving or self._opened)
+
+    async def until_ready(self) -> None:
+        """Wait for a p2pd that is being rebuilt. Raises `Unreachable`."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT):
+                await self.ready.wait()
+        except TimeoutError as error:
+            raise Unreachable("libp2p is not running") from error
+
+    async def close(self) -> None:
+        """End everything. Safe to call on what was never built."""
+        if hasattr(self, "daemon"):
+            await self.daemon.stop()
+        await end_tasks(*self._serving)
+
+    async def _take_up_work(self) -> None:
+        protocol = await ParisProtocol.start(
+            self.daemon.p2p,
+            self._shelf,
+            self._validator,
+            time.time,
+            self.membership,
+            self._quotas,
+        )
+        self.node = ParisNode.around(protocol)
+        self.hide(self.hidden)
+        own = {TIME_PROTOCOL: tell_time, **self.membership.handlers()}
+        self._handlers = own | self._handlers
+        for name in list(self._handlers):
+            await self._take_up(name)
+
+    async def _rebuild(self) -> None:
+        for pause in chain(REBUILD_PAUSES, repeat(REBUILD_PAUSES[-1])):
+            await asyncio.sleep(pause)
+            mode = self.mode
+            try:
+                await self.build()
+            except ParisError as error:
+                logger.warning("p2pd does not start again: %s", error)
+            else:
+                if mode is self.mode:
+                    break
+            await self.daemon.stop()
+
+    # Peers
+
+    def neighbours(self) -> list[Any]:
+        """The peer ids in the routing table, in hivemind's form."""
+        return self.node.neighbours()
+
+    async def dial(self, author: bytes, addresses: Sequence[Address]) -> None:
+        """Try to connect to `author` at any of its addresses; who opens a stream sees whether.
+
+        Over relays only when direct dials have had a moment to succeed.
+        """
+        ours = [a for a in addresses if author_of(a.peer_id) == author][:MAX_ADDRESSES]
+        direct = [address for address in ours if address.relay is None]
+        relayed = [address for address in ours if address.relay is not None]
+        dials = {asyncio.create_task(self.daemon.dial(address)) for address in direct}
+        try:
+            if not await _one_succeeds(dials, DIRECT_FIRST if relayed else None):
+                over = {asyncio.create_task(self.daemon.dial(address)) for address in relayed}
+                left = {dial for dial in dials if not dial.done()} | over
+                dials |= over
+                await _one_succeeds(left, None)
+        finally:
+            await end_tasks(*dials)
+        if relayed and await self.daemon.way_to(author) is Way.RELAYED:
+            await self._until_direct(author)
+
+    async def _until_direct(self, author: bytes) -> None:
+        for _ in range(PUNCH_LOOKS):
+            if await self.daemon.way_to(author) is Way.DIRECT:
+                return
+            await asyncio.sleep(PUNCH_LOOK)
+
+    # Streams
+
+    async def open(self, author: bytes, protocol: str, addresses: Sequence[Address] = ()) -> Stream:
+        """A stream to a peer, dialled first if need be. Raises `Unreachable`."""
+        await self.until_ready()
+        if addresses and await self.daemon.way_to(author) is Way.NONE:
+            await self.dial(author, addresses)
+        return await self.membership.open(author, protocol)
+
+    async def serve(self, protocol: str, handler: Handler) -> None:
+        """Answer streams opened to us under `protocol`, now and after every rebuild."""
+        self._handlers[protocol] = handler
+        try:
+            await self._take_up(protocol)
+        except Unreachable:
+            await self.until_ready()
+            await self._take_up(protocol)
+
+    async def network_of(self, author: bytes) -> str:
+        """See `Swarm.network_of`."""
+        network: str = await self.node.protocol.origins.network_of(author)
+        return network
+
+    async def ping(self, author: bytes) -> bool:
+        """Whether a peer is alive, and a DHT node like us."""
+        return bool(await self.node.protocol.call_ping(peer_id(author)))
+
+    async def _take_up(self, protocol: str) -> None:
+        await self.daemon.serve(protocol, lambda stream: self._run(protocol, stream))
+
+    async def _dial_stream(self, author: bytes, protocol: str) -> Stream:
+        stream = await self.daemon.open(author, protocol)
+        self._opened.add(stream)
+        return stream
+
+    async def _run(self, protocol: str, stream: DaemonStream) -> None:
+        """Have the handler serve one stream, unless we serve too many already."""
+        task = asyncio.current_task()
+        if task is None or not self._quotas.streams.take(stream.author):
+            return
+        place = await self._places.take(stream)
+        if place is None:
+            return
+        self._serving.add(task)
+        try:
+            if protocol in self.membership.handlers() or await self.membership.greet(stream):
+                await self._handlers[protocol](stream.author, stream)
+        except ParisError as error:
+            logger.debug("a %s stream ended: %s", protocol, error)
+        except Exception:
+            logger.exception("the handler of %s failed", protocol)
+        finally:
+            self._serving.discard(task)
+            self._places.leave(place)
+
+
+async def _one_succeeds(dials: set[asyncio.Task[None]], patience: float | None) -> bool:
+    """Whether one of `dials` comes through within `patience` seconds (None: until all ended)."""
+    loop = asyncio.get_running_loop()
+    deadline = None if patience is None else loop.time() + patience
+    pending = dials
+    while pending:
+        left = None if deadline is None else max(0.0, deadline - loop.time())
+        done, pending = await asyncio.wait(
+            pending, timeout=left, return_when=asyncio.FIRST_COMPLETED
+        )
+        failures = [dial.exception() for dial in done if not dial.cancelled()]
+        for failure in filter(None, failures):
+            logger.info("%s: %s", failure, failure.__cause__)
+        if None in failures:
+            return True
+        if not done:
+            return False
+    return False

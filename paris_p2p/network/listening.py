@@ -1,0 +1,118 @@
+"""Where we listen, and which of our addresses are worth telling others."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from paris_p2p.errors import BadContent, ParisError, PortInUse, UsageProblem
+from paris_p2p.identity import Identity
+from paris_p2p.records.address import parse_transport
+
+MAX_ADDRESSES = 8
+"""Own addresses told to others."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Who we are and where we listen: what p2pd needs to come back as the same peer."""
+
+    identity_file: Path
+    identity: Identity
+    listen: str
+    port: int
+    announce: tuple[str, ...]
+    """Transports told to others in place of those found; () for those found."""
+    inactivity: float
+    upnp: bool = False
+
+    @property
+    def transport(self) -> str:
+        """Where p2pd listens."""
+        return transport_of(self.listen, self.port)
+
+
+def choose_port(listen: str, port: int) -> int:
+    """`port` if it is free, or any free one for 0. Raises `PortInUse` or `UsageProblem`.
+
+    Asked of the kernel first, because p2pd shares a taken port with its owner without complaint.
+    """
+    try:
+        version = ipaddress.ip_address(listen).version
+    except ValueError as error:
+        raise UsageProblem(f"{listen!r} is not an IP address to listen on") from error
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen, port))
+        except OSError as error:
+            raise _why_not_bound(error, listen, port) from error
+        return int(probe.getsockname()[1])
+
+
+def transport_of(listen: str, port: int) -> str:
+    """The multiaddr of an IP address and TCP port."""
+    return f"/ip{ipaddress.ip_address(listen).version}/{listen}/tcp/{port}"
+
+
+def _why_not_bound(error: OSError, listen: str, port: int) -> ParisError:
+    if error.errno == errno.EADDRINUSE:
+        return PortInUse(
+            f"port {port} is in use by another program", "Choose another --port, or stop it"
+        )
+    return UsageProblem(f"cannot listen on {listen} port {port}: {error.strerror}")
+
+
+def announced_transport(text: str, peer_id: str) -> str:
+    """What a user wants others to dial, without our peer id. Raises `UsageProblem`."""
+    try:
+        return parse_transport(text.removesuffix("/p2p/" + peer_id))
+    except BadContent as error:
+        raise UsageProblem(f"cannot announce this: {error.message}", error.remedy) from error
+
+
+def tellable(transports: Iterable[str]) -> list[str]:
+    """Transports worth telling others: well-formed, specific, those of this host alone last."""
+    good = []
+    for transport in dict.fromkeys(transports):
+        with suppress(BadContent):
+            good.append(parse_transport(transport))
+    specific = [t for t in good if t.split("/")[2] not in ("0.0.0.0", "::")]
+    return sorted(specific, key=is_loopback)[:MAX_ADDRESSES]
+
+
+def dialable_from_here(transport: str) -> bool:
+    """Whether a peer that nobody outside can dial should still tell this transport: to its LAN."""
+    host = host_of(transport)
+    return host is not None and not (host.is_global or host.is_loopback)
+
+
+def host_of(transport: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP in a transport; None for a name."""
+    try:
+        return ipaddress.ip_address(transport.split("/")[2])
+    except (ValueError, IndexError):
+        return None
+
+
+def is_ours(host: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether one of this machine's interfaces has this address: only then can it be bound."""
+    family = socket.AF_INET if host.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(host), 0))
+        except OSError:
+            return False
+    return True
+
+
+def is_loopback(transport: str) -> bool:
+    """Whether only this machine can dial it."""
+    host = transport.split("/")[2]
+    return host.startswith("127.") or host in ("::1", "localhost")

@@ -1,0 +1,65 @@
+"""Which network a peer's connection comes from: what identities of one hand have in common.
+
+A network is a /24 of IPv4 or a /48 of IPv6, as a provider gives to one customer. Whoever comes
+over a relay counts with the relay. p2pd is asked rarely: strangers decide how often we need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+PREFIXES = {4: 24, 6: 48}
+"""Bits of an address that name its network."""
+
+LOOK_PERIOD = 5.0
+"""Seconds between two questions to p2pd."""
+
+Connections = Callable[[], Awaitable[Iterable[tuple[bytes, str]]]]
+"""Who is connected: (public key, multiaddr of the connection). Never raises."""
+
+
+class Origins:
+    """The networks of the peers that are connected now.
+
+    Parameters
+    ----------
+    connections : what p2pd says; called at most every LOOK_PERIOD seconds.
+    clock : seconds of any epoch.
+    """
+
+    def __init__(self, connections: Connections, clock: Callable[[], float]) -> None:
+        self._connections = connections
+        self._clock = clock
+        self._networks: Mapping[bytes, str] = {}
+        self._next_look = clock()
+        self._looking = asyncio.Lock()
+
+    async def network_of(self, author: bytes) -> str:
+        """The network that `author` is connected from; "" when that is not known yet."""
+        if author not in self._networks:
+            async with self._looking:
+                if author not in self._networks and self._clock() >= self._next_look:
+                    self._next_look = self._clock() + LOOK_PERIOD
+                    found = await self._connections()
+                    self._networks = {who: network_in(address) for who, address in found}
+        return self._networks.get(author, "")
+
+
+def network_in(multiaddr: str) -> str:
+    """The network of a connection's multiaddr; "" for one without an IP."""
+    match multiaddr.split("/"):
+        case ["", "ip4" | "ip6", host, *_]:
+            return _network_of(host)
+    return ""
+
+
+def _network_of(host: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return ""
+    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = inner or address
+    return str(ipaddress.ip_network((address, PREFIXES[address.version]), strict=False))

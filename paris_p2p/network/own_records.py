@@ -1,0 +1,133 @@
+"""What we ourselves say in the DHT: signed, spread, taken back, and spread again where it lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
+from paris_p2p.network.hardening import REPLICAS, node_id_of
+from paris_p2p.network.host import Host
+from paris_p2p.network.lite import DHTID
+from paris_p2p.network.swarm import MAX_LIFE, Entry, Expirations, check_record
+from paris_p2p.network.validator import Record, key_digest, sign_record
+
+LOOKUP_TIMEOUT = 20.0
+STORE_TIMEOUT = 30.0
+
+TOMBSTONE_LIFE = 300.0
+"""Seconds a tombstone lives when the record it replaces is not known to us."""
+
+
+class OwnRecords:
+    """One author's records, and reading everybody's."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._identity = host.place.identity
+        self._expirations = Expirations()
+        self._mine: dict[str, Record] = {}
+        self._near: dict[str, frozenset[int]] = {}
+
+    async def store(self, key: str, value: bytes, expires: float) -> bool:
+        """See `Swarm.store`."""
+        check_record(key, value, expires, time.time())
+        if expires <= time.time():
+            return False
+        await self._host.until_ready()
+        later = self._expirations.following(key, expires)
+        taken = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STORE_TIMEOUT):
+                taken = await self._say(key, value, later)
+        return taken or not self._host.neighbours()
+
+    async def withdraw(self, key: str) -> None:
+        """See `Swarm.withdraw`."""
+        expires = self._expirations.last(key) or time.time() + TOMBSTONE_LIFE
+        await self.store(key, b"", min(expires, time.time() + MAX_LIFE))
+
+    async def lookup(self, key: str) -> list[Entry]:
+        """See `Swarm.lookup`."""
+        found = await self._gather(key)
+        now = time.time()
+        entries = (Entry(r.owner, r.value, r.expires) for r in found.values() if r.expires > now)
+        return sorted((entry for entry in entries if entry.value), key=lambda entry: entry.owner)
+
+    async def say_all_again(self) -> None:
+        """Spread our live records: those who were not there before may need them."""
+        self.forget_expired()
+        await self._say_again(list(self._mine))
+
+    async def say_to_newcomers(self) -> None:
+        """Spread those records whose keys have got nearer neighbours than they are held by.
+
+        Whoever looks a key up asks the nodes nearest to it, and nobody hands records on: so they
+        have to follow when nodes come, above all when two swarms become one.
+        """
+        self.forget_expired()
+        neighbours = [int(node_id_of(peer)) for peer in self._host.neighbours()]
+        await self._say_again(
+            [
+                key
+                for key, record in self._mine.items()
+                if not nearest(record.key, neighbours) <= self._near.get(key, frozenset())
+            ]
+        )
+
+    def forget_expired(self) -> None:
+        """Drop what nobody needs to hear again."""
+        now = time.time()
+        self._expirations.forget_before(now)
+        self._mine = {key: record for key, record in self._mine.items() if record.expires > now}
+        self._near = {key: near for key, near in self._near.items() if key in self._mine}
+
+    async def _say_again(self, keys: Collection[str]) -> None:
+        for key in keys:
+            record = self._mine.get(key)
+            if record is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(STORE_TIMEOUT):
+                        await self._spread(key, record)
+
+    async def _say(self, key: str, value: bytes, expires: float) -> bool:
+        """Sign and spread a record of ours. True when at least one other node took it.
+
+        A node refuses what is not newer than what it has: an earlier life of this process may
+        have said something that expires later. Then we learn when, and say it once more, unless
+        something else is being said meanwhile.
+        """
+        taken, refused = await self._sign_and_spread(key, value, expires)
+        if refused:
+            newest = (await self._gather(key)).get(self._identity.author)
+            replaced = self._expirations.last(key) != expires
+            if newest is not None and newest.expires > expires and not replaced:
+                later = self._expirations.following(key, newest.expires + Expirations.STEP)
+                taken, _ = await self._sign_and_spread(key, value, later)
+        return taken > 0
+
+    async def _sign_and_spread(self, key: str, value: bytes, expires: float) -> tuple[int, int]:
+        record = sign_record(self._identity, key_digest(key), value, expires)
+        self._mine[key] = record
+        return await self._spread(key, record)
+
+    async def _spread(self, key: str, record: Record) -> tuple[int, int]:
+        counts = await self._host.node.spread(record)
+        neighbours = (int(node_id_of(peer)) for peer in self._host.neighbours())
+        self._near[key] = nearest(record.key, neighbours)
+        return counts
+
+    async def _gather(self, key: str) -> dict[bytes, Record]:
+        await self._host.until_ready()
+        found: dict[bytes, Record] = {}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
+                await self._host.node.gather(key_digest(key), found)
+        return found
+
+
+def nearest(key: bytes, nodes: Iterable[int]) -> frozenset[int]:
+    """The node ids that a record under `key` belongs at, as far as `nodes` are all there are."""
+    place = int(DHTID.from_bytes(key))
+    return frozenset(sorted(nodes, key=lambda node: node ^ place)[:REPLICAS])

@@ -1,0 +1,136 @@
+"""The p2pd process: how it is started, how it is ended, and what it must not leave behind.
+
+Its sockets live in a private folder, named after our process id. Folders of processes that were
+killed are swept away by the next one that starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from paris_p2p.errors import ParisError, PortInUse
+from paris_p2p.network.listening import Place
+from paris_p2p.network.lite import P2P, P2PDaemonError
+
+FOLDER_PREFIX = "paris-p2pd-"
+
+START_TIMEOUT = 15.0
+
+DAEMON_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)
+"""What hivemind raises when p2pd is dead, busy, or could not reach the remote."""
+
+
+class Mode(enum.StrEnum):
+    """What p2pd is made for. It cannot be changed while it runs."""
+
+    RELAY = "relay"
+    """For who can be dialled: others are relayed, up to 4 GiB and 30 minutes a connection."""
+    PUNCH = "punch"
+    """For who cannot: connections over a relay are turned into direct ones where possible."""
+
+
+_MODES: dict[Mode, dict[str, Any]] = {
+    Mode.RELAY: {"force_reachability": "public", "auto_nat": False},
+    Mode.PUNCH: {"force_reachability": "private", "auto_nat": True},
+}
+
+
+async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
+    """A new p2pd, as hivemind sees it, and the folder of its sockets. Raises `ParisError`.
+
+    Bootstrap peers are never handed to p2pd: a dead one makes it exit or block. It has one
+    thread for Go code: with more, which of its two relay services answers is a race, and the
+    wrong one cuts connections off after 128 KiB.
+
+    Whoever is cancelled in here leaves nothing behind. hivemind alone would: it hands p2pd over
+    only once that answers.
+    """
+    sweep_folders()
+    os.environ.setdefault("GOMAXPROCS", "1")
+    folder = _new_folder()
+    begun: list[Any] = []
+
+    class PrivateP2P(P2P):  # type: ignore[misc]
+        _UNIX_SOCKET_PREFIX = f"/unix{folder}/"
+
+        def __init__(self) -> None:
+            super().__init__()
+            begun.append(self)
+
+    try:
+        async with asyncio.timeout(START_TIMEOUT):
+            p2p = await PrivateP2P.create(
+                identity_path=str(place.identity_file),
+                check_if_identity_free=False,
+                host_maddrs=[place.transport],
+                announce_maddrs=list(place.announce) or None,
+                nat_port_map=place.upnp,
+                **_MODES[mode],
+            )
+    except BaseException as error:
+        for p2p in begun:
+            end_now(p2p, folder)
+        if isinstance(error, DAEMON_ERRORS):
+            raise _why_not_started(error, place.transport) from error
+        raise
+    return p2p, folder
+
+
+def end_now(p2p: Any, folder: Path) -> None:
+    """Kill p2pd if it still runs, and remove its sockets. Does not wait for it to be gone."""
+    p2p._terminate()
+    if p2p._reader_task is not None:
+        p2p._reader_task.add_done_callback(hear_out)
+    if p2p._child is not None and p2p._child.returncode is None:
+        with suppress(ProcessLookupError):
+            p2p._child.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def hear_out(task: asyncio.Task[None]) -> None:
+    """Take note of how a task of hivemind's ended, lest asyncio complain on the terminal."""
+    if not task.cancelled():
+        task.exception()
+
+
+def sweep_folders() -> None:
+    """Remove socket folders whose process is gone, as after kill -9."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
+        with suppress(OSError):
+            if owner.isdecimal() and folder.stat().st_uid == os.getuid() and not _alive(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _new_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
+    except OSError as error:
+        raise ParisError(
+            f"cannot make a folder for libp2p's sockets: {error.strerror}",
+            "Free some space there, or name another folder in TMPDIR",
+        ) from error
+
+
+def _why_not_started(error: Exception, listen: str) -> ParisError:
+    reason = str(error) or f"it did not answer within {START_TIMEOUT:.0f} s"
+    if "address already in use" in reason:
+        return PortInUse(f"the address {listen} is taken", "Choose another --port")
+    return ParisError(f"libp2p did not start on {listen}: {reason[:300]}")

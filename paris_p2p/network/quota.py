@@ -1,0 +1,140 @@
+"""How much one peer may ask of us, and all of them together.
+
+A token bucket per peer, one for all, and a bounded table of peers. Three rules:
+
+* A newcomer's bucket is a quarter full: what identities cost is little, so they bring little.
+* When all together have asked for too much, those who ask for little still get it: a peer whose
+  own bucket is at least half full. Many identities of one hand share what is left.
+* The peer that has asked for nothing for the longest time is forgotten first, and comes back as
+  a newcomer.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MAX_PEERS = 4096
+"""Peers whose buckets are remembered."""
+
+NEWCOMER = 0.25
+LIGHT = 0.5
+"""Shares of a full bucket: what a newcomer has, and what a peer has left that asks for little."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """`per_second` in the long run, `burst` at once."""
+
+    per_second: float
+    burst: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The rate of one peer, and of all together."""
+
+    each: Rate
+    total: Rate
+
+
+class Bucket:
+    """What is left of a rate. `now` must not go back; where it does, nothing is added."""
+
+    def __init__(self, rate: Rate, level: float, now: float) -> None:
+        self._rate = rate
+        self._level = level
+        self._at = now
+
+    def level(self, now: float) -> float:
+        """What may be taken at once."""
+        gained = max(0.0, now - self._at) * self._rate.per_second
+        self._level = min(self._rate.burst, self._level + gained)
+        self._at = now
+        return self._level
+
+    def take(self, amount: float, now: float) -> bool:
+        """Take `amount`, all of it or nothing."""
+        if amount > self.level(now):
+            return False
+        self._level -= amount
+        return True
+
+
+class Quota:
+    """What peers may have of one thing: calls, bytes, streams.
+
+    Parameters
+    ----------
+    clock : seconds of any epoch.
+    peers : how many peers are remembered.
+    """
+
+    def __init__(self, clock: Callable[[], float], limit: Limit, peers: int = MAX_PEERS) -> None:
+        self._clock = clock
+        self._each = limit.each
+        self._total = Bucket(limit.total, limit.total.burst, clock())
+        self._peers = peers
+        self._buckets: OrderedDict[bytes, Bucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Peers remembered."""
+        return len(self._buckets)
+
+    def take(self, peer: bytes, amount: float = 1.0) -> bool:
+        """Give `peer` so much, or nothing. False costs it nothing."""
+        now = self._clock()
+        bucket = self._bucket(peer, now)
+        level = bucket.level(now)
+        if amount > level:
+            return False
+        if not self._total.take(amount, now) and level < LIGHT * self._each.burst:
+            return False
+        return bucket.take(amount, now)
+
+    def _bucket(self, peer: bytes, now: float) -> Bucket:
+        bucket = self._buckets.get(peer)
+        if bucket is None:
+            bucket = self._buckets[peer] = Bucket(self._each, NEWCOMER * self._each.burst, now)
+        self._buckets.move_to_end(peer)
+        if len(self._buckets) > self._peers:
+            self._buckets.popitem(last=False)
+        return bucket
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a node does for others. Each is four times what an honest peer can come to want.
+
+    The measure is a peer of a run with 512 clusters that holds everything, in a swarm so small
+    that every search asks every node. It looks at 513 slots twice (claims, heads) and counts the
+    providers of 1540 contents every 30 s; announces 1026 records, each after a search, every 45 s;
+    and its user asks for the status once a minute. That is 175 keys a second and 4100 at once, of
+    about 4 KiB each, and 25 records a second.
+    """
+
+    keys: Limit = Limit(Rate(700, 1 << 16), Rate(4000, 1 << 18))
+    """Keys asked for in searches."""
+    bytes: Limit = Limit(Rate(4 << 20, 256 << 20), Rate(16 << 20, 512 << 20))
+    """Bytes of records in answers."""
+    records: Limit = Limit(Rate(100, 1 << 14), Rate(1000, 1 << 16))
+    """Records handed to us to keep."""
+    pings: Limit = Limit(Rate(2, 64), Rate(64, 1024))
+    """Pings that have an effect; the others are answered and forgotten."""
+    streams: Limit = Limit(Rate(80, 1 << 11), Rate(400, 1 << 13))
+    """Streams opened to us: one for each content a peer fetches, 20 being opened at a time."""
+
+
+class Quotas:
+    """One node's quotas, by the names of `Limits`."""
+
+    def __init__(
+        self, clock: Callable[[], float], limits: Limits | None = None, peers: int = MAX_PEERS
+    ) -> None:
+        limits = limits or Limits()
+        self.keys = Quota(clock, limits.keys, peers)
+        self.bytes = Quota(clock, limits.bytes, peers)
+        self.records = Quota(clock, limits.records, peers)
+        self.pings = Quota(clock, limits.pings, peers)
+        self.streams = Quota(clock, limits.streams, peers)

@@ -1,0 +1,157 @@
+"""Where a peer stands: who can dial it, through which relays, and what it tells others of that.
+
+    witnesses say   routing tables   relays        p2pd's mode
+    public          in them          serves        RELAY, once no stream would break
+    private         out of them      uses two      PUNCH
+    nothing         in them          none          as it is
+
+What the last life of the peer found out is believed until somebody says otherwise.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from paris_p2p.identity import peer_id_of
+from paris_p2p.network.daemon import author_in
+from paris_p2p.network.host import Host
+from paris_p2p.network.listening import (
+    MAX_ADDRESSES,
+    dialable_from_here,
+    host_of,
+    is_loopback,
+    is_ours,
+    tellable,
+)
+from paris_p2p.network.p2pd import Mode
+from paris_p2p.network.reach import Nat, Reachability, State
+from paris_p2p.network.relays import Relays, circuit_through, reserve_at
+from paris_p2p.network.witnesses import Verdict, hear_witnesses, judge
+from paris_p2p.records.address import Address
+
+ASK_PERIOD = 600.0
+"""Seconds between two askings of witnesses who agreed; who heard none asks every round."""
+
+
+def first_mode(announced: bool, was: State, serve_relay: bool) -> Mode:
+    """The mode to begin in, before anybody could be asked."""
+    public = announced or was is State.PUBLIC
+    return Mode.RELAY if public and serve_relay else Mode.PUNCH
+
+
+class Standing:
+    """What one host knows of its own reachability, and does about it. `look` every heal period.
+
+    Parameters
+    ----------
+    was : what was found out before this process began.
+    serve_relay : whether to relay others when publicly reachable.
+    named : relays that the user named.
+    clock : seconds of any epoch.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        was: State,
+        serve_relay: bool,
+        named: tuple[Address, ...],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._host = host
+        self._serve_relay = serve_relay
+        self._clock = clock
+        self._verdict = Verdict(State.PUBLIC if host.place.announce else was)
+        self._asked: tuple[float, tuple[str, ...]] = (-ASK_PERIOD, ())
+        self._transports: list[str] = []
+        self._relays = Relays(named, lambda relay: reserve_at(host.daemon, relay))
+        self._always_relayed = bool(named)
+
+    def addresses(self) -> list[str]:
+        """What others are told to dial: direct ways first, those over relays last."""
+        own = self._host.place.identity.peer_id
+        relayed = [circuit_through(relay, own) for relay in self._relays.in_use()]
+        direct = self._transports
+        if self._verdict.state is State.PRIVATE and not self._host.place.announce:
+            direct = [transport for transport in direct if dialable_from_here(transport)]
+        told = [str(Address(transport, own)) for transport in direct]
+        return [*told[: MAX_ADDRESSES - len(relayed)], *relayed]
+
+    def transports(self) -> list[str]:
+        """Where we listen, or say that we do."""
+        return list(self._transports)
+
+    def reachability(self) -> Reachability:
+        """See `Swarm.reachability`."""
+        verdict = self._verdict
+        return Reachability(
+            state=verdict.state,
+            addresses=tuple(self.addresses()),
+            observed=verdict.observed,
+            relays=tuple(map(str, self._relays.in_use())),
+            serves_relay=self._host.mode is Mode.RELAY,
+            nat=verdict.nat,
+            hole_punching=self._host.mode is Mode.PUNCH and verdict.nat is Nat.CONE,
+            upnp=self._mapped(),
+            reached_by=verdict.reached_by,
+            missed_by=verdict.missed_by,
+        )
+
+    async def note_addresses(self) -> None:
+        """Look up where p2pd listens now. Raises `Unreachable` when it does not answer."""
+        self._transports = tellable(
+            self._host.place.announce or await self._host.daemon.transports()
+        )
+
+    async def look(self) -> None:
+        """Note our addresses, ask witnesses when it is time to, and act on what they say."""
+        await self.note_addresses()
+        if self._due():
+            await self._ask()
+        self._host.hide(self._verdict.state is State.PRIVATE and bool(self._host.neighbours()))
+        if self._verdict.state is State.PRIVATE or self._always_relayed:
+            await self._relays.keep(await self._candidates(), random.SystemRandom())
+        else:
+            self._relays.leave()
+        if not self._host.busy():
+            self._host.switch(self._fitting_mode())
+
+    def _due(self) -> bool:
+        """Whether to ask witnesses: after a while, and when our addresses have changed."""
+        asked, transports = self._asked
+        changed = transports != tuple(self._transports)
+        return changed or self._clock() - asked >= ASK_PERIOD
+
+    async def _ask(self) -> None:
+        others = [author for author in map(author_in, self._host.neighbours()) if author]
+        port = None if self._host.place.announce else self._host.place.port
+        answers = await hear_witnesses(self._host.open, others, self._transports, port)
+        verdict = judge(answers, is_ours)
+        if verdict.state is not State.UNKNOWN:
+            self._verdict = verdict
+            self._asked = (self._clock(), tuple(self._transports))
+
+    async def _candidates(self) -> list[Address]:
+        """Neighbours as relays, each at the place where we are connected to it."""
+        found = []
+        for author in filter(None, map(author_in, self._host.neighbours())):
+            transports = tellable(await self._host.daemon.seen_at(author))
+            found += [Address(transport, peer_id_of(author)) for transport in transports]
+        return found
+
+    def _fitting_mode(self) -> Mode:
+        """The mode for where we stand; who listens on this machine alone has nobody to relay."""
+        if all(map(is_loopback, self._transports)):
+            return self._host.mode
+        if self._verdict.state is State.PUBLIC:
+            return Mode.RELAY if self._serve_relay else Mode.PUNCH
+        return Mode.PUNCH if self._verdict.state is State.PRIVATE else self._host.mode
+
+    def _mapped(self) -> str:
+        """The transport that leads to us although no interface has its address."""
+        if not self._host.place.upnp or self._verdict.state is not State.PUBLIC:
+            return ""
+        hosts = ((transport, host_of(transport)) for transport in self._transports)
+        return next((t for t, host in hosts if host is not None and not is_ours(host)), "")

@@ -1,0 +1,91 @@
+"""The time protocol: the offset is right, and one liar moves nothing."""
+
+from __future__ import annotations
+
+import math
+import struct
+from functools import partial
+
+import pytest
+
+from paris_p2p.errors import BadContent
+from paris_p2p.identity import Identity
+from paris_p2p.network.clock import (
+    JUMP,
+    TICK,
+    TIME_PROTOCOL,
+    ask_offset,
+    median_offset,
+    pause,
+    tell_time,
+)
+from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.swarm import Handler, Stream
+
+
+async def offset_from(handler: Handler) -> float:
+    network = MemoryNetwork()
+    asker, teller = (network.join(Identity.generate().author) for _ in "ab")
+    await teller.serve(TIME_PROTOCOL, handler)
+    stream = await asker.open(teller.author, TIME_PROTOCOL, teller.addresses())
+    try:
+        return await ask_offset(stream, clock=lambda: 1000.0)
+    finally:
+        await stream.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("theirs", [990.0, 1000.0, 1030.5])
+async def test_the_offset_is_ours_minus_theirs(theirs: float) -> None:
+    assert await offset_from(partial(tell_time, clock=lambda: theirs)) == 1000.0 - theirs
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("theirs", [math.nan, math.inf])
+async def test_an_absurd_answer_is_refused(theirs: float) -> None:
+    async def absurd(author: bytes, stream: Stream) -> None:
+        await stream.write(struct.pack(">d", theirs))
+
+    with pytest.raises(BadContent):
+        await offset_from(absurd)
+
+
+def test_the_median_is_believed() -> None:
+    assert median_offset([]) is None
+    assert median_offset([0.1, 0.2, 1e9]) == 0.2
+
+
+class Night:
+    """A clock on the wall, and a sleep during which the machine may be suspended."""
+
+    def __init__(self, suspended: dict[int, float]) -> None:
+        self.now = 1000.0
+        self.slept = 0.0
+        self._suspended = suspended
+        self._ticks = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        self.now += seconds + self._suspended.get(self._ticks, 0.0)
+        self._ticks += 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("suspended", "jumped", "slept"),
+    [
+        ({}, False, 30.0),
+        ({0: JUMP - 1}, False, 30.0),
+        ({1: 3600.0}, True, 2 * TICK),
+        ({1: -3600.0}, True, 2 * TICK),
+    ],
+)
+async def test_a_pause_ends_when_the_machine_wakes_up(
+    suspended: dict[int, float], jumped: bool, slept: float
+) -> None:
+    night = Night(suspended)
+    assert await pause(30.0, night.clock, night.sleep) is jumped
+    assert night.slept == slept

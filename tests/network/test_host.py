@@ -1,0 +1,125 @@
+"""p2pd dies while it is being replaced, modes change meanwhile, and we leave at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from paris_p2p.network import host as host_module
+from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.p2pd import Mode
+from paris_p2p.network.places import Places
+from paris_p2p.network.swarm import Stream, StreamClosed
+from paris_p2p.network.tasks import end_tasks
+
+from .test_node import running, socket_folders
+from .worlds import LibP2PWorld, eventually
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[LibP2PWorld]:
+    async with LibP2PWorld() as world:
+        yield world
+
+
+async def until_down(peer: HivemindSwarm) -> None:
+    """Kill p2pd, and wait until that has been noticed."""
+    os.kill(peer.p2pd_pid, signal.SIGKILL)
+    await eventually(lambda: not peer._host.ready.is_set())
+
+
+async def test_a_p2pd_that_dies_while_we_rejoin_is_replaced_too(
+    world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saying everything again takes minutes where much was said."""
+    monkeypatch.setattr(host_module, "REJOIN_PATIENCE", 0.1)
+    peer = await world.start()
+    await end_tasks(*peer._keepers)
+    supervising = asyncio.create_task(peer._host.supervise(asyncio.Event().wait))
+    try:
+        for _ in range(2):
+            dead = peer.p2pd_pid
+            await until_down(peer)
+            await eventually(lambda: peer._host.ready.is_set() and running(peer.p2pd_pid))
+            assert peer.p2pd_pid != dead
+    finally:
+        await end_tasks(supervising)
+
+
+async def test_a_mode_that_is_wanted_during_a_rebuild_is_had(world: LibP2PWorld) -> None:
+    peer = await world.start()
+    assert peer._host.mode is Mode.PUNCH
+    await until_down(peer)
+    peer._host.switch(Mode.RELAY)
+    await eventually(peer._host.ready.is_set)
+    arguments = Path(f"/proc/{peer.p2pd_pid}/cmdline").read_text()
+    assert "forceReachabilityPublic" in arguments
+
+
+async def test_leaving_during_a_rebuild_leaves_nothing(world: LibP2PWorld) -> None:
+    before = socket_folders()
+    peer = await world.start()
+    first = peer.p2pd_pid
+    (folder,) = socket_folders() - before
+    await until_down(peer)
+    await eventually(lambda: bool(socket_folders() - before - {folder}))
+    await peer.close()
+    assert socket_folders() <= before
+    assert not running(first)
+    assert not running(peer.p2pd_pid)
+
+
+async def test_leaving_that_is_broken_off_goes_on(world: LibP2PWorld) -> None:
+    peer = await world.start()
+    pid = peer.p2pd_pid
+    leaving = asyncio.create_task(peer.close())
+    await asyncio.sleep(0)
+    await end_tasks(leaving)
+    await peer.close()
+    assert not running(pid)
+
+
+async def test_whom_we_serve_is_not_served_after_we_left(world: LibP2PWorld) -> None:
+    """A handler that waits for something else than its stream does not outlive us."""
+    one, two = await world.circle(2)
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(author: bytes, stream: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    await one.serve("/paris/wait/1", serve)
+    stream = await two.open(one.author, "/paris/wait/1", one.addresses())
+    await eventually(begun.is_set)
+    await one.close()
+    assert ended.is_set()
+    await stream.close()
+
+
+async def test_who_takes_all_places_keeps_nobody_out(world: LibP2PWorld) -> None:
+    one, greedy, modest = await world.circle(3)
+    one._host._places = Places(4, 4, one.network_of)
+
+    async def greet_and_stay(author: bytes, stream: Stream) -> None:
+        await stream.write(b"hello")
+        await stream.read_exactly(1)
+
+    await one.serve("/paris/stay/1", greet_and_stay)
+    streams = []
+    for peer in (greedy, greedy, greedy, greedy, modest):
+        streams.append(await peer.open(one.author, "/paris/stay/1", one.addresses()))
+        assert await streams[-1].read_exactly(5) == b"hello"
+    with pytest.raises(StreamClosed):
+        await streams[-2].read_exactly(1)
+    for stream in streams:
+        await stream.close()

@@ -1,0 +1,79 @@
+"""Whenever starting p2pd is broken off, no process and no socket is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from paris_p2p.errors import ParisError
+from paris_p2p.identity import Identity
+from paris_p2p.network.listening import Place, choose_port
+from paris_p2p.network.p2pd import FOLDER_PREFIX, Mode, launch
+
+from .worlds import eventually
+
+pytestmark = pytest.mark.asyncio
+
+
+def place_in(folder: Path) -> Place:
+    identity = Identity.generate()
+    identity.save(folder / "key")
+    port = choose_port("127.0.0.1", 0)
+    return Place(folder / "key", identity, "127.0.0.1", port, (), inactivity=10.0)
+
+
+def daemons_of(place: Place) -> list[psutil.Process]:
+    """The p2pd processes that have been started with this key."""
+    children = psutil.Process().children()
+    return [child for child in children if any(str(place.identity_file) in a for a in argv(child))]
+
+
+def argv(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def has_folder(place: Place, folder: Path) -> bool:
+    return bool(list(folder.glob(f"{FOLDER_PREFIX}{os.getpid()}-*")))
+
+
+def has_process(place: Place, folder: Path) -> bool:
+    return bool(daemons_of(place))
+
+
+def has_socket(place: Place, folder: Path) -> bool:
+    return bool(list(folder.glob(f"{FOLDER_PREFIX}*/p2pd-*.sock")))
+
+
+@pytest.mark.parametrize("moment", [has_folder, has_process, has_socket])
+async def test_a_start_that_is_broken_off_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: Callable[[Place, Path], bool],
+) -> None:
+    place = place_in(tmp_path)
+    with tempfile.TemporaryDirectory(prefix="paris-test-") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        starting = asyncio.create_task(launch(place, Mode.PUNCH))
+        while not (moment(place, Path(short)) or starting.done()):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert not list(Path(short).iterdir())
+    await eventually(lambda: not daemons_of(place))
+
+
+async def test_no_room_for_sockets_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of this kind is one that a peer tries again after."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(ParisError, match="sockets"):
+        await launch(place_in(tmp_path), Mode.PUNCH)
