@@ -1,0 +1,116 @@
+"""The file that holds one cluster's encoded samples, and its checks.
+
+One safetensors file of format `paris-shard/1`:
+
+| tensor | dtype, shape | meaning |
+|---|---|---|
+| `latents` | int8 (N, C, h, w) | training images: latent = int8 x `latent_scale[c]` |
+| `latent_scale` | float32 (C,) | one step of the int8, per channel |
+| `text_ids` | int32 (N, L) | caption tokens, padded with 0 after the end token |
+| `held_out_latents` | int8 (M, C, h, w) | held-out images of this cluster, the same scale |
+| `held_out_text_ids` | int32 (M, L) | their captions |
+
+Captions travel as ids, 4 bytes a token, because their embeddings would take hundreds of times as
+much and every trainer has the run's text encoder. Shards come from strangers: `read_shard` refuses
+whatever a trainer could trip over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from paris_p2p.errors import BadContent
+from paris_p2p.home import write_atomically
+from paris_p2p.model.weights import read_metadata
+
+SHARD_FORMAT = "paris-shard/1"
+
+MAX_ROWS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One cluster's samples, as the table above names them."""
+
+    latents: Tensor
+    latent_scale: Tensor
+    text_ids: Tensor
+    held_out_latents: Tensor
+    held_out_text_ids: Tensor
+
+    def train_latents(self) -> Tensor:
+        """The training latents as float32 (N, C, h, w)."""
+        return dequantise(self.latents, self.latent_scale)
+
+    def held_out(self) -> Tensor:
+        """The held-out latents as float32 (M, C, h, w)."""
+        return dequantise(self.held_out_latents, self.latent_scale)
+
+
+def quantise(latents: Tensor, scale: Tensor) -> Tensor:
+    """float (N, C, h, w) -> int8 by steps of `scale`, (C,)."""
+    return (latents / scale[:, None, None]).round().clamp(-127, 127).to(torch.int8)
+
+
+def dequantise(latents: Tensor, scale: Tensor) -> Tensor:
+    """int8 (N, C, h, w) -> float32 by steps of `scale`, (C,)."""
+    return latents.float() * scale[:, None, None]
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """Write the shard aside and rename it into place."""
+    tensors = {field.name: getattr(shard, field.name).contiguous() for field in fields(Shard)}
+    write_atomically(path, save(tensors, {"format": SHARD_FORMAT}), mode=0o644)
+
+
+def read_shard(
+    source: Path | bytes, *, latent_shape: tuple[int, int, int], context_length: int
+) -> Shard:
+    """Read a shard whose latents are (C, h, w) and captions `context_length` ids.
+
+    Raises `BadContent` on a wrong format, name, dtype, shape or count, on a scale that is not
+    finite and positive, and on negative ids.
+    """
+    if (form := read_metadata(source).get("format")) != SHARD_FORMAT:
+        raise BadContent(f"the shard's format is {form!r}, not {SHARD_FORMAT!r}")
+    try:
+        tensors = load(source if isinstance(source, bytes) else source.read_bytes())
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise BadContent(f"the shard is damaged: {error}") from error
+    names = {field.name for field in fields(Shard)}
+    if tensors.keys() != names:
+        raise BadContent(f"the shard does not have exactly the tensors {sorted(names)}")
+    shard = Shard(**tensors)
+    _check_scale(shard.latent_scale, latent_shape[0])
+    if _check_rows(shard.latents, shard.text_ids, latent_shape, context_length) < 1:
+        raise BadContent("the shard has no training sample")
+    _check_rows(shard.held_out_latents, shard.held_out_text_ids, latent_shape, context_length)
+    return shard
+
+
+def _check_scale(scale: Tensor, channels: int) -> None:
+    if scale.shape != (channels,) or scale.dtype != torch.float32:
+        raise BadContent(f"the shard's scale is no float32 vector of {channels}")
+    if not bool((scale.isfinite() & (scale > 0)).all()):
+        raise BadContent("the shard's scale is not finite and positive")
+
+
+def _check_rows(
+    latents: Tensor, ids: Tensor, latent_shape: tuple[int, int, int], context_length: int
+) -> int:
+    rows = len(latents) if latents.dim() else 0
+    if latents.dtype != torch.int8 or latents.shape != (rows, *latent_shape):
+        raise BadContent(f"the shard's latents are not int8 of {latent_shape} each")
+    if ids.dtype != torch.int32 or ids.shape != (rows, context_length):
+        raise BadContent(f"the shard's captions are not int32 of {context_length} ids each")
+    if rows > MAX_ROWS:
+        raise BadContent(f"the shard has {rows} samples, more than {MAX_ROWS}")
+    if rows and int(ids.min()) < 0:
+        raise BadContent("the shard has negative token ids")
+    return rows
