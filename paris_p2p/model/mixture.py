@@ -1,0 +1,99 @@
+"""How the experts' answers become one: router logits -> expert weights -> one velocity.
+
+Decentralised flow matching (DDM, arXiv 2501.05450, equation 6):
+v(x_t, t) = sum_k p(k | x_t, t) v_k(x_t, t). The full sum is exact; the sparse strategies keep the
+likeliest experts and renormalise, which is cheaper and was better in Paris (arXiv 2510.03434).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from paris_p2p.errors import NotAvailable, UsageProblem
+
+STRATEGIES: Final = ("top-1", "top-2", "top-k", "threshold", "full")
+DEFAULT_THRESHOLD: Final = 0.1
+"""`threshold` keeps the experts with at least this much of the probability."""
+
+ExpertVelocity = Callable[[int, Tensor], Tensor]
+"""(expert, rows (M,)) -> that expert's velocity (M, C, h, w) for those rows of the batch."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Which experts answer for a sample: at most `most` of them, each worth at least `least`."""
+
+    name: str
+    most: int | None = None
+    least: float = 0.0
+
+    @classmethod
+    def named(cls, name: str, k: int = 2, threshold: float = DEFAULT_THRESHOLD) -> Strategy:
+        """The strategy called `name`; `k` is for "top-k", `threshold` for "threshold"."""
+        if name not in STRATEGIES:
+            raise UsageProblem(f"no strategy is called {name!r}", "use " + ", ".join(STRATEGIES))
+        if k < 1:
+            raise UsageProblem(f"top-k with k = {k} asks no expert", "use k of 1 or more")
+        if not 0 <= threshold <= 1:
+            raise UsageProblem(f"a threshold of {threshold} is no probability", "use 0 to 1")
+        most = {"top-1": 1, "top-2": 2, "top-k": k}.get(name)
+        return cls(name, most, threshold if name == "threshold" else 0.0)
+
+
+@dataclass(frozen=True)
+class ExpertWeights:
+    """Who answers, and how much of the router's belief had nobody to answer.
+
+    `weights` (N, K) sums to 1 over the experts chosen for each sample; `lost_mass` (N,) is the
+    probability the router gave to experts that are not available.
+    """
+
+    weights: Tensor
+    lost_mass: Tensor
+
+    def called(self) -> list[int]:
+        """The experts that at least one sample needs, in ascending order."""
+        return [int(expert) for expert in self.weights.any(dim=0).nonzero().flatten()]
+
+
+def expert_weights(logits: Tensor, strategy: Strategy, available: Tensor) -> ExpertWeights:
+    """Weights from router `logits` (N, K), with experts missing from `available` (K,) masked.
+
+    NotAvailable when no expert is there at all.
+    """
+    if not available.any():
+        raise NotAvailable("no expert of this run is available", "wait for a peer to publish one")
+    probabilities = logits.double().softmax(dim=-1)
+    present = logits.double().masked_fill(~available, -torch.inf).softmax(dim=-1)
+    kept = present * _chosen(present, strategy)
+    return ExpertWeights(
+        weights=(kept / kept.sum(dim=-1, keepdim=True)).to(logits.dtype),
+        lost_mass=(probabilities * ~available).sum(dim=-1).to(logits.dtype),
+    )
+
+
+def _chosen(probabilities: Tensor, strategy: Strategy) -> Tensor:
+    """Which experts (N, K) answer: the likeliest one always, ties to the lower index."""
+    ranks = probabilities.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+    most = strategy.most or probabilities.shape[-1]
+    worth = (probabilities >= strategy.least) | (ranks == 0)
+    return worth & (ranks < most) & (probabilities > 0)
+
+
+def mixture_velocity(weights: Tensor, velocity_of: ExpertVelocity, like: Tensor) -> Tensor:
+    """sum_k weights[:, k] v_k, with the shape, type and device of `like` (N, C, h, w).
+
+    Each expert is asked once, for exactly the samples that need it.
+    """
+    mixed = torch.zeros_like(like)
+    for expert in range(weights.shape[-1]):
+        rows = weights[:, expert].nonzero().flatten()
+        if len(rows):
+            share = weights[rows, expert].view(-1, *[1] * (like.ndim - 1)).to(like.dtype)
+            mixed.index_add_(0, rows, share * velocity_of(expert, rows).to(like.dtype))
+    return mixed

@@ -1,0 +1,101 @@
+"""What is minimised: flow matching for experts, cross-entropy for the router.
+
+Conditional flow matching (arXiv 2210.02747) on the straight path of rectified flow
+(arXiv 2209.03003): x_t = (1 - t) x0 + t eps, target velocity v = dx_t/dt = eps - x0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+VelocityField = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(x (N, C, h, w), t (N,), text (N, L, D), mask (N, L)) -> velocity (N, C, h, w)."""
+
+Classifier = Callable[[Tensor, Tensor], Tensor]
+"""(x (N, C, h, w), t (N,)) -> logits (N, K)."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Captions as the networks read them: `tokens` (N, L, D) and `mask` (N, L), 1 where real."""
+
+    tokens: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: Tensor) -> Text:
+        return Text(self.tokens[rows], self.mask[rows])
+
+    def to(self, device: torch.device) -> Text:
+        """The same captions on `device`."""
+        return Text(self.tokens.to(device), self.mask.to(device))
+
+    def repeat(self, count: int) -> Text:
+        """One caption (1, L, D) as `count` equal ones, without copying."""
+        return Text(self.tokens.expand(count, -1, -1), self.mask.expand(count, -1))
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """How far each sample of a batch is noised: times `t` (N,) and noise `eps` (N, C, h, w)."""
+
+    t: Tensor
+    eps: Tensor
+
+    def to(self, device: torch.device) -> Corruption:
+        """The same on `device`."""
+        return Corruption(self.t.to(device), self.eps.to(device))
+
+
+def draw_corruption(x0: Tensor, generator: Generator) -> Corruption:
+    """Uniform times and standard normal noise for `x0` (N, C, h, w), both on the CPU.
+
+    So that the same generator gives the same numbers whatever the network runs on.
+    """
+    t = torch.rand(len(x0), generator=generator)
+    return Corruption(t, torch.randn(x0.shape, generator=generator))
+
+
+def interpolate(x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """x_t = (1 - t) x0 + t eps, for `x0`, `eps` (N, C, h, w) and `t` (N,)."""
+    t = t.view(-1, *[1] * (x0.ndim - 1))
+    return (1 - t) * x0 + t * eps
+
+
+def velocity_target(x0: Tensor, eps: Tensor) -> Tensor:
+    """dx_t/dt = eps - x0, the same at every time of a straight path."""
+    return eps - x0
+
+
+def drop_captions(text: Text, null: Text, probability: float, generator: Generator) -> Text:
+    """`text` with captions replaced by the null caption (1, L, D) at `probability`.
+
+    What lets one network answer with and without a caption (arXiv 2207.12598).
+    """
+    dropped = torch.rand(len(text), generator=generator) < probability
+    return Text(
+        torch.where(dropped[:, None, None], null.tokens, text.tokens),
+        torch.where(dropped[:, None], null.mask, text.mask),
+    )
+
+
+def flow_matching_loss(
+    expert: VelocityField, x0: Tensor, text: Text, corruption: Corruption
+) -> Tensor:
+    """Mean squared error of the predicted velocity; a perfect guess of zero scores about 2."""
+    x_t = interpolate(x0, corruption.eps, corruption.t)
+    predicted = expert(x_t, corruption.t, text.tokens, text.mask)
+    return functional.mse_loss(predicted.float(), velocity_target(x0, corruption.eps))
+
+
+def router_loss(router: Classifier, x0: Tensor, clusters: Tensor, corruption: Corruption) -> Tensor:
+    """Cross-entropy (nats) of the cluster (N,) of each x0; a uniform guess scores log K."""
+    x_t = interpolate(x0, corruption.eps, corruption.t)
+    return functional.cross_entropy(router(x_t, corruption.t).float(), clusters)

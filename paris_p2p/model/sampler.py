@@ -1,0 +1,148 @@
+"""From noise to latents: Euler steps on the mixture's velocity, guided by the caption.
+
+The ODE dx/dt = v(x, t) is followed from t = 1 (noise) to t = 0 (data) in equal steps. At each
+step the router decides once, from (x_t, t) alone, and its decision serves both branches of
+classifier-free guidance (arXiv 2207.12598): v = v_null + s (v_text - v_null).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor
+
+from paris_p2p.model.expert import LatentShape
+from paris_p2p.model.mixture import ExpertWeights, Strategy, expert_weights, mixture_velocity
+from paris_p2p.model.objective import Classifier, Text, VelocityField
+
+ExpertLoader = Callable[[int], VelocityField | None]
+"""The expert with that index, ready to answer, or None when nobody has it."""
+
+StepListener = Callable[[int, int], None]
+"""Told (steps done, steps in all) after every step."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Latents and how they came about, step by step (S steps, N images, K experts)."""
+
+    latents: Tensor
+    """(N, C, h, w)"""
+    weights: Tensor
+    """(S, N, K): each expert's share of each step."""
+    lost_mass: Tensor
+    """(S, N): the probability the router gave to experts that were missing."""
+
+
+def draw_noise(count: int, latent_shape: LatentShape, seed: int) -> Tensor:
+    """Standard normal (N, C, h, w); image i depends on `seed` + i alone, drawn on the CPU."""
+    return torch.stack(
+        [
+            torch.randn(latent_shape, generator=Generator().manual_seed(seed + image))
+            for image in range(count)
+        ]
+    )
+
+
+def euler(
+    velocity: Callable[[Tensor, Tensor], Tensor],
+    noise: Tensor,
+    steps: int,
+    on_step: StepListener | None = None,
+) -> Tensor:
+    """x0 (N, C, h, w) from `noise`: `steps` equal Euler steps of dx/dt from t = 1 to t = 0."""
+    x = noise
+    for step in range(steps):
+        t = torch.full((len(x),), 1 - step / steps, dtype=x.dtype, device=x.device)
+        x = x - velocity(x, t) / steps
+        if on_step is not None:
+            on_step(step + 1, steps)
+    return x
+
+
+def guided_velocity(
+    expert: VelocityField, x: Tensor, t: Tensor, text: Text, null: Text, guidance: float
+) -> Tensor:
+    """v_null + `guidance` (v_text - v_null), both branches in one call of the expert.
+
+    `null` is the null caption (1, L, D). A guidance of 1 is the plain conditional velocity.
+    """
+    if guidance == 1:
+        return expert(x, t, text.tokens, text.mask)
+    blank = null.repeat(len(x))
+    both = expert(
+        torch.cat([x, x]),
+        torch.cat([t, t]),
+        torch.cat([text.tokens, blank.tokens]),
+        torch.cat([text.mask, blank.mask]),
+    )
+    conditional, unconditional = both.chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+@dataclass
+class EnsembleSampler:
+    """The router and the experts it calls for, loaded the first time they are needed.
+
+    `null` is the encoded empty caption (1, L, D). An expert that the loader answers with None is
+    masked from then on and counted as lost mass; `available` (K,) says beforehand which exist.
+    """
+
+    router: Classifier
+    load_expert: ExpertLoader
+    null: Text
+    available: Tensor
+    strategy: Strategy = field(default_factory=lambda: Strategy.named("top-2"))
+    guidance: float = 1.0
+    _experts: dict[int, VelocityField] = field(default_factory=dict, init=False)
+
+    @torch.inference_mode()
+    def sample(
+        self, text: Text, noise: Tensor, steps: int, on_step: StepListener | None = None
+    ) -> Sample:
+        """Latents for captions `text` (N, L, D) from `noise` (N, C, h, w); NotAvailable if empty.
+
+        The same inputs give the same latents. Everything stays on `noise`'s device.
+        """
+        decisions: list[ExpertWeights] = []
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            decision = self._decide(x, t)
+            decisions.append(decision)
+            return mixture_velocity(
+                decision.weights,
+                lambda expert, rows: guided_velocity(
+                    self._experts[expert], x[rows], t[rows], text[rows], self.null, self.guidance
+                ),
+                like=x,
+            )
+
+        latents = euler(velocity, noise, steps, on_step)
+        return Sample(
+            latents,
+            torch.stack([decision.weights for decision in decisions]),
+            torch.stack([decision.lost_mass for decision in decisions]),
+        )
+
+    def _decide(self, x: Tensor, t: Tensor) -> ExpertWeights:
+        """One router decision in which every expert called for is loaded."""
+        logits = self.router(x, t)
+        while True:
+            available = self.available.to(logits.device)
+            decision = expert_weights(logits, self.strategy, available)
+            if all(self._load(expert) for expert in decision.called()):
+                return decision
+
+    def _load(self, expert: int) -> bool:
+        """Whether the expert can answer; one that cannot is masked from now on."""
+        if expert in self._experts:
+            return True
+        loaded = self.load_expert(expert)
+        if loaded is None:
+            self.available = self.available.clone()
+            self.available[expert] = False
+            return False
+        self._experts[expert] = loaded
+        return True

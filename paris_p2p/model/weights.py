@@ -1,0 +1,151 @@
+"""Tensor files in and out: safetensors only, and every claim checked before a tensor is built.
+
+A file starts with the length of its header (8 bytes, little-endian), the header (JSON: per tensor
+its dtype, shape and byte range) and then the bytes. The header of a file from a stranger must name
+exactly the tensors expected, in the shapes expected; only then is the rest read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from paris_p2p.errors import BadContent
+from paris_p2p.home import write_atomically
+
+MAX_HEADER_BYTES: Final = 1 << 20
+"""XL/2 has about 700 tensors and a header of 90 kB."""
+
+FLOATS: Final[Mapping[str, torch.dtype]] = {
+    "F32": torch.float32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+}
+"""What published weights may be stored as, by safetensors' names."""
+
+Expected = Mapping[str, tuple[tuple[int, ...], frozenset[torch.dtype]]]
+"""Tensor name -> its shape and the types it may be stored as."""
+
+
+class Published(Protocol):
+    """A network whose `core` is the module that is published, under the names it has there."""
+
+    @property
+    def core(self) -> nn.Module: ...
+
+
+def save_weights(
+    path: Path, network: Published, metadata: Mapping[str, str], dtype: torch.dtype
+) -> None:
+    """The network's tensors as `dtype` to `path`, atomically; DiskFull where they do not fit."""
+    state = {
+        name: tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in network.core.state_dict().items()
+    }
+    write_atomically(path, save(state, dict(metadata)))
+
+
+def load_into(network: Published, source: Path | bytes) -> None:
+    """Fill `network` with the published weights at `source`; BadContent leaves it as it was."""
+    network.core.load_state_dict(load_weights(source, expected_of(network)))
+
+
+def expected_of(network: Published) -> Expected:
+    """The names and shapes a file for `network` must have, in any published float type."""
+    types = frozenset(FLOATS.values())
+    state = network.core.state_dict()
+    return {name: (tuple(tensor.shape), types) for name, tensor in state.items()}
+
+
+def load_weights(source: Path | bytes, expected: Expected) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, exactly those `expected`.
+
+    BadContent when the file is anything else: not safetensors, truncated, too large, a tensor
+    missing or unknown, another shape or type, or a value that is not finite.
+    """
+    header = _read_header(source)
+    _check_header(header, expected)
+    _check_size(source, header)
+    tensors = _build(source)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise BadContent(f"tensor {name} has values that are not finite")
+    return tensors
+
+
+def read_metadata(source: Path | bytes) -> dict[str, str]:
+    """The free-text metadata of a safetensors file; BadContent where there is no valid header."""
+    metadata = _read_header(source).get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise BadContent("the tensor file's metadata is not a table of text")
+    return metadata
+
+
+def _read_header(source: Path | bytes) -> dict[str, Any]:
+    length = int.from_bytes(_read(source, 0, 8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise BadContent(f"a header of {length} bytes is no safetensors file of ours")
+    try:
+        header = json.loads(_read(source, 8, length))
+    except (ValueError, RecursionError) as error:
+        raise BadContent("the file is not safetensors: its header is not JSON") from error
+    if not isinstance(header, dict):
+        raise BadContent("the file is not safetensors: its header is not a table")
+    return header
+
+
+def _check_header(header: Mapping[str, Any], expected: Expected) -> None:
+    names = header.keys() - {"__metadata__"}
+    if missing := expected.keys() - names:
+        raise BadContent(f"{len(missing)} tensors are missing, the first is {min(missing)}")
+    if unknown := names - expected.keys():
+        raise BadContent(f"{len(unknown)} tensors are unknown, the first is {min(unknown)[:80]}")
+    for name, (shape, types) in expected.items():
+        entry = header[name] if isinstance(header[name], dict) else {}
+        if entry.get("shape") != list(shape):
+            raise BadContent(f"tensor {name} must have shape {list(shape)}")
+        if FLOATS.get(str(entry.get("dtype"))) not in types:
+            raise BadContent(f"tensor {name} may not be stored as {str(entry.get('dtype'))[:16]}")
+
+
+def _check_size(source: Path | bytes, header: Mapping[str, Any]) -> None:
+    """The file ends exactly where shapes and types, by now trusted, say it does."""
+    body = sum(
+        prod(entry["shape"]) * FLOATS[entry["dtype"]].itemsize
+        for name, entry in header.items()
+        if name != "__metadata__"
+    )
+    length = 8 + int.from_bytes(_read(source, 0, 8), "little") + body
+    size = source.stat().st_size if isinstance(source, Path) else len(source)
+    if size != length:
+        raise BadContent(f"the tensor file has {size} bytes and should have {length}")
+
+
+def _build(source: Path | bytes) -> dict[str, Tensor]:
+    """The tensors, by the safetensors library, which checks that the byte ranges fit together."""
+    data = source.read_bytes() if isinstance(source, Path) else source
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise BadContent(f"the tensor file is damaged: {error}") from error
+
+
+def _read(source: Path | bytes, start: int, length: int) -> bytes:
+    """Exactly `length` bytes from `start`; BadContent where the file ends before."""
+    if isinstance(source, bytes):
+        part = source[start : start + length]
+    else:
+        with source.open("rb") as file:
+            file.seek(start)
+            part = file.read(length)
+    if len(part) < length:
+        raise BadContent("the tensor file is truncated")
+    return part

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from paris_p2p.errors import NotAvailable
+from paris_p2p.model.mixture import Strategy
+from paris_p2p.model.objective import Text, VelocityField
+from paris_p2p.model.sampler import EnsembleSampler, draw_noise, euler, guided_velocity
+
+from .gaussians import Gaussians
+
+POINT = (2, 1, 1)
+
+
+def captions(count: int, value: float = 0.0) -> Text:
+    return Text(torch.full((count, 1, 1), value), torch.ones(count, 1))
+
+
+def exact_experts(mixture: Gaussians) -> list[VelocityField]:
+    def expert(cluster: int) -> VelocityField:
+        return lambda x, t, _text, _mask: mixture.velocity(cluster, x, t)
+
+    return [expert(cluster) for cluster in range(mixture.clusters)]
+
+
+def a_sampler(mixture: Gaussians, **options: object) -> EnsembleSampler:
+    settings: dict[str, object] = {
+        "router": mixture.logits,
+        "load_expert": exact_experts(mixture).__getitem__,
+        "null": captions(1),
+        "available": torch.ones(mixture.clusters, dtype=torch.bool),
+        "strategy": Strategy.named("full"),
+    }
+    return EnsembleSampler(**(settings | options))  # type: ignore[arg-type]
+
+
+def test_exact_experts_and_router_give_the_mixture_back(mixture: Gaussians) -> None:
+    noise = torch.randn(20_000, *POINT, generator=torch.Generator().manual_seed(0)).double()
+    sample = a_sampler(mixture).sample(captions(len(noise)), noise, steps=100)
+    points = sample.latents.flatten(1)
+    assert (points.mean(0) - mixture.mean()).abs().max() < 0.03
+    assert (points.T.cov() - mixture.covariance()).abs().max() < 0.06
+
+
+def test_euler_is_exact_on_a_straight_path() -> None:
+    x0, noise = torch.randn(3, *POINT), torch.randn(3, *POINT)
+    for steps in (1, 7):
+        assert torch.allclose(euler(lambda _x, _t: noise - x0, noise, steps), x0, atol=1e-5)
+
+
+def test_euler_walks_from_noise_to_data_and_tells() -> None:
+    times: list[float] = []
+    told: list[tuple[int, int]] = []
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        times.append(t[0].item())
+        return x
+
+    euler(velocity, torch.zeros(1, *POINT), 4, lambda step, steps: told.append((step, steps)))
+    assert times == [1.0, 0.75, 0.5, 0.25]
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(("guidance", "expected"), [(0.0, 2.0), (1.0, 5.0), (4.0, 14.0)])
+def test_guidance_moves_along_the_caption(guidance: float, expected: float) -> None:
+    def expert(x: Tensor, _t: Tensor, text: Tensor, _mask: Tensor) -> Tensor:
+        return text.view(-1, 1, 1, 1).expand_as(x)
+
+    x, t = torch.zeros(3, *POINT), torch.ones(3)
+    velocity = guided_velocity(expert, x, t, captions(3, 5.0), captions(1, 2.0), guidance)
+    assert torch.equal(velocity, torch.full_like(x, expected))
+
+
+def test_one_router_decision_a_step_serves_both_branches(mixture: Gaussians) -> None:
+    decisions = 0
+
+    def router(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal decisions
+        decisions += 1
+        assert len(x) == 4
+        return mixture.logits(x, t)
+
+    sampler = a_sampler(mixture, router=router, guidance=3.0)
+    sample = sampler.sample(captions(4), draw_noise(4, POINT, seed=0), steps=6)
+    assert decisions == 6
+    assert sample.weights.shape == (6, 4, mixture.clusters)
+    assert sample.lost_mass.shape == (6, 4)
+
+
+def test_only_the_experts_called_for_are_loaded_and_each_once(mixture: Gaussians) -> None:
+    loaded: list[int] = []
+
+    def load(expert: int) -> VelocityField:
+        loaded.append(expert)
+        return exact_experts(mixture)[expert]
+
+    def router(x: Tensor, _t: Tensor) -> Tensor:
+        return torch.tensor([0.0, 9.0, 8.0]).expand(len(x), 3)
+
+    sampler = a_sampler(mixture, router=router, load_expert=load, strategy=Strategy.named("top-2"))
+    sampler.sample(captions(2), draw_noise(2, POINT, seed=0), steps=5)
+    assert sorted(loaded) == [1, 2]
+
+
+def test_an_expert_nobody_has_is_masked_and_counted(mixture: Gaussians) -> None:
+    experts = exact_experts(mixture)
+    asked: list[int] = []
+
+    def load(expert: int) -> VelocityField | None:
+        asked.append(expert)
+        return None if expert == 0 else experts[expert]
+
+    sampler = a_sampler(mixture, load_expert=load)
+    sample = sampler.sample(captions(8), draw_noise(8, POINT, seed=0).double(), steps=5)
+    assert asked.count(0) == 1
+    assert not sample.weights[..., 0].any()
+    assert torch.allclose(sample.lost_mass[0], torch.full((8,), 0.5).double())
+
+
+def test_no_expert_at_all_is_an_error(mixture: Gaussians) -> None:
+    with pytest.raises(NotAvailable):
+        a_sampler(mixture, load_expert=lambda _expert: None).sample(
+            captions(1), draw_noise(1, POINT, seed=0), steps=1
+        )
+
+
+def test_noise_depends_on_the_seed_of_each_image_alone() -> None:
+    batch = draw_noise(3, (4, 8, 8), seed=10)
+    assert torch.equal(batch[2], draw_noise(1, (4, 8, 8), seed=12)[0])
+    assert not torch.equal(batch[0], batch[1])
+
+
+def test_the_same_seed_gives_the_same_latents(mixture: Gaussians) -> None:
+    first, second = (
+        a_sampler(mixture).sample(captions(3), draw_noise(3, POINT, seed=1), steps=4).latents
+        for _ in range(2)
+    )
+    assert torch.equal(first, second)
