@@ -1,0 +1,75 @@
+"""What a training step is for an expert: flow matching on its own cluster, nothing else seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor
+
+from paris_p2p.data.shards import read_shard
+from paris_p2p.model.expert import Expert, build_expert
+from paris_p2p.model.objective import (
+    Corruption,
+    Text,
+    draw_corruption,
+    drop_captions,
+    flow_matching_loss,
+)
+from paris_p2p.training.job import Job
+from paris_p2p.training.samples import Captioned, captioned_parts, draw_probes, load_encoder
+from paris_p2p.training.trainer import Progress, Stop, never, train
+
+
+class ExpertTask:
+    """An expert and its cluster; fits `trainer.Task`."""
+
+    def __init__(
+        self, expert: Expert, part: Captioned, held_out: Captioned, null: Text, dropout: float
+    ) -> None:
+        """`dropout` is the share of captions that training replaces by `null` (1, L, D)."""
+        self.network = expert
+        self._part = part
+        self._held_out = held_out
+        self._null = null
+        self._dropout = dropout
+        self._probes = draw_probes(held_out.latents)
+
+    @property
+    def samples(self) -> int:
+        """How many there are to train on."""
+        return len(self._part.latents)
+
+    def loss(self, network: Expert, rows: Tensor, generator: Generator) -> Tensor:
+        """Flow matching with fresh noise and some captions dropped."""
+        corruption = draw_corruption(self._part.latents[rows], generator)
+        text = drop_captions(self._part.captions[rows], self._null, self._dropout, generator)
+        return _loss(network, self._part.latents[rows], text, corruption)
+
+    def held_out_loss(self, network: Expert) -> float:
+        """Mean squared error over the probes, all with their captions."""
+        part = self._held_out
+        return self._probes.mean(
+            lambda rows, corruption: _loss(
+                network, part.latents[rows], part.captions[rows], corruption
+            )
+        )
+
+
+def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
+    """Train the expert of `job.slot` on its shard: see `trainer.train` for what may be raised.
+
+    The text encoder is loaded, encodes the shard's captions and "" once, and is let go.
+    """
+    torch.manual_seed(job.seed)
+    expert = build_expert(job.expert, job.latent_shape)
+    shard = read_shard(
+        job.shards[0], latent_shape=job.latent_shape, context_length=job.text_context
+    )
+    part, held_out, null = captioned_parts(shard, load_encoder(job.text_encoder))
+    return train(ExpertTask(expert, part, held_out, null, job.recipe.caption_dropout), job, stop)
+
+
+def _loss(network: Expert, x0: Tensor, text: Text, corruption: Corruption) -> Tensor:
+    device = next(network.parameters()).device
+    return flow_matching_loss(network, x0.to(device), text.to(device), corruption.to(device))

@@ -1,0 +1,99 @@
+"""A training job: everything a worker may know, read from one JSON file and checked once.
+
+Without torch, so that a job that cannot be meant is refused before it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from paris_p2p.errors import BadContent
+from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec, TrainingSpec, slot_name
+
+if TYPE_CHECKING:
+    from paris_p2p.model.expert import LatentShape
+
+
+@dataclass(frozen=True)
+class TextEncoderReference:
+    """Where the frozen text encoder is: `kind` "content" (a path) or "hub" (a cached name)."""
+
+    kind: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One slot to train. `shards` is that slot's shard, or all K in cluster order for the router.
+
+    `max_steps` and `max_seconds` count from the start of this job, not of the training.
+    """
+
+    slot: int
+    clusters: int
+    latent_shape: LatentShape
+    text_context: int
+    expert: ExpertSpec
+    router: RouterSpec
+    recipe: TrainingSpec
+    shards: tuple[Path, ...]
+    text_encoder: TextEncoderReference
+    out_dir: Path
+    resume_snapshot: Path | None = None
+    """This peer's own state to go on from."""
+    resume_state: Path | None = None
+    """Another peer's, which must be at `start_step` and `start_images`."""
+    start_from: Path | None = None
+    """A published checkpoint, for neither."""
+    start_step: int = 0
+    start_images: int = 0
+    max_steps: int | None = None
+    max_seconds: float | None = None
+    device: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """BadContent unless the shards fit the slot and the slot fits the run."""
+        if not ROUTER <= self.slot < self.clusters:
+            raise BadContent(f"slot {self.slot} is not one of the run's {self.clusters} experts")
+        needed = self.clusters if self.slot == ROUTER else 1
+        if len(self.shards) != needed:
+            name = slot_name(self.slot)
+            raise BadContent(f"{name} needs {needed} of the run's shards, got {len(self.shards)}")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The job in a JSON file; BadContent when it is not one. Keys it does not know are left."""
+        try:
+            raw = json.loads(path.read_bytes())
+            return cls(**{name: value for name, value in _typed(raw).items() if value is not None})
+        except OSError as error:
+            raise BadContent(f"cannot read the job {path}: {error.strerror}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadContent(f"{path} is not a training job: {error}") from error
+
+
+def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    channels, height, width = raw["latent_shape"]
+    return {
+        **{field.name: raw.get(field.name) for field in fields(Job)},
+        "latent_shape": (int(channels), int(height), int(width)),
+        "expert": ExpertSpec.from_body(raw["expert"]),
+        "router": RouterSpec.from_body(raw["router"]),
+        "recipe": TrainingSpec.from_body(raw["recipe"]),
+        "shards": tuple(Path(shard) for shard in raw["shards"]),
+        "text_encoder": TextEncoderReference(**raw["text_encoder"]),
+        "out_dir": Path(raw["out_dir"]),
+        "resume_snapshot": _path(raw.get("resume_snapshot")),
+        "resume_state": _path(raw.get("resume_state")),
+        "start_from": _path(raw.get("start_from")),
+    }
+
+
+def _path(raw: str | None) -> Path | None:
+    return Path(raw) if raw else None

@@ -1,0 +1,65 @@
+"""Named sizes: the shape of the experts, of their router, and settings that suit both.
+
+Edit a copy to make a run of your own. Settings: learning_rate (AdamW's), batch (images a step),
+ema (decay of the published average), caption_dropout (share of captions replaced by the null one),
+warmup (steps to full learning rate), grad_clip (largest gradient norm), snapshot_every and
+publish_every (steps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from paris_p2p.errors import UsageProblem
+from paris_p2p.model import expert, router
+from paris_p2p.records.run import ExpertSpec, RouterSpec, TrainingSpec
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a run's training that is not its data."""
+
+    expert: ExpertSpec
+    router: RouterSpec
+    training: TrainingSpec
+
+
+_PAPER: Final = TrainingSpec(
+    learning_rate=1e-4,
+    batch=32,  # DDM splits a global batch of 256 over 8 experts
+    ema=0.9999,
+    caption_dropout=0.1,
+    snapshot_every=500,
+    publish_every=2000,
+    warmup=500,
+    grad_clip=1.0,
+)
+"""DDM's settings (arXiv 2501.05450): AdamW at 1e-4, no weight decay, EMA 0.9999."""
+
+_LAPTOP: Final = replace(
+    _PAPER,
+    learning_rate=1e-3,
+    batch=64,
+    ema=0.999,
+    warmup=100,
+    snapshot_every=200,
+    publish_every=1000,
+)
+"""For minutes to hours on a processor, where a step is small and there are few of them."""
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    "tiny": Recipe(expert.PRESETS["tiny"], router.PRESETS["tiny"], _LAPTOP),
+    "S/2": Recipe(expert.PRESETS["S/2"], router.PRESETS["S/2"], _PAPER),
+    "B/2": Recipe(expert.PRESETS["B/2"], router.PRESETS["B/2"], _PAPER),
+    "L/2": Recipe(expert.PRESETS["L/2"], router.PRESETS["B/2"], _PAPER),
+    "XL/2": Recipe(expert.PRESETS["XL/2"], router.PRESETS["B/2"], _PAPER),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe called `name`; UsageProblem for an unknown one."""
+    if name not in RECIPES:
+        raise UsageProblem(f"no recipe is called {name!r}", "use " + ", ".join(RECIPES))
+    return RECIPES[name]

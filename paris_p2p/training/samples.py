@@ -1,0 +1,158 @@
+"""Shards as training reads them: quantised latents in memory, captions encoded once.
+
+A latent stays int8 until its batch is drawn. Each distinct caption goes through the frozen text
+encoder once, at the start; a caption that many images share is kept once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import torch
+from torch import Generator, Tensor
+
+from paris_p2p.data.shards import Shard
+from paris_p2p.errors import BadContent
+from paris_p2p.model.encoders import TextEncoder, load_hub_text_encoder, load_text_encoder
+from paris_p2p.model.objective import Corruption, Text
+from paris_p2p.training.job import TextEncoderReference
+
+MAX_PROBES: Final = 256
+"""Held-out samples that a held-out loss is measured on, at most."""
+
+PROBE_TIMES: Final = (0.125, 0.375, 0.625, 0.875)
+"""Each is measured at these times: the middles of four equal parts of the path."""
+
+PROBE_SEED: Final = 20_251_003
+EVALUATION_BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class Latents:
+    """`quantised` (N, C, h, w) int8; times `scale` (N, C, 1, 1) they are the latents."""
+
+    quantised: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of_shard(cls, quantised: Tensor, scale: Tensor) -> Self:
+        """One shard's, whose `scale` (C,) is the same for all its samples."""
+        return cls(quantised, scale.view(1, -1, 1, 1).expand(len(quantised), -1, -1, -1))
+
+    def __len__(self) -> int:
+        return len(self.quantised)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Latents (B, C, h, w) as float32."""
+        return self.quantised[rows].float() * self.scale[rows]
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Distinct captions as `text` (U, L, D) and which of them each sample has, `index` (N,)."""
+
+    text: Text
+    index: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Text:
+        return self.text[self.index[rows]]
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """One part of a shard, training or held-out: latents and their captions."""
+
+    latents: Latents
+    captions: Captions
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Latents of many clusters and which one each is from, `clusters` (N,) int64."""
+
+    latents: Latents
+    clusters: Tensor
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Held-out samples `rows` (P,), each noised by a fixed amount with fixed noise."""
+
+    rows: Tensor
+    corruption: Corruption
+
+    @torch.inference_mode()
+    def mean(self, loss: Callable[[Tensor, Corruption], Tensor]) -> float:
+        """The mean over all probes of `loss`, a mean over the rows it is given."""
+        total = 0.0
+        for start in range(0, len(self.rows), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            corruption = Corruption(self.corruption.t[part], self.corruption.eps[part])
+            total += len(corruption.t) * float(loss(self.rows[part], corruption).item())
+        return total / len(self.rows)
+
+
+def draw_probes(held_out: Latents) -> Probes:
+    """The same probes for the same held-out samples, wherever and whenever they are drawn.
+
+    More than MAX_PROBES samples are thinned evenly. BadContent when there is none.
+    """
+    if not len(held_out):
+        raise BadContent("the shard has no held-out samples to measure on")
+    count = min(len(held_out), MAX_PROBES)
+    chosen = torch.linspace(0, len(held_out) - 1, count).long()
+    rows = chosen.repeat_interleave(len(PROBE_TIMES))
+    t = torch.tensor(PROBE_TIMES).repeat(count)
+    generator = Generator().manual_seed(PROBE_SEED)
+    eps = torch.randn(len(rows), *held_out.quantised.shape[1:], generator=generator)
+    return Probes(rows, Corruption(t, eps))
+
+
+def captioned_parts(shard: Shard, encoder: TextEncoder) -> tuple[Captioned, Captioned, Text]:
+    """The training part, the held-out part and the null caption (1, L, D), encoded."""
+    part = Captioned(
+        Latents.of_shard(shard.latents, shard.latent_scale),
+        encode_captions(shard.text_ids, encoder),
+    )
+    held_out = Captioned(
+        Latents.of_shard(shard.held_out_latents, shard.latent_scale),
+        encode_captions(shard.held_out_text_ids, encoder),
+    )
+    return part, held_out, encode_captions(encoder.tokenize([""]), encoder).text
+
+
+def labelled_parts(shards: Sequence[Shard]) -> tuple[Labelled, Labelled]:
+    """The training and held-out latents of all clusters together, `shards` in cluster order."""
+    part = [Latents.of_shard(shard.latents, shard.latent_scale) for shard in shards]
+    held_out = [Latents.of_shard(shard.held_out_latents, shard.latent_scale) for shard in shards]
+    return _labelled(part), _labelled(held_out)
+
+
+@torch.no_grad()
+def encode_captions(ids: Tensor, encoder: TextEncoder) -> Captions:
+    """Captions (N, L) as token ids, each distinct one encoded once."""
+    distinct, index = torch.unique(ids.long(), dim=0, return_inverse=True)
+    tokens = [
+        encoder.encode(distinct[start : start + EVALUATION_BATCH]).float()
+        for start in range(0, len(distinct), EVALUATION_BATCH)
+    ]
+    return Captions(Text(torch.cat(tokens), encoder.mask(distinct)), index)
+
+
+def load_encoder(reference: TextEncoderReference) -> TextEncoder:
+    """The frozen text encoder, from a file or from the hub's local cache."""
+    if reference.kind == "hub":
+        return load_hub_text_encoder(reference.reference)
+    return load_text_encoder(Path(reference.reference))
+
+
+def _labelled(latents: Sequence[Latents]) -> Labelled:
+    sizes = torch.tensor([len(part) for part in latents])
+    together = Latents(
+        torch.cat([part.quantised for part in latents]),
+        torch.cat([part.scale for part in latents]),
+    )
+    return Labelled(together, torch.arange(len(latents)).repeat_interleave(sizes))

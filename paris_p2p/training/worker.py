@@ -1,0 +1,155 @@
+"""The training process: a job file in, one JSON object a line out, no network.
+
+    python -m paris_p2p.training.worker JOB.json
+
+Lines have an "event": "progress" (about one a second), "snapshot", "checkpoint", "resume",
+"done", or, as the last, "error" with its message and remedy. SIGINT, SIGTERM or the end of a pipe
+on standard input (the parent is gone) let it finish its step, write one of each file, and exit 0.
+Human-readable logs go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import AbstractContextManager
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Final
+
+from paris_p2p.errors import ParisError, UsageProblem
+from paris_p2p.home import locked
+from paris_p2p.training.offline import forbid_network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from paris_p2p.training.job import Job
+    from paris_p2p.training.trainer import Progress, Stop
+
+PROGRESS_INTERVAL: Final = 1.0
+"""Seconds between two progress lines."""
+
+LOCK_NAME: Final = "lock"
+"""File in the job's folder that one worker at a time holds."""
+
+LOSS_WINDOW: Final = 100
+"""Steps that a reported training loss is the mean of."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one job. The exit code is 0, or that of the error told in the last line."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    stop = stop_requests()
+    forbid_network()
+    try:
+        if len(arguments) != 1:
+            raise UsageProblem("a worker takes one job file", "give the path of a JOB.json")
+        work(Path(arguments[0]), stop)
+    except ParisError as error:
+        emit("error", message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+        return error.exit_code
+    return 0
+
+
+def work(job_file: Path, stop: threading.Event) -> None:
+    """Train as the file says and tell about it. torch is first imported here."""
+    from paris_p2p.training.job import Job
+
+    job = Job.read(job_file)
+    job.out_dir.mkdir(parents=True, exist_ok=True)
+    reporter = Reporter()
+    with alone_in(job.out_dir):
+        for progress in _steps(job, stop.is_set):
+            reporter.tell(progress)
+    reporter.finish()
+
+
+def alone_in(folder: Path) -> AbstractContextManager[None]:
+    """Holds a job's folder against a second worker; HomeBusy, naming the one that is there."""
+    remedy = "Wait until it has saved its snapshot, or end that process"
+    return locked(folder / LOCK_NAME, f"the training folder {folder}", remedy)
+
+
+def stop_requests() -> threading.Event:
+    """Set by the first SIGINT, SIGTERM or end of the parent's pipe."""
+    stop = threading.Event()
+    for request in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(request, lambda *_: stop.set())
+    if _is_pipe(sys.stdin.fileno()):
+        threading.Thread(target=_await_end, args=(sys.stdin.fileno(), stop), daemon=True).start()
+    return stop
+
+
+def emit(event: str, **details: Any) -> None:
+    """One line on standard output, at once. A parent that no longer reads it is no error."""
+    try:
+        print(json.dumps({"event": event, **details}, allow_nan=False), flush=True)
+    except BrokenPipeError:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+class Reporter:
+    """Turns steps into lines: not every step is worth one."""
+
+    def __init__(self) -> None:
+        self._losses: deque[float] = deque(maxlen=LOSS_WINDOW)
+        self._told = -PROGRESS_INTERVAL
+        self._last: dict[str, Any] = {}
+
+    def tell(self, progress: Progress) -> None:
+        """Lines for whatever this step brought."""
+        self._losses.append(progress.loss)
+        self._last = {
+            "step": progress.step,
+            "images": progress.images,
+            "train_loss": fmean(self._losses),
+        }
+        if time.monotonic() - self._told >= PROGRESS_INTERVAL:
+            self._told = time.monotonic()
+            emit("progress", **self._last, images_per_second=progress.images_per_second)
+        if progress.snapshot is not None:
+            emit("snapshot", **self._last, path=str(progress.snapshot))
+        if progress.checkpoint is not None:
+            self._last["held_out_loss"] = progress.held_out_loss
+            emit("checkpoint", **self._last, path=str(progress.checkpoint))
+        if progress.resume is not None:
+            emit("resume", **self._last, path=str(progress.resume))
+
+    def finish(self) -> None:
+        """The last line of a job that ended as it should, with the last step's figures if any."""
+        emit("done", **self._last)
+
+
+def _steps(job: Job, stop: Stop) -> Iterator[Progress]:
+    import torch
+
+    from paris_p2p.records.run import ROUTER
+    from paris_p2p.training.expert import train_expert
+    from paris_p2p.training.router import train_router
+
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    return train_router(job, stop) if job.slot == ROUTER else train_expert(job, stop)
+
+
+def _is_pipe(descriptor: int) -> bool:
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _await_end(descriptor: int, stop: threading.Event) -> None:
+    while os.read(descriptor, 4096):
+        pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
