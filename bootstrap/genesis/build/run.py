@@ -1,0 +1,81 @@
+"""Sign the genesis run: the shipped artefacts, cut and named, become one run manifest.
+
+    python -m bootstrap.genesis.build.run
+
+Writes `run.paris` beside the artefacts. The key that signs it is made for this one signature and
+thrown away: a run's creator has no power over it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from bootstrap.genesis.build import GENESIS
+from paris_p2p.home import write_atomically
+from paris_p2p.identity import Identity
+from paris_p2p.model.encoders import load_autoencoder, load_text_encoder
+from paris_p2p.peer.genesis import RUN_FILE
+from paris_p2p.records.run import Artefact, RunManifest, ShardRef, run_id
+from paris_p2p.store.blobs import Blobs
+from paris_p2p.store.chunks import ChunkStore
+from paris_p2p.training.recipes import recipe
+
+NAME = "emoji-64"
+RECIPE = "tiny"
+
+
+def main() -> None:
+    identity = Identity.generate()
+    with tempfile.TemporaryDirectory() as scratch:
+        blobs = Blobs(ChunkStore(Path(scratch) / "store"), Path(scratch) / "cache")
+        manifest = genesis_manifest(GENESIS, blobs, identity.author, time.time())
+    sealed = manifest.seal(identity)
+    write_atomically(GENESIS / RUN_FILE, sealed, mode=0o644)
+    print(f"run {NAME}: {run_id(sealed).hex()}, {len(sealed)} bytes")
+
+
+def genesis_manifest(folder: Path, blobs: Blobs, author: bytes, now: float) -> RunManifest:
+    """The manifest of the run whose artefacts lie in `folder`."""
+    text = load_text_encoder(folder / "clip.safetensors")
+    autoencoder = load_autoencoder(folder / "autoencoder.safetensors")
+    parts = recipe(RECIPE)
+    clusters = json.loads((folder / "clusters.json").read_text())["clusters"]
+    encoder = Artefact("content", _add(folder / "clip.safetensors", "encoder", blobs).hex())
+    return RunManifest(
+        name=NAME,
+        created=now,
+        author=author,
+        clusters=len(clusters),
+        expert=parts.expert,
+        router=parts.router,
+        recipe=parts.training,
+        latent_shape=autoencoder.latent_shape,
+        autoencoder=Artefact(
+            "content", _add(folder / "autoencoder.safetensors", "encoder", blobs).hex()
+        ),
+        text_encoder=encoder,
+        image_encoder=encoder,
+        text_context=text.context_length,
+        text_width=text.width,
+        shards=tuple(
+            ShardRef(
+                _add(folder / "shards" / f"expert-{index}.safetensors", "shard", blobs),
+                cluster["train"],
+                cluster["held_out"],
+                tuple(cluster["words"]),
+            )
+            for index, cluster in enumerate(clusters)
+        ),
+        trusted_authors=(),
+    )
+
+
+def _add(path: Path, kind: str, blobs: Blobs) -> bytes:
+    return blobs.add_file(path, kind, path.name).id
+
+
+if __name__ == "__main__":
+    main()
