@@ -1,0 +1,46 @@
+"""What a peer does: one verb, one module.
+
+- `peer`         the parts a running peer is made of, and what every verb needs of them
+- `life`         from a started swarm to the withdrawal of what the peer said
+- `genesis`      the run that ships with the package, and taking it into a store
+- `recordbook`   the newest heads, or resume states, this peer has seen, kept on disk
+- `headbook`     that of heads
+- `resumes`      the resume states that the swarm announces
+- `survey`       what the swarm says about every slot of the run: claims, heads, providers
+- `fetching`     content by its id from whoever provides it, verified, into one store
+- `scheduling`   who is asked for which chunk next: pure decisions
+- `sources`      who may be asked: liars never, those that failed less and less
+- `downloading`  one download, as `scheduling` decides
+- `http_seeds`   chunks from a web server that the run names
+- `announcing`   presence, provider and head records, renewed before they expire
+- `keeping`      what to keep, copy and let go: pure decisions
+- `replicating`  keeping a run's content at enough providers
+- `collecting`   letting go what is superseded, or what others hold when room is needed
+- `proving`      whether those who say that they serve a content do
+- `scrubbing`    reading the store again and again, so that damage is found
+- `claiming`     choosing a slot and leasing it
+- `lease`        a slot this peer holds, while it renews
+- `device`       what this machine gives to training
+- `starts`       where training of a slot can begin: own snapshot, resume state, head, nothing
+- `assignment`   what a training process is given
+- `worker`       the training process as its parent sees it
+- `training`     a claimed slot trained by a worker process, its files published meanwhile
+- `volunteering` training unattended: claim, train, and claim again
+- `publishing`   a trainer's file becomes chunks, a signed record and DHT records
+- `contributions` what an author's peers published: told, fetched, checked
+- `logbook`      contribution logs on disk
+- `handing_over` hand-overs of keys: kept, told, followed
+- `roster`       whose word counts in a run: its lists, and the heirs of those they name
+- `report`       what a peer tells about the run and itself
+- `bootstrap`    a DHT-only peer: an address to start from, for every run
+- `reaching`     which of this peer's addresses lead to it: asking others to dial back
+- `checkup`      what measurements mean: rows with a state and a remedy
+- `probes`       what a running peer measures for a checkup
+- `fitness`      what the measurements of this machine mean
+- `machine`      what can be measured of this machine without a peer
+- `known`        addresses of peers met before
+- `meeting`      getting to know more peers than the one we joined through
+- `request`      what a caller asks to be drawn
+- `pictures`     PNG with provenance, alone or as a contact sheet
+- `sampling`     a prompt becomes a picture through the router and the experts it calls for
+"""

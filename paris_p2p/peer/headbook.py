@@ -1,0 +1,16 @@
+"""The newest checkpoint heads this peer has seen: see `recordbook`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from paris_p2p.peer.recordbook import RecordBook
+from paris_p2p.records.head import Head
+
+
+class HeadBook(RecordBook[Head]):
+    """Heads of one run, the newest per (slot, author), under `folder`."""
+
+    def __init__(self, folder: Path, run: bytes, slots: Collection[int]) -> None:
+        super().__init__(Head, folder, run, slots)

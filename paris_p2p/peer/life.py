@@ -1,0 +1,190 @@
+"""A peer's life: from a started swarm to the withdrawal of what it said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+
+from paris_p2p.config import PeerConfig
+from paris_p2p.errors import BadContent, ClockSkew, ParisError
+from paris_p2p.home import Home, sweep_partial_files
+from paris_p2p.identity import Identity
+from paris_p2p.network.allowlist import listed_only
+from paris_p2p.network.clock import pause
+from paris_p2p.network.pacing import Pacer, Pacers
+from paris_p2p.network.swarm import Swarm
+from paris_p2p.network.tasks import end_tasks
+from paris_p2p.peer import (
+    announcing,
+    collecting,
+    contributions,
+    handing_over,
+    meeting,
+    replicating,
+    scrubbing,
+)
+from paris_p2p.peer.announcing import Announcer
+from paris_p2p.peer.fetching import Fetcher
+from paris_p2p.peer.genesis import Genesis, seed_genesis
+from paris_p2p.peer.handing_over import HandoverBook
+from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.recordbook import RecordBook
+from paris_p2p.peer.roster import Roster
+from paris_p2p.peer.sources import Seed
+from paris_p2p.records.presence import PEER, SEED
+from paris_p2p.records.resume import Resume
+from paris_p2p.records.run import RunManifest
+from paris_p2p.store.blobs import Blobs
+from paris_p2p.store.chunks import ChunkStore
+
+log = logging.getLogger(__name__)
+
+MAX_SKEW = 10.0
+"""Seconds this clock may differ from the other peers' median."""
+SKEW_PERIOD = 60.0
+RUN_PATIENCE = 10.0
+"""Seconds without a word from anybody who has the run's manifest."""
+AT_ONCE = 0.5
+"""Seconds before what need not wait, nor be waited for, is done for the first time."""
+
+
+@contextlib.asynccontextmanager
+async def running_peer(
+    home: Home,
+    identity: Identity,
+    swarm: Swarm,
+    config: PeerConfig,
+    genesis: Genesis | None,
+    *,
+    seed: bool,
+    replicate: bool,
+) -> AsyncIterator[Peer]:
+    """A peer that serves, announces and replicates until the block is left.
+
+    Parameters
+    ----------
+    swarm : a started swarm; closed by the caller.
+    genesis : the shipped run, for the default run and for seeding; None when not shipped.
+    seed : take the shipped run's content into the store first.
+    replicate : copy content that has too few providers.
+
+    Raises ClockSkew when this clock is more than MAX_SKEW off the other peers', and what fetching
+    the run raises.
+    """
+    skew = await swarm.clock_skew()
+    if skew is not None and abs(skew) > MAX_SKEW:
+        raise skewed(skew)
+    sweep_partial_files(home.path)
+    roster, everybody = Roster(HandoverBook(home.handovers_dir)), swarm
+    swarm = listed_only(everybody, roster.lists)
+    blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
+    pacers = Pacers(Pacer(config.upload_limit or None), Pacer(config.download_limit or None))
+    fetcher = Fetcher(swarm, blobs, pacers=pacers, allow_private_seeds=config.allow_private_seeds)
+    run_id, sealed = await _find_run(config, genesis, fetcher)
+    run = roster.take_up(RunManifest.unseal(sealed, expect_id=run_id), identity.author)
+    fetcher.seeds = tuple(map(Seed, run.http_seeds))
+    await asyncio.to_thread(blobs.chunks.put, sealed)
+    heads = HeadBook(home.runs_dir / run_id.hex() / "heads", run_id, run.slots())
+    if seed and genesis is not None and genesis.id == run_id:
+        await asyncio.to_thread(seed_genesis, genesis, blobs, heads)
+    resumes = RecordBook(Resume, home.runs_dir / run_id.hex() / "resumes", run_id, run.slots())
+    role = SEED if config.seed_only else PEER
+    announcer = Announcer(swarm, identity, blobs, heads, resumes, run, run_id, time.time, role)
+    peer = Peer(
+        home, identity, swarm, blobs, heads, resumes, run, run_id, fetcher, announcer, config
+    )
+    peer.handovers = roster.book
+    await peer.serve()
+    await announcer.everything()
+    tasks = [
+        _repeat(announcing.PERIOD, peer, lambda peer: peer.announcer.everything()),
+        _repeat(collecting.PERIOD, peer, collecting.collect),
+        _repeat(scrubbing.PERIOD, peer, scrubbing.Scrub()),
+        _repeat(meeting.PERIOD, peer, meeting.meet_some),
+        _repeat(SKEW_PERIOD, peer, _watch_clock),
+        _repeat(contributions.PERIOD, peer, _tell_logs, first=AT_ONCE),
+        _repeat(handing_over.PERIOD, peer, partial(_follow, roster, everybody), first=AT_ONCE),
+    ]
+    if replicate:
+        tasks.append(
+            _repeat(replicating.PERIOD, peer, replicating.replicate, first=replicating.FIRST)
+        )
+    try:
+        yield peer
+    finally:
+        await end_tasks(*tasks)
+        with contextlib.suppress(TimeoutError, ParisError):
+            await asyncio.wait_for(announcer.withdraw(), 5)
+
+
+async def _find_run(
+    config: PeerConfig, genesis: Genesis | None, fetcher: Fetcher
+) -> tuple[bytes, bytes]:
+    """The id and sealed manifest of the run to take part in: the configured or the shipped one."""
+    if config.run:
+        wanted = bytes.fromhex(config.run)
+        if genesis is not None and genesis.id == wanted:
+            return wanted, genesis.sealed
+        return wanted, await fetcher.fetch_chunk(wanted, RUN_PATIENCE)
+    if genesis is None:
+        raise BadContent(
+            "no run was named and this installation ships none", "name a run with --run ID"
+        )
+    return genesis.id, genesis.sealed
+
+
+async def _tell_logs(peer: Peer) -> None:
+    await contributions.announce(
+        peer.swarm, peer.identity, peer.run_id, peer.contributions, peer.clock()
+    )
+
+
+async def _follow(roster: Roster, everybody: Swarm, peer: Peer) -> None:
+    """Tell what hand-overs this home knows, learn new ones, let the run's lists follow them."""
+    await handing_over.announce(everybody, peer.identity.author, roster.book, peer.clock())
+    peer.run = await roster.follow(everybody, peer.run)
+    peer.announcer.update(peer.run)
+
+
+async def _watch_clock(peer: Peer) -> None:
+    skew = await peer.swarm.clock_skew()
+    if skew is not None and abs(skew) > MAX_SKEW:
+        log.error("%s", skewed(skew))
+
+
+def skewed(skew: float) -> ClockSkew:
+    """The error for a clock that is `skew` seconds ahead of the other peers' (or behind)."""
+    side = "ahead of" if skew > 0 else "behind"
+    return ClockSkew(
+        f"this machine's clock is {abs(skew):.0f} s {side} the other peers'",
+        "set the clock (timedatectl set-ntp true), then start again: leases and records "
+        "would expire at the wrong time",
+    )
+
+
+def _repeat(
+    period: float, peer: Peer, action: Callable[[Peer], Awaitable[None]], first: float | None = None
+) -> asyncio.Task[None]:
+    """A task that runs `action` every `period` seconds (+-20%); a failure waits for the next.
+
+    `first` is the wait before the first time, when it is not the same.
+    """
+
+    async def run() -> None:
+        wait = period if first is None else first
+        while True:
+            await pause(wait * peer.rng.uniform(0.8, 1.2))
+            wait = period
+            try:
+                await action(peer)
+            except (ParisError, TimeoutError, OSError) as error:
+                log.warning("%s", error)
+            except Exception:
+                log.exception("%s failed and is tried again", action)
+
+    return asyncio.create_task(run())

@@ -1,0 +1,166 @@
+"""Contribution logs on disk: a file for each author, entries one after the other, that only grows.
+
+    u32 length, sealed entry; and so on
+
+An entry is synced before it counts. What a killed process left half-written is cut off by the next
+one that appends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from paris_p2p.errors import BadContent, DiskFull
+from paris_p2p.home import write_atomically
+from paris_p2p.identity import Author, Identity
+from paris_p2p.records.contribution import (
+    MOST_ENTRIES,
+    Contribution,
+    End,
+    checked,
+    gained_steps,
+)
+from paris_p2p.records.head import Head
+
+LOG_LIMIT = 16 << 20
+"""Bytes of one log."""
+
+MOST_LOGS = 64
+"""Logs kept in a home, its own included; beyond that others' are checked but not kept."""
+
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """Where a log that checks ends: its bytes, what the next entry follows, the heads so far."""
+
+    size: int
+    end: End
+    heads: list[Head]
+
+
+class ContributionLogs:
+    """The logs in one home. Blocking, and safe for threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._changing = threading.Lock()
+        self._tails: dict[Author, _Tail] = {}
+
+    def authors(self) -> list[Author]:
+        """Whose logs are here."""
+        return [bytes.fromhex(path.stem) for path in sorted(self._folder.glob("*.log"))]
+
+    def read(self, author: Author) -> bytes:
+        """The whole entries of an author's log, as they lie on disk; empty when there is none."""
+        try:
+            with self._file(author).open("rb") as file:
+                return _whole(file.read(LOG_LIMIT))
+        except FileNotFoundError:
+            return b""
+
+    def entries(self, author: Author) -> list[Contribution]:
+        """The checked entries of an author's log. BadContent when the file was tampered with."""
+        return checked(author, frames(self.read(author)))
+
+    def append(self, identity: Identity, sealed_head: bytes) -> Contribution:
+        """Note a head that `identity` has published; on disk for good once this returns.
+
+        BadContent when the log is full or is not what this author has written, DiskFull.
+        """
+        with self._changing:
+            tail = self._tail(identity.author)
+            entry = Contribution(
+                author=identity.author,
+                number=tail.end.length,
+                previous=tail.end.last,
+                gained=gained_steps(Head.unseal(sealed_head), tail.heads),
+                sealed_head=sealed_head,
+            )
+            sealed = entry.seal(identity)
+            frame = _LENGTH.pack(len(sealed)) + sealed
+            if tail.end.length >= MOST_ENTRIES or tail.size + len(frame) > LOG_LIMIT:
+                raise BadContent("the contribution log is full", "Rotate the key to begin another")
+            self._extend(identity.author, tail.size, frame)
+            _, end = tail.end.followed_by(sealed)
+            tail.heads.append(entry.head)
+            self._tails[identity.author] = _Tail(tail.size + len(frame), end, tail.heads)
+        return entry
+
+    def keep(self, author: Author, data: bytes) -> None:
+        """Replace the copy of another author's log by one that was checked and is longer."""
+        with self._changing:
+            if self._file(author).exists() or len(self.authors()) < MOST_LOGS:
+                write_atomically(self._file(author), data)
+                self._tails.pop(author, None)
+
+    def _tail(self, author: Author) -> _Tail:
+        if author not in self._tails:
+            self._tails[author] = _tail_of(author, self.read(author))
+        return self._tails[author]
+
+    def _extend(self, author: Author, whole: int, frame: bytes) -> None:
+        """Cut off what follows the whole entries, and append one."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = os.open(self._file(author), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(file, whole)
+            os.pwrite(file, frame, whole)
+            os.fsync(file)
+        except OSError as error:
+            os.ftruncate(file, whole)
+            raise DiskFull(
+                f"the contribution log cannot grow: {error.strerror}", "Free some space"
+            ) from error
+        finally:
+            os.close(file)
+
+    def _file(self, author: Author) -> Path:
+        return self._folder / f"{author.hex()}.log"
+
+
+def frames(data: bytes) -> Iterator[bytes]:
+    """The sealed entries in a log's bytes. BadContent when the last is cut short."""
+    place = 0
+    while place < len(data):
+        (length,) = _LENGTH.unpack(data[place : place + 4].ljust(4, b"\xff"))
+        sealed = data[place + 4 : place + 4 + length]
+        if length > Contribution.LIMIT or len(sealed) != length:
+            raise BadContent("the log ends within an entry")
+        yield sealed
+        place += 4 + length
+
+
+def _whole(data: bytes) -> bytes:
+    """The log without what a killed process may have left of its last entry."""
+    place = 0
+    with contextlib.suppress(BadContent):
+        for sealed in frames(data):
+            place += 4 + len(sealed)
+    return data[:place]
+
+
+def _tail_of(author: Author, data: bytes) -> _Tail:
+    """Where this author's own log ends. BadContent when it was tampered with.
+
+    A last entry that does not hold is what a power cut left of it, and does not count.
+    """
+    tail = _Tail(0, End(author), [])
+    whole = list(frames(data))
+    for number, sealed in enumerate(whole, start=1):
+        try:
+            entry, end = tail.end.followed_by(sealed)
+        except BadContent:
+            if number < len(whole):
+                raise
+            return tail
+        tail.heads.append(entry.head)
+        tail = _Tail(tail.size + 4 + len(sealed), end, tail.heads)
+    return tail

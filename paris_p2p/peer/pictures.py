@@ -1,0 +1,83 @@
+"""Sampled images on disk: PNG with provenance, alone or as a labelled contact sheet."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from paris_p2p.errors import UsageProblem
+from paris_p2p.home import write_atomically
+
+PROVENANCE = "paris-p2p"
+"""Name of the PNG text chunk that says where a picture comes from: a JSON list, one per image."""
+GAP = 16
+LABEL = 22
+INK = "#24292f"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One sampled image at the run's own size, and where it comes from."""
+
+    prompt: str
+    image: Image.Image
+    provenance: Mapping[str, Any]
+
+    def scaled(self, scale: int) -> Image.Image:
+        width, height = self.image.size
+        return self.image.resize((width * scale, height * scale), Image.Resampling.LANCZOS)
+
+
+def save_pictures(pictures: Sequence[Picture], path: Path, scale: int) -> None:
+    """One picture as it is, several as a contact sheet; UsageProblem where that cannot be."""
+    image = pictures[0].scaled(scale) if len(pictures) == 1 else contact_sheet(pictures, scale)
+    info = PngInfo()
+    info.add_itxt(PROVENANCE, json.dumps([picture.provenance for picture in pictures]))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    try:
+        write_atomically(path, buffer.getvalue(), mode=0o644)
+    except OSError as error:
+        raise UsageProblem(f"cannot write {path}: {error.strerror}", "choose another -o") from error
+
+
+def read_provenance(path: Path) -> list[dict[str, Any]]:
+    """What a picture says of its origin, one entry an image; empty when it says nothing."""
+    with Image.open(path) as image:
+        text = image.info.get(PROVENANCE, "[]")
+    provenance: list[dict[str, Any]] = json.loads(text)
+    return provenance
+
+
+def contact_sheet(pictures: Sequence[Picture], scale: int) -> Image.Image:
+    """Pictures in up to four columns, each over its prompt, cut to the width of its tile."""
+    columns = min(4, len(pictures))
+    rows = -(-len(pictures) // columns)
+    tiles = [picture.scaled(scale) for picture in pictures]
+    width, height = tiles[0].size
+    across, down = width + GAP, height + LABEL + GAP
+    sheet = Image.new("RGB", (columns * across + GAP, rows * down + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=14)
+    for index, (picture, tile) in enumerate(zip(pictures, tiles, strict=True)):
+        left = GAP + index % columns * across
+        top = GAP + index // columns * down
+        sheet.paste(tile, (left, top))
+        label = _cut(picture.prompt, lambda text: draw.textlength(text, font) <= width)
+        draw.text((left + width / 2, top + height + 4), label, INK, font, anchor="ma")
+    return sheet
+
+
+def _cut(text: str, fits: Callable[[str], bool]) -> str:
+    if fits(text):
+        return text
+    while text and not fits(text + "..."):
+        text = text[:-1]
+    return text + "..."

@@ -1,0 +1,236 @@
+"""The newest records of one kind that this peer has seen, one sealed record a file, kept on disk.
+
+They are signed by their authors and say nothing about who holds the content they name, so any peer
+may announce them again: this is how published work outlives the peer that did it.
+
+Anyone can sign records, so a book is bounded. A record whose content this peer holds is pinned; of
+the others, one chosen at random makes room, so that no order of arrival or step helps a flood.
+
+An author may be gone before anybody has copied its newest work, which must not cost what it did
+before. So a pinned record stays beside its successor, as the *former* one, until the content of
+that is held here or by enough others (`collecting`); and where nobody announces an author's newest
+record any more, an older one that is announced takes its place.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from paris_p2p.errors import BadContent, DiskFull
+from paris_p2p.home import sweep_partial_files, write_atomically
+from paris_p2p.identity import Author
+from paris_p2p.records.head import Head
+from paris_p2p.records.resume import Resume
+
+MOST_PER_SLOT = 64
+"""Records of one slot that are kept, pinned ones not counted."""
+
+FORMER = ".former"
+"""What the file name of a former record ends with."""
+
+Record = TypeVar("Record", Head, Resume)
+Key = tuple[int, bytes]
+
+
+class RecordBook(Generic[Record]):
+    """Records of one kind and run, the newest per (slot, author). Safe for threads.
+
+    Parameters
+    ----------
+    kind : the class of record kept.
+    folder : where the sealed records are kept; made when absent.
+    run : id of the run (32 bytes); records of other runs are refused.
+    slots : the slots that the run has; records of others are refused.
+    """
+
+    def __init__(
+        self, kind: type[Record], folder: Path, run: bytes, slots: Collection[int]
+    ) -> None:
+        self.kind: type[Record] = kind
+        self._folder = folder
+        self._run = run
+        self._slots = frozenset(slots)
+        self._newest: dict[Key, tuple[Record, bytes]] = {}
+        self._former: dict[Key, tuple[Record, bytes]] = {}
+        self._pinned: set[Key] = set()
+        self._heard: dict[int, dict[Record, Mapping[Author, float]]] = {}
+        self._changing = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep_partial_files(folder)
+        self._load("", self._newest)
+        self._load(FORMER, self._former)
+
+    def add(
+        self, sealed: bytes, *, slot: int | None = None, held: bool = False, synced: bool = True
+    ) -> Record:
+        """Check a sealed record and remember it when it is its author's newest of the slot.
+
+        Parameters
+        ----------
+        slot : the slot that it must be of; None for any.
+        held : pin it, too.
+        synced : what is heard from others need not be: it is heard again after a power cut, and
+            strangers decide how often that would cost a wait for the disk.
+
+        Raises BadContent for a record that is malformed, forged or of another run.
+        """
+        record = self._checked(sealed)
+        if slot not in (None, record.expert):
+            raise BadContent(f"a {self.kind.KIND} record of another slot")
+        with self._changing:
+            known = self._newest.get(_key(record))
+            if known is None or _age(known[0]) < _age(record):
+                self._set_aside(record)
+                self._put(record, sealed, synced)
+                if held:
+                    self._pin(_key(record))
+                self._make_room(record)
+        return record
+
+    def hear(self, slot: int, announced: Mapping[bytes, Mapping[Author, float]]) -> None:
+        """Take in the sealed records of a slot that are announced: by whom, until when (Unix s).
+
+        What does not check is left out.
+        """
+        found = {}
+        for sealed, announcers in announced.items():
+            with suppress(BadContent):
+                found[self.add(sealed, slot=slot, synced=False)] = (sealed, announcers)
+        with self._changing:
+            self._heard[slot] = {record: announcers for record, (_, announcers) in found.items()}
+            for record in sorted(found, key=_age, reverse=True):
+                self._fall_back(record, found[record][0])
+
+    def announcers(self, record: Record) -> Mapping[Author, float]:
+        """Who was heard last to announce this very record, and until when (Unix seconds)."""
+        with self._changing:
+            return self._heard.get(record.expert, {}).get(record, {})
+
+    def pin(self, record: Record) -> bool:
+        """Never let go of this record: its content is held. False when it is not here any more."""
+        with self._changing:
+            if self._is(self._newest, record):
+                self._pin(_key(record))
+                return True
+            return self._is(self._former, record)
+
+    def unpin(self, content: bytes) -> None:
+        """Records that name this content may be let go again: it is not held any more."""
+        with self._changing:
+            for key, (record, _) in self._newest.items():
+                if record.manifest == content:
+                    self._pinned.discard(key)
+            for key, (record, _) in list(self._former.items()):
+                if record.manifest == content:
+                    self._forget_former(key)
+
+    def formers(self) -> list[tuple[Record, Record]]:
+        """The former records, each with the newest of its author."""
+        with self._changing:
+            return [
+                (former, self._newest[key][0])
+                for key, (former, _) in self._former.items()
+                if key in self._newest
+            ]
+
+    def let_go(self, former: Record) -> None:
+        """Forget a former record: the content of its successor is held."""
+        with self._changing:
+            self._forget_former(_key(former))
+
+    def all(self) -> list[Record]:
+        with self._changing:
+            newest = [record for record, _ in self._newest.values()]
+            return newest + [record for record, _ in self._former.values()]
+
+    def of(self, expert: int) -> list[Record]:
+        return [record for record in self.all() if record.expert == expert]
+
+    def sealed(self, record: Record) -> bytes:
+        """A pinned record as its author signed it."""
+        with self._changing:
+            here = self._former if self._is(self._former, record) else self._newest
+            return here[_key(record)][1]
+
+    def _load(self, suffix: str, into: dict[Key, tuple[Record, bytes]]) -> None:
+        for path in sorted(self._folder.glob(f"*.{self.kind.KIND}{suffix}")):
+            try:
+                sealed = path.read_bytes()
+                record = self._checked(sealed)
+            except BadContent:
+                path.unlink(missing_ok=True)
+            else:
+                into[_key(record)] = (record, sealed)
+
+    def _checked(self, sealed: bytes) -> Record:
+        record = self.kind.unseal(sealed)
+        if record.run != self._run or record.expert not in self._slots:
+            kind = self.kind.KIND
+            raise BadContent(f"a {kind} record of another run", f"use a {kind} of this run")
+        return record
+
+    def _put(self, record: Record, sealed: bytes, synced: bool) -> None:
+        """What is heard from others is known without a disk too: a full one stops nothing."""
+        self._newest[_key(record)] = (record, sealed)
+        with suppress(*(() if synced else (DiskFull,))):
+            write_atomically(self._file(_key(record)), sealed, synced=synced)
+
+    def _set_aside(self, successor: Record) -> None:
+        """A pinned record becomes the former one, unless its successor names the same content."""
+        key = _key(successor)
+        if key in self._pinned and self._newest[key][0].manifest != successor.manifest:
+            self._pinned.discard(key)
+            self._former[key] = self._newest[key]
+            with suppress(FileNotFoundError):
+                self._file(key).replace(self._file(key, FORMER))
+
+    def _fall_back(self, record: Record, sealed: bytes) -> None:
+        """Put a record in place of its author's newest, where nobody holds or announces that."""
+        key = _key(record)
+        if key not in self._newest or key in self._pinned:
+            return
+        former = self._former.get(key)
+        if former is not None and _age(former[0]) > _age(record):
+            return
+        if self._newest[key][0] not in self._heard[record.expert]:
+            self._put(record, sealed, synced=False)
+            if former is not None and former[0] == record:
+                self._pin(key)
+
+    def _pin(self, key: Key) -> None:
+        self._pinned.add(key)
+        self._forget_former(key)
+
+    def _forget_former(self, key: Key) -> None:
+        if self._former.pop(key, None) is not None:
+            self._file(key, FORMER).unlink(missing_ok=True)
+
+    def _make_room(self, newest: Record) -> None:
+        of_slot = [key for key in self._newest if key[0] == newest.expert]
+        loose = [key for key in of_slot if key not in self._pinned and key != _key(newest)]
+        if len(loose) >= MOST_PER_SLOT:
+            unlucky = random.choice(loose)
+            del self._newest[unlucky]
+            self._file(unlucky).unlink(missing_ok=True)
+
+    @staticmethod
+    def _is(here: Mapping[Key, tuple[Record, bytes]], record: Record) -> bool:
+        found = here.get(_key(record))
+        return found is not None and found[0] == record
+
+    def _file(self, key: Key, suffix: str = "") -> Path:
+        return self._folder / f"{key[0]}-{key[1].hex()}.{self.kind.KIND}{suffix}"
+
+
+def _age(record: Head | Resume) -> tuple[float, int]:
+    """Sorts an author's records of a slot, the oldest first."""
+    return record.created, record.step
+
+
+def _key(record: Head | Resume) -> Key:
+    return record.expert, record.author

@@ -1,0 +1,136 @@
+"""What a peer tells about the run and itself, as JSON-able dictionaries with a stable shape."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from paris_p2p.identity import peer_id_of
+from paris_p2p.peer.keeping import wanted_content
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.survey import read_peers
+from paris_p2p.records.claim import Claim, SlotState
+from paris_p2p.records.head import Head, ranked_heads
+from paris_p2p.records.presence import Presence
+from paris_p2p.records.run import ROUTER, slot_name
+
+Report = dict[str, Any]
+
+
+async def status_report(peer: Peer) -> Report:
+    """The run's slots, the peers that take part, and what this peer holds and moved."""
+    slots, peers, held = await asyncio.gather(
+        peer.survey(), read_peers(peer.swarm, peer.run_id), asyncio.to_thread(peer.announcer.served)
+    )
+    rows = await asyncio.gather(*(_slot_row(peer, slot, held) for slot in slots))
+    contents = await _contents(peer, held)
+    return {
+        "run": {"id": peer.run_id.hex(), "name": peer.run.name, "clusters": peer.run.clusters},
+        "peer": {
+            "id": peer_id_of(peer.identity.author),
+            "addresses": peer.swarm.addresses(),
+            "home": str(peer.home.path),
+            "role": peer.announcer.role,
+            "online": peer.swarm.online(),
+            "held": len(held),
+            "store_bytes": await asyncio.to_thread(peer.blobs.usage),
+            "quota_bytes": peer.config.store_quota,
+            "sent_bytes": peer.sent,
+            "received_bytes": sum(peer.fetcher.received.values()),
+        },
+        "slots": rows,
+        "contents": contents,
+        "replication": replication_row(contents, peer.config.replicas),
+        "peers": [_peer_row(presence) for presence in peers],
+    }
+
+
+async def heads_report(peer: Peer) -> Report:
+    """What sampling needs: the sealed run, and per slot the candidate heads, best first."""
+    await peer.survey()
+    run = peer.run
+    sealed = await asyncio.to_thread(peer.blobs.chunks.get, peer.run_id)
+    return {
+        "run": peer.run_id.hex(),
+        "sealed_run": sealed.hex(),
+        "heads": {
+            str(slot): [
+                head_row(head) for head in ranked_heads(peer.heads.of(slot), run.trusted_authors)
+            ]
+            for slot in run.slots()
+        },
+    }
+
+
+def head_row(head: Head) -> Report:
+    return {
+        "slot": head.expert,
+        "author": peer_id_of(head.author),
+        "step": head.step,
+        "images": head.images,
+        "manifest": head.manifest.hex(),
+        "bytes": head.size,
+        "train_loss": head.train_loss,
+        "held_out_loss": head.held_out_loss,
+        "created": head.created,
+    }
+
+
+async def _contents(peer: Peer, held: set[bytes]) -> list[Report]:
+    """Everything the swarm should keep of this run, with how many peers serve it."""
+    wanted = sorted(wanted_content(peer.run, peer.heads, peer.resumes))
+    sources = await asyncio.gather(*(peer.fetcher.providers(content) for content in wanted))
+    return [
+        {
+            "content": content.hex(),
+            "providers": len(found) + (content in held),
+            "held": content in held,
+        }
+        for content, found in zip(wanted, sources, strict=True)
+    ]
+
+
+def replication_row(contents: Sequence[Report], replicas: int) -> Report:
+    """How many contents have no provider, a single one, and fewer than there should be."""
+    providers = [content["providers"] for content in contents]
+    return {
+        "replicas": replicas,
+        "contents": len(providers),
+        "without_provider": providers.count(0),
+        "single_provider": providers.count(1),
+        "below_replicas": sum(count < replicas for count in providers),
+    }
+
+
+async def _slot_row(peer: Peer, slot: SlotState, held: set[bytes]) -> Report:
+    head = slot.head
+    providers = await peer.fetcher.providers(head.manifest) if head else []
+    holds = head is not None and head.manifest in held
+    return {
+        "slot": slot.expert,
+        "name": slot_name(slot.expert),
+        "words": [] if slot.expert == ROUTER else list(peer.run.shards[slot.expert].words),
+        "claim": _claim_row(slot.winner, peer) if slot.winner else None,
+        "head": head_row(head) if head else None,
+        "providers": len(providers) + holds,
+        "held": holds,
+    }
+
+
+def _claim_row(claim: Claim, peer: Peer) -> Report:
+    return {
+        "by": peer_id_of(claim.author),
+        "mine": claim.author == peer.identity.author,
+        "step": claim.step,
+        "seconds_left": max(0.0, claim.expires - peer.clock()),
+    }
+
+
+def _peer_row(presence: Presence) -> Report:
+    return {
+        "id": peer_id_of(presence.author),
+        "addresses": list(presence.addresses),
+        "agent": presence.agent,
+        "role": presence.role,
+    }

@@ -1,0 +1,67 @@
+"""What a caller asks to be drawn, checked before anything is loaded or fetched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paris_p2p.errors import UsageProblem
+
+MAX_PROMPT = 1000
+"""Characters; the text encoder reads far fewer tokens than that."""
+MAX_IMAGES = 256
+STRATEGIES = ("top-1", "top-2", "top-k", "threshold", "full")
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """What to draw. Image i of the whole request starts from the noise of `seed` + i.
+
+    Raises UsageProblem for an empty or enormous prompt and for numbers out of bounds.
+    """
+
+    prompts: tuple[str, ...]
+    count: int = 1
+    strategy: str = "top-2"
+    top_k: int | None = None
+    """How many experts "top-k" mixes; None with every other strategy."""
+    steps: int = 30
+    guidance: float = 5.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for prompt in self.prompts:
+            _check_prompt(prompt)
+        if self.count < 1 or len(self.prompts) * self.count > MAX_IMAGES:
+            raise UsageProblem(
+                f"{len(self.prompts) * self.count} images asked for", f"ask for 1 to {MAX_IMAGES}"
+            )
+        if self.strategy not in STRATEGIES:
+            raise UsageProblem(
+                f"no strategy is called {self.strategy!r}", f"use {', '.join(STRATEGIES)}"
+            )
+        if (self.strategy == "top-k") != (self.top_k is not None):
+            raise UsageProblem(
+                f"--top-k does not go with --strategy {self.strategy}",
+                "give --top-k N alone, or another strategy without it",
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageProblem(f"a mixture of {self.top_k} experts", "use --top-k of 1 or more")
+        if not 1 <= self.steps <= 1000:
+            raise UsageProblem(f"{self.steps} sampling steps asked for", "use --steps 1 to 1000")
+        if not 0 <= self.guidance <= 100:
+            raise UsageProblem(f"a guidance scale of {self.guidance}", "use --guidance 0 to 100")
+        if not 0 <= self.seed < 2**62:
+            raise UsageProblem(f"a seed of {self.seed}", "use --seed 0 to 2^62")
+
+    def captions(self) -> list[str]:
+        """One caption an image, prompt by prompt."""
+        return [prompt for prompt in self.prompts for _ in range(self.count)]
+
+
+def _check_prompt(prompt: str) -> None:
+    if not prompt.strip():
+        raise UsageProblem(
+            "the prompt is empty", 'say what to draw, as in "blue heart, noto style"'
+        )
+    if len(prompt) > MAX_PROMPT:
+        raise UsageProblem(f"the prompt has {len(prompt)} characters", f"use at most {MAX_PROMPT}")

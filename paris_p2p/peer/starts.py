@@ -1,0 +1,116 @@
+"""Where training of a slot can begin, in the order worth a try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from paris_p2p.identity import Author
+from paris_p2p.records.head import Head
+from paris_p2p.records.resume import Resume
+
+SNAPSHOT_PREFIX = "snapshot-"
+
+MOST_RESUMES = 3
+"""Resume states of others that are tried: each is large, and anyone can sign one."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A state to train on from.
+
+    A private snapshot or somebody's resume state (both exact), a head (averaged weights only), or
+    none of them: from scratch.
+    """
+
+    step: int = 0
+    images: int = 0
+    snapshot: Path | None = None
+    resume: Resume | None = None
+    head: Head | None = None
+
+    @property
+    def published(self) -> Resume | Head | None:
+        """The record whose content is started from."""
+        return self.resume or self.head
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether training goes on as if it had never stopped."""
+        return self.snapshot is not None or self.resume is not None
+
+    @property
+    def is_scratch(self) -> bool:
+        return self.name == "scratch"
+
+    @property
+    def name(self) -> str:
+        if self.snapshot is not None:
+            return "snapshot"
+        return self.published.KIND if self.published is not None else "scratch"
+
+    def __str__(self) -> str:
+        return f"{self.name} at step {self.step}"
+
+
+def starts(
+    snapshot: Start | None, resumes: Sequence[Resume], heads: Sequence[Head], spacing: int
+) -> list[Start]:
+    """Every start worth a try: the furthest step first, exact states before heads near them.
+
+    A head lacks the optimizer's moments, the random state and the order, so an exact state comes
+    before one that is less than `spacing` steps ahead: resume states are published so many steps
+    apart. At equal steps the own snapshot comes before a resume state, which has to be fetched.
+    `resumes` and `heads` are in the order of trust (`ranked_resumes`, `ranked_heads`), which is
+    kept.
+    """
+    found = [
+        *([snapshot] if snapshot is not None else []),
+        *(Start(item.step, item.images, resume=item) for item in resumes[:MOST_RESUMES]),
+        *(Start(item.step, item.images, head=item) for item in heads),
+        Start(),
+    ]
+
+    def worth(start: Start) -> tuple[int, bool]:
+        return (start.step + (spacing if start.is_exact else 0), not start.is_exact)
+
+    return sorted(found, key=worth, reverse=True)
+
+
+def within_reach_first(found: Iterable[Start], served: Set[bytes]) -> list[Start]:
+    """The starts in their order, those whose content is not among what is `served` put off.
+
+    Anyone can sign records of content that nobody has; each would cost a wait. From scratch comes
+    last all the same.
+    """
+    return sorted(found, key=lambda start: (start.is_scratch, not _is_served(start, served)))
+
+
+def _is_served(start: Start, served: Set[bytes]) -> bool:
+    return start.published is None or start.published.manifest in served
+
+
+def parent_of(start: Start, heads: Iterable[Head], own: Author) -> bytes | None:
+    """Manifest id of the newest known checkpoint that the state at `start` continues.
+
+    `heads` are those of the slot; `own` is the author of snapshots.
+    """
+    if start.head is not None:
+        return start.head.manifest
+    if start.is_scratch:
+        return None
+    author = start.resume.author if start.resume is not None else own
+    lineage = [head for head in heads if head.author == author and head.step <= start.step]
+    newest = max(lineage, key=lambda head: head.step, default=None)
+    return newest.manifest if newest is not None else None
+
+
+def own_snapshot(folder: Path) -> Start | None:
+    """The newest private snapshot of a slot's folder; its file name tells the step."""
+    found = [
+        Start(step=int(step), snapshot=path)
+        for path in folder.glob(f"{SNAPSHOT_PREFIX}*.safetensors")
+        if (step := path.stem.removeprefix(SNAPSHOT_PREFIX)).isdecimal()
+    ]
+    return max(found, key=lambda start: start.step, default=None)

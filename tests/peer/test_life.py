@@ -1,0 +1,126 @@
+"""From a started swarm to withdrawal, on a memory network."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from paris_p2p.config import PeerConfig
+from paris_p2p.errors import BadContent, ClockSkew, NotAvailable
+from paris_p2p.home import Home
+from paris_p2p.identity import Identity
+from paris_p2p.network.memory import MemorySwarm
+from paris_p2p.peer import life
+from paris_p2p.peer.genesis import Genesis, seed_genesis
+from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.life import running_peer
+from paris_p2p.peer.survey import read_peers
+from paris_p2p.records.run import RunManifest, run_id
+from paris_p2p.store.blobs import Blobs
+from paris_p2p.store.chunks import ChunkStore
+from tests.peer.worlds import PeerWorld, content_of, eventually, hold, make_run, manifest_of
+
+
+async def newcomer(world: PeerWorld, clock_ahead: float = 0) -> tuple[Identity, MemorySwarm]:
+    identity = Identity.generate()
+    clock = lambda: time.time() + clock_ahead  # noqa: E731
+    swarm = world.network.join(identity.author, clock=clock)
+    await swarm.connect(world.peers[0].swarm.addresses()[0])
+    return identity, swarm
+
+
+def home_in(folder: Path) -> Home:
+    home = Home(folder / "newcomer")
+    home.create()
+    return home
+
+
+async def test_a_run_known_by_its_id_alone_is_fetched_from_a_peer(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder = await world.join()
+    await holder.announcer.everything()
+    identity, swarm = await newcomer(world)
+    config = PeerConfig(run=holder.run_id.hex())
+
+    async with running_peer(
+        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
+    ) as peer:
+        assert peer.run == holder.run
+        assert len(await read_peers(holder.swarm, holder.run_id)) == 2
+
+    assert len(await read_peers(holder.swarm, holder.run_id)) == 1
+
+
+async def test_no_peer_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "RUN_PATIENCE", 0.1)
+    world = PeerWorld(tmp_path)
+    await world.join()
+    identity, swarm = await newcomer(world)
+    config = PeerConfig(run="ab" * 32)
+    with pytest.raises(NotAvailable):
+        async with running_peer(
+            home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
+        ):
+            pass
+
+
+async def test_a_clock_that_is_off_is_told_with_its_remedy(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    await world.join()
+    identity, swarm = await newcomer(world, clock_ahead=60)
+    config = PeerConfig(run=run_id(world.sealed).hex())
+    with pytest.raises(ClockSkew, match="60 s ahead") as caught:
+        async with running_peer(
+            home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
+        ):
+            pass
+    assert "timedatectl" in caught.value.remedy
+
+
+async def test_a_peer_copies_what_has_too_few_providers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paris_p2p.peer import replicating
+
+    monkeypatch.setattr(replicating, "FIRST", 0.01)
+    monkeypatch.setattr(replicating, "MAX_BACKOFF", 0.0)
+    world = PeerWorld(tmp_path)
+    holder = await world.join()
+    await holder.announcer.everything()
+    contents = [await hold(holder, index) for index in range(2)]
+    identity, swarm = await newcomer(world)
+    config = PeerConfig(run=holder.run_id.hex())
+    async with running_peer(
+        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=True
+    ) as peer:
+        await eventually(lambda: all(peer.blobs.complete(content) for content in contents))
+
+
+def ship(folder: Path) -> Genesis:
+    """A genesis folder of the made-up run."""
+    sealed = make_run()
+    (folder / "shards").mkdir(parents=True)
+    (folder / "run.paris").write_bytes(sealed)
+    for index in range(2):
+        (folder / "shards" / f"expert-{index}.safetensors").write_bytes(content_of(index))
+    return Genesis(folder, run_id(sealed), RunManifest.unseal(sealed))
+
+
+def empty_store(folder: Path) -> Blobs:
+    return Blobs(ChunkStore(folder / "store"), folder / "cache")
+
+
+def test_the_shipped_run_enters_the_store(tmp_path: Path) -> None:
+    genesis, blobs = ship(tmp_path / "genesis"), empty_store(tmp_path)
+    seed_genesis(genesis, blobs, HeadBook(tmp_path / "heads", genesis.id, genesis.run.slots()))
+    assert blobs.complete(manifest_of(0).id) and blobs.complete(manifest_of(1).id)
+    assert blobs.chunks.get(genesis.id) == genesis.sealed
+
+
+def test_an_altered_shipped_file_is_refused(tmp_path: Path) -> None:
+    genesis, blobs = ship(tmp_path / "genesis"), empty_store(tmp_path)
+    (genesis.folder / "shards" / "expert-1.safetensors").write_bytes(b"altered")
+    with pytest.raises(BadContent, match="1 files of the genesis run are missing or altered"):
+        seed_genesis(genesis, blobs, HeadBook(tmp_path / "heads", genesis.id, genesis.run.slots()))

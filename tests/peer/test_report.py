@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paris_p2p.peer.report import replication_row, status_report
+from paris_p2p.records.presence import SEED
+from tests.peer.worlds import PeerWorld, hold
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 9))
+def test_how_well_content_is_replicated(counts: list[int], replicas: int) -> None:
+    row = replication_row([{"providers": count} for count in counts], replicas)
+    assert row["contents"] == len(counts)
+    assert row["below_replicas"] == sum(count < replicas for count in counts)
+    assert row["single_provider"] == counts.count(1)
+    assert row["without_provider"] == counts.count(0)
+
+
+async def test_status_tells_role_quota_and_what_is_thin(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    one, seed = await world.join(), await world.join()
+    seed.announcer.role = SEED
+    seed.config = replace(seed.config, store_quota=12345, seed_only=True)
+    await hold(one, 0)
+    await hold(seed, 0)
+    await hold(seed, 1)
+    await one.announcer.everything()
+    await seed.announcer.everything()
+
+    report = await status_report(seed)
+
+    assert report["peer"]["role"] == "seed"
+    assert report["peer"]["quota_bytes"] == 12345
+    assert report["peer"]["store_bytes"] == seed.blobs.usage()
+    assert report["replication"] == {
+        "replicas": 3,
+        "contents": 2,
+        "without_provider": 0,
+        "single_provider": 1,
+        "below_replicas": 2,
+    }
+    roles = {row["role"] for row in (await status_report(one))["peers"]}
+    assert roles == {"peer", "seed"}

@@ -1,0 +1,421 @@
+"""A claimed slot from lease to release, with a stand-in for the training process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paris_p2p.errors import DiskFull, Held, NotAvailable, ParisError, TrainingDiverged, WorkerDied
+from paris_p2p.identity import peer_id_of
+from paris_p2p.peer import claiming, worker
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.survey import read_claims
+from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.records.resume import Resume
+from paris_p2p.training.worker import alone_in
+from tests.peer.stand_in import SCRIPT, install
+from tests.peer.worlds import CREATOR, PeerWorld, eventually, head_of, hold
+
+KILLED_BY_POISON = """
+if content == b"poison":
+    import os, signal
+    os.kill(os.getpid(), signal.SIGSEGV)
+if False:
+"""
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    monkeypatch.setattr(claiming, "SETTLE", 0.02)
+
+
+async def trainer(world: PeerWorld) -> Peer:
+    peer = await world.join()
+    await hold(peer, 0)
+    return peer
+
+
+async def run(peer: Peer, steps: int | None = 1) -> list[dict[str, Any]]:
+    job = TrainingJob(peer, TrainingRequest(expert=0, max_steps=steps))
+    return [event async for event in job.events()]
+
+
+def publish_state(peer: Peer, state: bytes, step: int) -> None:
+    content = peer.blobs.add_bytes(state, "resume", "expert-0.safetensors")
+    resume = Resume(
+        run=peer.run_id,
+        expert=0,
+        author=peer.identity.author,
+        step=step,
+        images=2 * step,
+        manifest=content.id,
+        size=content.size,
+        created=1000.0,
+    )
+    peer.resumes.add(resume.seal(peer.identity))
+
+
+def publish(peer: Peer, weights: bytes, step: int) -> None:
+    content = peer.blobs.add_bytes(weights, "checkpoint", "expert-0.safetensors").id
+    peer.heads.add(head_of(peer, 0, step, content).seal(peer.identity))
+
+
+async def test_a_job_claims_trains_publishes_and_releases(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer, other = await trainer(world), await world.join()
+
+    events = await run(peer)
+
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "claimed" and kinds[-1] == "released"
+    published = next(event for event in events if event["event"] == "published")
+    await other.survey()
+    head = other.heads.of(0)[0]
+    assert (head.step, head.manifest.hex()) == (1, published["manifest"])
+    await other.fetch(head.manifest)
+    assert other.blobs.read(head.manifest) == b"weights at step 1"
+    assert [resume.step for resume in peer.resumes.of(0)] == [1]
+    assert not [*peer.slot_folder(0).glob("checkpoint-*"), *peer.slot_folder(0).glob("resume-*")]
+    assert peer.training == set()
+    assert all(state.winner is None for state in await other.survey())
+
+
+async def test_training_goes_on_from_the_newest_published_head(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+    publish(author, b"weights at step 40", 40)
+    await author.announcer.everything()
+
+    events = await run(peer)
+
+    resumed = next(event for event in events if event["event"] == "resuming")
+    assert (resumed["from"], resumed["step"]) == ("head", 40)
+    head = max(peer.heads.of(0), key=lambda head: head.step)
+    assert (head.step, head.parent) == (41, author.heads.of(0)[0].manifest)
+
+
+async def test_training_goes_on_from_a_resume_state_rather_than_from_the_heads_after_it(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+    last = 40 + peer.run.recipe.resume_every - 1
+    publish(author, b"weights of the last checkpoint", last)
+    publish_state(author, b"state at step 40", 40)
+    await author.announcer.everything()
+
+    events = await run(peer)
+
+    resumed = next(event for event in events if event["event"] == "resuming")
+    by = peer_id_of(author.identity.author)
+    assert (resumed["from"], resumed["step"], resumed["by"]) == ("resume", 40, by)
+    job = json.loads((peer.slot_folder(0) / "job.json").read_text())
+    assert Path(job["resume_state"]).read_bytes() == b"state at step 40"
+    assert (job["start_step"], job["start_images"], job["start_from"]) == (40, 80, None)
+    (head,) = [head for head in peer.heads.of(0) if head.author == peer.identity.author]
+    assert (head.step, head.parent) == (41, None)
+
+
+async def test_resume_states_that_do_not_check_are_passed_over_and_told(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer, honest, liar = await trainer(world), await world.join(), await world.join()
+    publish_state(honest, b"state at step 40", 40)
+    publish_state(liar, b"poison", 10**9)
+    for author in (honest, liar):
+        await author.announcer.everything()
+
+    events = await run(peer)
+
+    (told,) = [event for event in events if event["event"] == "passed_over"]
+    assert (told["from"], told["step"]) == ("resume", 10**9)
+    assert (told["by"], told["reason"]) == (liar.identity.peer_id, "tensor x is missing")
+    assert [event["step"] for event in events if event["event"] == "published"] == [41]
+
+
+async def test_a_resume_state_larger_than_the_run_allows_is_not_fetched(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer, liar = await trainer(world), await world.join()
+    publish_state(liar, bytes(peer.run.resume_limit(0) + 1), 10**9)
+    await liar.announcer.everything()
+
+    events = await run(peer)
+
+    (told,) = [event for event in events if event["event"] == "passed_over"]
+    assert "larger" in told["reason"] or "over" in told["reason"]
+    assert not peer.blobs.complete(liar.resumes.of(0)[0].manifest)
+    assert [event["step"] for event in events if event["event"] == "published"] == [1]
+
+
+@pytest.mark.parametrize("weights", [b"poison", b"explosive"])
+async def test_a_head_that_cannot_be_trained_on_is_passed_over(
+    tmp_path: Path, weights: bytes
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, honest, liar = await trainer(world), await world.join(), await world.join()
+    publish(honest, b"weights at step 40", 40)
+    publish(liar, weights, 10**9)
+    for author in (honest, liar):
+        await author.announcer.everything()
+
+    events = await run(peer)
+
+    steps = [event["step"] for event in events if event["event"] == "published"]
+    assert steps == [41]
+
+
+async def test_a_head_that_nobody_serves_is_passed_over(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer, honest = await trainer(world), await world.join()
+    publish(honest, b"weights at step 40", 40)
+    await honest.announcer.everything()
+    liar = await world.join()
+    peer.heads.add(head_of(liar, 0, 10**9, b"n" * 32).seal(liar.identity))
+
+    events = await run(peer)
+
+    assert [e["step"] for e in events if e["event"] == "published"] == [41]
+
+
+async def test_a_stopped_job_publishes_and_releases(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    job = TrainingJob(peer, TrainingRequest(expert=0))
+    kinds = []
+    async for event in job.events():
+        kinds.append(event["event"])
+        if event["event"] == "progress":
+            job.stop()
+    assert kinds[-4:] == ["published", "resume_published", "done", "released"]
+
+
+async def test_publishing_does_not_hold_up_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    reached, released = asyncio.Event(), asyncio.Event()
+    announce = peer.announcer.content
+
+    async def stuck(content: bytes) -> None:
+        reached.set()
+        await released.wait()
+        await announce(content)
+
+    monkeypatch.setattr(peer.announcer, "content", stuck)
+    job = TrainingJob(peer, TrainingRequest(expert=0))
+    events: list[dict[str, Any]] = []
+
+    async def follow() -> None:
+        async for event in job.events():
+            events.append(event)
+
+    following = asyncio.create_task(follow())
+    await reached.wait()
+    job.stop()
+    await eventually(lambda: [e["step"] for e in events if e["event"] == "progress"] == [1, 2])
+    assert "published" not in [event["event"] for event in events]
+    released.set()
+    await following
+    published = [event["step"] for event in events if event["event"] == "published"]
+    assert published[-1] == 2
+    assert peer.resumes.of(0)[0].step == 2
+
+
+async def test_a_publication_that_fails_stops_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, kind: str, name: str) -> None:
+        raise DiskFull("no room left on the disk")
+
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    monkeypatch.setattr(peer.blobs, "add_file", full)
+    with pytest.raises(DiskFull):
+        await run(peer, steps=None)
+    assert peer.training == set()
+
+
+async def test_work_that_nobody_would_take_is_not_begun(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    peer.run = replace(peer.run, trusted_authors=(CREATOR.author,))
+    with pytest.raises(NotAvailable, match="only of authors that it names"):
+        await run(peer)
+    peer.run = replace(peer.run, trusted_authors=(CREATOR.author, peer.identity.author))
+    assert (await run(peer))[-1]["event"] == "released"
+
+
+async def test_a_job_that_waits_for_an_expert_can_be_stopped(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer, holder = await trainer(world), await world.join()
+    lease = await holder.claimant().acquire(0)
+    peer.training.add(1)
+    job = TrainingJob(peer, TrainingRequest(wait=True))
+    waiting = asyncio.ensure_future(anext(job.events(), None))
+    done, _ = await asyncio.wait([waiting], timeout=0.5)
+    assert not done
+    job.stop()
+    assert await waiting is None
+    await lease.release()
+
+
+async def test_a_job_stopped_while_its_claim_settles_takes_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, other = await trainer(world), await world.join()
+    job = TrainingJob(peer, TrainingRequest(expert=0))
+    announced, store = asyncio.Event(), peer.swarm.store
+
+    async def announce(key: str, value: bytes, expires: float) -> bool:
+        stored = await store(key, value, expires)
+        monkeypatch.setattr(claiming, "SETTLE", 600)
+        announced.set()
+        return stored
+
+    monkeypatch.setattr(peer.swarm, "store", announce)
+    claiming_ = asyncio.ensure_future(anext(job.events(), None))
+    await announced.wait()
+    assert await read_claims(other.swarm, other.run_id, 0)
+    job.stop()
+    assert await claiming_ is None
+    assert await read_claims(other.swarm, other.run_id, 0) == []
+
+
+async def test_two_jobs_of_a_peer_that_claim_at_once_do_not_train_the_same_slot(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, other = await trainer(world), await world.join()
+    first, second = (TrainingJob(peer, TrainingRequest(expert=0)) for _ in range(2))
+    running = [first.events(), second.events()]
+
+    claimed = await asyncio.gather(*map(anext, running), return_exceptions=True)
+
+    (refused,) = [each for each in claimed if isinstance(each, BaseException)]
+    assert isinstance(refused, Held)
+    assert peer.training == {0}
+    assert await read_claims(other.swarm, other.run_id, 0)
+    for events in running:
+        await events.aclose()
+    assert peer.training == set()
+
+
+async def test_a_job_stopped_while_it_waits_for_an_earlier_worker_ends(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    job = TrainingJob(peer, TrainingRequest(expert=0))
+    with alone_in(peer.slot_folder(0)):
+        events = job.events()
+        assert (await anext(events))["event"] == "claimed"
+        rest = asyncio.ensure_future(anext(events))
+        done, _ = await asyncio.wait([rest], timeout=0.5)
+        assert not done
+        job.stop()
+        async with asyncio.timeout(30):
+            assert (await rest)["event"] == "released"
+
+
+async def test_a_job_stopped_while_its_worker_starts_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    job = TrainingJob(peer, TrainingRequest(expert=0))
+    spawn = worker._spawn
+
+    async def stopped_meanwhile(job_file: Path, log_file: Path) -> asyncio.subprocess.Process:
+        process = await spawn(job_file, log_file)
+        job.stop()
+        return process
+
+    monkeypatch.setattr(worker, "_spawn", stopped_meanwhile)
+    async with asyncio.timeout(30):
+        kinds = [event["event"] async for event in job.events()]
+    assert kinds[-1] == "released"
+
+
+async def test_a_job_stopped_while_it_fetches_trains_nothing(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    job = TrainingJob(peer, TrainingRequest(expert=0))
+    kinds = []
+    async for event in job.events():
+        kinds.append(event["event"])
+        job.stop()
+    assert kinds == ["claimed", "released"]
+
+
+async def test_a_worker_that_just_dies_is_told_with_its_code(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    with pytest.raises(ParisError, match="ended with code 13"):
+        await run(peer, steps=13)
+    assert peer.training == set()
+
+
+async def test_a_worker_that_is_frozen_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, "import time; time.sleep(600)")
+    monkeypatch.setattr(worker, "SILENCE", 0.3)
+    monkeypatch.setattr(worker, "STOP_PATIENCE", 30.0)
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    with pytest.raises(WorkerDied, match="did not answer"):
+        await run(peer)
+
+
+async def test_a_worker_that_does_not_stop_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, 'import time; print(\'{"event": "ready"}\', flush=True); time.sleep(600)')
+    monkeypatch.setattr(worker, "STOP_PATIENCE", 0.3)
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    job = TrainingJob(peer, TrainingRequest(expert=0))
+    with pytest.raises(WorkerDied, match="did not answer"):
+        async for event in job.events():
+            if event["event"] == "ready":
+                asyncio.get_running_loop().call_later(0.1, job.stop)
+
+
+async def test_a_strangers_state_that_kills_the_worker_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, SCRIPT.replace('if content == b"poison":', KILLED_BY_POISON))
+    world = PeerWorld(tmp_path)
+    peer, liar = await trainer(world), await world.join()
+    publish_state(liar, b"poison", 10**9)
+    await liar.announcer.everything()
+
+    events = await run(peer)
+
+    assert [event["step"] for event in events if event["event"] == "published"] == [1]
+
+
+async def test_training_that_diverges_from_scratch_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, SCRIPT.replace('content == b"explosive"', "True"))
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    with pytest.raises(TrainingDiverged):
+        await run(peer)
+
+
+async def test_a_job_waits_until_the_worker_of_an_earlier_life_is_gone(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    with alone_in(peer.slot_folder(0)):
+        training = asyncio.create_task(run(peer))
+        await asyncio.wait([training], timeout=1)
+        assert not training.done()
+    events = await training
+    assert events[-1]["event"] == "released"

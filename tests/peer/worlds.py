@@ -1,0 +1,178 @@
+"""Peers in one process for tests: a made-up run of two clusters on a memory network."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paris_p2p.home import Home
+from paris_p2p.identity import Identity
+from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.swarm import Handler, Stream
+from paris_p2p.network.wire import CHUNK_PROTOCOL, serve_chunks
+from paris_p2p.peer.announcing import Announcer
+from paris_p2p.peer.fetching import Fetcher
+from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.recordbook import RecordBook
+from paris_p2p.records.head import Head
+from paris_p2p.records.manifest import CHUNK_SIZE, Manifest
+from paris_p2p.records.resume import Resume
+from paris_p2p.records.run import (
+    Artefact,
+    ExpertSpec,
+    RouterSpec,
+    RunManifest,
+    ShardRef,
+    TrainingSpec,
+    run_id,
+)
+from paris_p2p.store.blobs import Blobs
+from paris_p2p.store.chunks import ChunkStore
+
+CREATOR = Identity(bytes(range(32)))
+SHARD_SIZES = (3 * CHUNK_SIZE + 17, 1000)
+"""Two clusters: one shard of several chunks with a ragged end, one of a single short chunk."""
+
+
+def content_of(index: int) -> bytes:
+    """The bytes of shard `index`, the same in every test."""
+    return random.Random(index).randbytes(SHARD_SIZES[index])
+
+
+def manifest_of(index: int) -> Manifest:
+    data = content_of(index)
+    pieces = [data[start : start + CHUNK_SIZE] for start in range(0, len(data), CHUNK_SIZE)]
+    from paris_p2p.records.manifest import content_id
+
+    chunks = tuple(content_id(piece) for piece in pieces)
+    return Manifest(len(data), CHUNK_SIZE, chunks, "shard", f"expert-{index}.safetensors")
+
+
+def make_run() -> bytes:
+    """A sealed run whose encoders live on a hub and whose shards are `content_of`."""
+    hub = Artefact("hub", "example/encoder")
+    return RunManifest(
+        name="test-run",
+        created=1.0,
+        author=CREATOR.author,
+        clusters=2,
+        expert=ExpertSpec(hidden=8, depth=1, heads=1, patch=1, caption_width=8),
+        router=RouterSpec(hidden=8, depth=1, heads=1, patch=1),
+        recipe=TrainingSpec(
+            learning_rate=1e-3,
+            batch=2,
+            ema=0.9,
+            caption_dropout=0.1,
+            snapshot_every=10,
+            publish_every=10,
+            warmup=0,
+            grad_clip=1.0,
+        ),
+        latent_shape=(4, 2, 2),
+        autoencoder=hub,
+        text_encoder=hub,
+        image_encoder=hub,
+        text_context=4,
+        text_width=8,
+        shards=tuple(ShardRef(manifest_of(i).id, 10, 2, ("word",)) for i in range(2)),
+        trusted_authors=(),
+    ).seal(CREATOR)
+
+
+@dataclass
+class PeerWorld:
+    """Some peers of one run that all know each other."""
+
+    folder: Path
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+    sealed: bytes = field(default_factory=make_run)
+    peers: list[Peer] = field(default_factory=list)
+
+    async def join(self, *, serve: Handler | None = None) -> Peer:
+        """One more peer; `serve` replaces its honest chunk service."""
+        identity = Identity.generate()
+        swarm = self.network.join(identity.author, inactivity=0.5)
+        if self.peers:
+            await swarm.connect(self.peers[0].swarm.addresses()[0])
+        peer = self._build(identity, swarm)
+        self.peers.append(peer)
+        await peer.serve() if serve is None else await swarm.serve(CHUNK_PROTOCOL, serve)
+        return peer
+
+    def _build(self, identity: Identity, swarm: MemorySwarm) -> Peer:
+        home = Home(self.folder / f"home-{len(self.peers)}")
+        home.create()
+        run, identifier = RunManifest.unseal(self.sealed), run_id(self.sealed)
+        blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
+        blobs.chunks.put(self.sealed)
+        heads = HeadBook(home.runs_dir / "heads", identifier, run.slots())
+        resumes = RecordBook(Resume, home.runs_dir / "resumes", identifier, run.slots())
+        announcer = Announcer(
+            swarm, identity, blobs, heads, resumes, run, identifier, self.network.clock
+        )
+        return Peer(
+            home=home,
+            identity=identity,
+            swarm=swarm,
+            blobs=blobs,
+            heads=heads,
+            resumes=resumes,
+            run=run,
+            run_id=identifier,
+            fetcher=Fetcher(swarm, blobs, first_wait=0.01),
+            announcer=announcer,
+            clock=self.network.clock,
+            rng=random.Random(len(self.peers)),
+        )
+
+
+async def has_nothing(author: bytes, stream: Stream) -> None:
+    """A chunk service that has none of what it is asked for."""
+
+    async def read(chunk: bytes) -> None:
+        return None
+
+    await serve_chunks(stream, read)
+
+
+async def hold(peer: Peer, index: int) -> bytes:
+    """Give `peer` shard `index` and have it announced; returns the content id."""
+    name = f"expert-{index}.safetensors"
+    content = peer.blobs.add_bytes(content_of(index), "shard", name).id
+    await peer.announcer.content(content)
+    return content
+
+
+def head_of(
+    peer: Peer, expert: int, step: int, manifest: bytes = bytes(32), created: float = 1000.0
+) -> Head:
+    return Head(
+        run=peer.run_id,
+        expert=expert,
+        author=peer.identity.author,
+        step=step,
+        images=step * 2,
+        manifest=manifest,
+        size=1,
+        train_loss=1.0,
+        held_out_loss=1.0,
+        parent=None,
+        created=created,
+    )
+
+
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], patience: float = 20) -> None:
+    """Wait until `condition` holds; fails after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        verdict = condition()
+        if await verdict if inspect.isawaitable(verdict) else verdict:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the condition never came true")
