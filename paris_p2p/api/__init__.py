@@ -1,0 +1,8 @@
+"""The local HTTP API of a running peer, on loopback, behind a token kept in the home.
+
+- `server`   the routes: status, heads, fetch, claim, stop
+- `bootstrap` the few routes of a bootstrap
+- `guard`    who may speak to it
+- `events`   server-sent events: one JSON object a message
+- `client`   what the commands use to speak to a peer
+"""

@@ -1,0 +1,259 @@
+"""A peer process: the home's lock, the swarm, the peer, and its API until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TypeVar
+
+import uvicorn
+
+from paris_p2p.api.bootstrap import BootstrapApi
+from paris_p2p.api.server import Api
+from paris_p2p.config import PeerConfig
+from paris_p2p.errors import NotAvailable, PortInUse
+from paris_p2p.home import Home, write_atomically
+from paris_p2p.identity import Identity
+from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.swarm import Swarm
+from paris_p2p.network.swarm_key import SwarmKey
+from paris_p2p.network.tasks import end_tasks
+from paris_p2p.peer.bootstrap import Bootstrap, running_bootstrap
+from paris_p2p.peer.genesis import Genesis, load_genesis
+from paris_p2p.peer.known import read_known_peers, read_reach, remember_reach
+from paris_p2p.peer.life import running_peer
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.volunteering import Tell, volunteering
+
+LOG_BYTES = 8 << 20
+GRACE = 5
+"""Seconds that open requests get to end when the peer stops."""
+
+OnReady = Callable[[Peer], None]
+A = TypeVar("A", Api, BootstrapApi)
+
+
+async def host_peer(
+    home: Home,
+    config: PeerConfig,
+    stop: asyncio.Event,
+    leave: asyncio.Event,
+    on_ready: OnReady,
+    *,
+    seed: bool,
+    replicate: bool,
+    train: Tell | None = None,
+) -> None:
+    """Run this home's peer until `stop`, or until `leave` and no command uses it any more.
+
+    Leases are released and records withdrawn at the end. With `train` it trains unattended, and
+    `train` is called with what happens.
+
+    Raises HomeBusy, PortInUse, Unreachable (no bootstrap answers), ClockSkew, NotAvailable.
+    """
+    async with (
+        _joined(home, config, require_contact=bool(config.bootstrap)) as (
+            identity,
+            swarm,
+            listener,
+        ),
+        running_peer(
+            home, identity, swarm, config, _genesis(), seed=seed, replicate=replicate
+        ) as peer,
+        _serving(home, swarm, lambda token: Api(peer, token), listener) as api,
+    ):
+        on_ready(peer)
+        async with volunteering(peer, train) if train else contextlib.nullcontext():
+            await _until_told(stop, leave, api)
+
+
+async def host_bootstrap(
+    home: Home,
+    config: PeerConfig,
+    stop: asyncio.Event,
+    on_ready: Callable[[Bootstrap], None],
+) -> None:
+    """Run this home's bootstrap until `stop`: a DHT node with no run, no store, no training.
+
+    It says that it is there under the configured run, else under the shipped one.
+
+    It starts although none of its own bootstraps answers, for they may be waiting for it.
+
+    Raises HomeBusy, PortInUse, ClockSkew.
+    """
+    genesis = _genesis()
+    run_id = bytes.fromhex(config.run) or (genesis.id if genesis else None)
+    async with (
+        _joined(home, config, require_contact=False) as (identity, swarm, listener),
+        running_bootstrap(home, identity, swarm, run_id) as bootstrap,
+        _serving(home, swarm, lambda token: BootstrapApi(bootstrap, token), listener),
+    ):
+        on_ready(bootstrap)
+        await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def _joined(
+    home: Home, config: PeerConfig, *, require_contact: bool
+) -> AsyncIterator[tuple[Identity, HivemindSwarm, socket.socket]]:
+    """This home, owned; its identity, in the swarm; and where its API is going to listen."""
+    home.create()
+    with home.lock(), _listening(config.api_port) as listener:
+        _log_to(home)
+        identity = _identity(home)
+        swarm = await _join(home, config, identity, require_contact)
+        try:
+            yield identity, swarm, listener
+        finally:
+            remember_reach(home, swarm.reachability().state)
+            await swarm.close()
+
+
+async def _until_told(stop: asyncio.Event, leave: asyncio.Event, api: Api) -> None:
+    async def left() -> None:
+        await leave.wait()
+        await api.unused()
+
+    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(left())]
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end_tasks(*ends)
+
+
+async def _join(
+    home: Home, config: PeerConfig, identity: Identity, require_contact: bool
+) -> HivemindSwarm:
+    """The swarm on the configured port, else on the one used last time, else on any free one."""
+
+    key = SwarmKey.load(Path(config.swarm_key_file)) if config.swarm_key_file else None
+
+    async def on(port: int) -> HivemindSwarm:
+        return await HivemindSwarm.start(
+            identity_file=home.identity_file,
+            identity=identity,
+            listen=config.listen,
+            port=port,
+            bootstrap=config.bootstrap,
+            known=read_known_peers(home),
+            announce=config.announce,
+            relays=config.relay,
+            serve_relay=config.serve_relay,
+            upnp=config.upnp,
+            was=read_reach(home),
+            require_contact=require_contact,
+            swarm_key=key,
+        )
+
+    if config.port:
+        return await on(config.port)
+    try:
+        swarm = await on(_remembered_port(home))
+    except PortInUse:
+        swarm = await on(0)
+    write_atomically(home.port_file, str(swarm.port).encode())
+    return swarm
+
+
+def _remembered_port(home: Home) -> int:
+    try:
+        port = int(home.port_file.read_text())
+    except (OSError, ValueError):
+        return 0
+    return port if 0 < port < 65536 else 0
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    home: Home, swarm: Swarm, make: Callable[[str], A], listener: socket.socket
+) -> AsyncIterator[A]:
+    """The API that `make` makes for a token, on `listener`.
+
+    Its address and token lie in the home meanwhile (mode 0600).
+    """
+    token = secrets.token_urlsafe(32)
+    api = make(token)
+    server = _Server(
+        uvicorn.Config(
+            api.app,
+            log_config=None,
+            lifespan="off",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    card = {
+        "url": f"http://127.0.0.1:{listener.getsockname()[1]}",
+        "token": token,
+        "pid": os.getpid(),
+        "addresses": swarm.addresses(),
+    }
+    write_atomically(home.api_file, json.dumps(card).encode())
+    try:
+        yield api
+    finally:
+        home.api_file.unlink(missing_ok=True)
+        await api.close()
+        server.should_exit = True
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without signal handlers: the peer decides when it ends."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortInUse(
+                f"the API port {port} is taken", "choose another with --api-port, or 0 for any"
+            ) from error
+        yield listener
+
+
+def _identity(home: Home) -> Identity:
+    """This home's one key, made at its first start."""
+    if home.identity_file.exists():
+        return Identity.load(home.identity_file)
+    identity = Identity.generate()
+    identity.save(home.identity_file)
+    return identity
+
+
+def _genesis() -> Genesis | None:
+    try:
+        return load_genesis()
+    except NotAvailable:
+        return None
+
+
+def _log_to(home: Home) -> None:
+    """This process's log goes to the home's log file: LOG_BYTES, and as much of what was before.
+
+    What strangers do is logged too, so it must not grow with them.
+    """
+    logging.basicConfig(
+        handlers=[RotatingFileHandler(home.log_file, maxBytes=LOG_BYTES, backupCount=1)],
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    for chatty in ("httpx", "httpcore", "uvicorn", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

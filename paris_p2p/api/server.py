@@ -1,0 +1,243 @@
+"""The routes of a peer's local API.
+
+    GET  /v1/ping            {"run": hex} when the peer is up
+    GET  /v1/session         stays open; while any is, a peer started for a command stays up
+    GET  /v1/status          the run's slots, the peers, what this peer holds
+    GET  /v1/heads           the best heads of every slot, best first, after a look at the DHT
+    GET  /v1/checkup         {"rows": [{"check", "state", "seen", "remedy"}, ...],
+                              "training_bytes": least memory to train an expert of the run}
+    GET  /v1/contributions   ?author=hex -> {"logs": [...]}: what that author published, checked
+    POST /v1/connect         {"address": multiaddr}: meet one more peer
+    POST /v1/fetch           {"contents": [hex, ...]} -> events: fetching*, fetched {"paths"}
+    POST /v1/claim           TrainingRequest -> events of the job, until it is released
+    POST /v1/stop            {"job": id} asks that job to finish; answers at once
+
+Every request carries `Authorization: Bearer TOKEN`; the Host must be loopback, so that a web page
+cannot reach a peer through a name that resolves to 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from paris_p2p.api.events import SESSION_OPEN, Event, encode_events
+from paris_p2p.api.guard import guarded
+from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
+from paris_p2p.peer.checkup import report
+from paris_p2p.peer.contributions import read_line, told
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.probes import peer_checkup, training_need
+from paris_p2p.peer.report import heads_report, status_report
+from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.records.address import parse_address
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 1 << 20
+MAX_CONTENTS = 4096
+
+
+class Api:
+    """The API of one peer. `app` is the ASGI application; `close()` ends the running jobs."""
+
+    def __init__(self, peer: Peer, token: str) -> None:
+        self._peer = peer
+        self._jobs: dict[TrainingJob, asyncio.Task[None]] = {}
+        self._sessions = 0
+        self._unused = asyncio.Event()
+        self._closing = asyncio.Event()
+        self.app = guarded(
+            [
+                Route("/v1/ping", self._ping),
+                Route("/v1/session", self._session),
+                Route("/v1/status", self._status),
+                Route("/v1/heads", self._heads),
+                Route("/v1/checkup", self._checkup),
+                Route("/v1/contributions", self._contributions),
+                Route("/v1/connect", self._connect, methods=["POST"]),
+                Route("/v1/fetch", self._fetch, methods=["POST"]),
+                Route("/v1/claim", self._claim, methods=["POST"]),
+                Route("/v1/stop", self._stop, methods=["POST"]),
+            ],
+            token,
+        )
+
+    async def close(self) -> None:
+        """Stop every job and wait until each has snapshotted, published and released."""
+        self._closing.set()
+        for job in self._jobs:
+            job.stop()
+        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+
+    async def _ping(self, request: Request) -> Response:
+        return JSONResponse({"run": self._peer.run_id.hex()})
+
+    async def unused(self) -> None:
+        """Wait until no session is open; from then on none can be opened."""
+        while self._sessions:
+            self._unused.clear()
+            await self._unused.wait()
+        self._closing.set()
+
+    async def _session(self, request: Request) -> Response:
+        return StreamingResponse(self._open_session(), media_type="text/event-stream")
+
+    async def _open_session(self) -> AsyncIterator[str]:
+        """Says that it is open and stays so; ends at once where the peer is leaving."""
+        if self._closing.is_set():
+            return
+        self._sessions += 1
+        try:
+            yield f"{SESSION_OPEN}\n\n"
+            await self._closing.wait()
+        finally:
+            self._sessions -= 1
+            if not self._sessions:
+                self._unused.set()
+
+    async def _status(self, request: Request) -> Response:
+        jobs = [{"slot": job.expert, **job.last} for job in self._peer.jobs]
+        return JSONResponse({**await status_report(self._peer), "jobs": jobs})
+
+    async def _heads(self, request: Request) -> Response:
+        return JSONResponse(await heads_report(self._peer))
+
+    async def _checkup(self, request: Request) -> Response:
+        rows = await peer_checkup(self._peer)
+        return JSONResponse(report(rows, training_need(self._peer)))
+
+    async def _contributions(self, request: Request) -> Response:
+        (author,) = _contents({"contents": [request.query_params.get("author")]})
+        peer = self._peer
+        line = await read_line(peer.swarm, peer.contributions, peer.handovers, author)
+        return JSONResponse({"logs": [told(reading) for reading in line]})
+
+    async def _connect(self, request: Request) -> Response:
+        address = (await _body(request)).get("address")
+        await self._peer.swarm.connect(str(parse_address(str(address))))
+        return JSONResponse({"peers": self._peer.swarm.peers()})
+
+    async def _fetch(self, request: Request) -> Response:
+        contents = _contents(await _body(request))
+        return _stream(self._fetched(contents))
+
+    async def _fetched(self, contents: list[bytes]) -> AsyncIterator[Event]:
+        with self._peer.using(contents):
+            async with aclosing(self._peer.fetch_events(contents)) as events:
+                async for event in events:
+                    yield event
+            paths = {content.hex(): str(await self._peer.path(content)) for content in contents}
+        yield {"event": "fetched", "paths": paths}
+
+    async def _claim(self, request: Request) -> Response:
+        if self._peer.config.seed_only:
+            raise UsageProblem(
+                "this peer is a seed: it stores and serves, and never trains",
+                "start it without seed_only to train here",
+            )
+        job = TrainingJob(self._peer, _training_request(await _body(request)))
+        return _stream(self._follow(job))
+
+    async def _follow(self, job: TrainingJob) -> AsyncGenerator[Event]:
+        """Run the job as a task of its own; a listener that goes away stops it, cleanly."""
+        if self._closing.is_set():
+            raise Unreachable("the peer of this home is leaving", "Run the command again")
+        queue: asyncio.Queue[Event | ParisError | None] = asyncio.Queue()
+        self._jobs[job] = asyncio.create_task(self._run(job, queue))
+        try:
+            while (item := await queue.get()) is not None:
+                if isinstance(item, ParisError):
+                    raise item
+                yield item
+        finally:
+            job.stop()
+
+    async def _run(self, job: TrainingJob, queue: asyncio.Queue[Event | ParisError | None]) -> None:
+        try:
+            async for event in job.events():
+                queue.put_nowait(event)
+        except ParisError as error:
+            queue.put_nowait(error)
+        except Exception as error:
+            log.exception("a training job failed")
+            queue.put_nowait(
+                ParisError(
+                    f"training failed: {error!r}",
+                    f"See {self._peer.home.log_file}; the same command resumes",
+                )
+            )
+        finally:
+            queue.put_nowait(None)
+            self._jobs.pop(job, None)
+
+    async def _stop(self, request: Request) -> Response:
+        wanted = (await _body(request)).get("job")
+        stopped = [job for job in self._jobs if job.id == wanted]
+        for job in stopped:
+            job.stop()
+        return JSONResponse({"stopping": len(stopped)})
+
+
+def _stream(events: AsyncIterator[Event]) -> Response:
+    return StreamingResponse(encode_events(events), media_type="text/event-stream")
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await _read(request))
+    except (ValueError, RecursionError) as error:
+        raise BadContent("the request body is not JSON", "send one JSON object") from error
+    if not isinstance(body, dict):
+        raise BadContent("the request body is not a JSON object", "send one JSON object")
+    return body
+
+
+async def _read(request: Request) -> bytes:
+    """The request's body, however it is sent; no more than MAX_BODY is ever held."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY:
+            raise BadContent(f"the request body is over {MAX_BODY} bytes", "send less at once")
+    return bytes(body)
+
+
+def _contents(body: dict[str, Any]) -> list[bytes]:
+    contents = body.get("contents")
+    if not isinstance(contents, list) or len(contents) > MAX_CONTENTS:
+        raise BadContent("contents is not a list of content ids", "send hex ids of 64 digits")
+    try:
+        decoded = [bytes.fromhex(content) for content in contents]
+    except (TypeError, ValueError) as error:
+        raise BadContent("a content id is not hex", "send hex ids of 64 digits") from error
+    if any(len(content) != 32 for content in decoded):
+        raise BadContent("a content id is not 32 bytes", "send hex ids of 64 digits")
+    return decoded
+
+
+def _training_request(body: dict[str, Any]) -> TrainingRequest:
+    kinds: dict[str, tuple[type, ...]] = {
+        "expert": (int,),
+        "max_steps": (int,),
+        "max_seconds": (int, float),
+        "threads": (int,),
+    }
+    for name, value in body.items():
+        if name not in kinds:
+            raise BadContent(f"unknown field {name!r}", f"known: {', '.join(kinds)}")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds[name])):
+            raise BadContent(f"{name} is not a number", "send a number or null")
+    for name in kinds.keys() - {"expert"}:
+        limit = body.get(name)
+        if limit is not None and not limit > 0:
+            raise BadContent(f"{name} is not over 0", "send a positive number or null")
+    return TrainingRequest(**body)

@@ -1,0 +1,3 @@
+from paris_p2p.cli import main
+
+main()

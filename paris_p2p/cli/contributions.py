@@ -1,0 +1,100 @@
+"""`paris-peer contributions`: what an author's peers published, signed and checked."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from paris_p2p.cli.options import BootstrapOption, HomeOption, JsonOption, RunOption, home_of
+from paris_p2p.errors import BadContent, UsageProblem
+from paris_p2p.home import Home
+from paris_p2p.identity import AUTHOR_LENGTH, Author, Identity, author_of
+
+PROVEN = (
+    "Proven: this author signed these heads, in this order. Not proven: that the steps were made."
+)
+
+
+def contributions(
+    author: Annotated[
+        str | None, typer.Argument(help="PeerID or author key in hex (default: this peer).")
+    ] = None,
+    bootstrap: BootstrapOption = None,
+    home: HomeOption = None,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the checkpoints that this author's peers published, by its contribution log.
+
+    Another author's log is fetched and checked: every signature, and that nothing is left out.
+
+        paris-peer contributions
+
+        paris-peer contributions 12D3KooW... --json
+    """
+    place = home_of(home)
+    if author is None:
+        logs = _own(place)
+    else:
+        from paris_p2p.api.client import connected
+
+        wanted = _author(author)
+        with connected(place, bootstrap or [], run) as client:
+            logs = client.get(f"/v1/contributions?author={wanted.hex()}")["logs"]
+    if as_json:
+        print(json.dumps({"logs": logs}))
+        return
+    for log in logs:
+        _print(log)
+    print(PROVEN)
+
+
+def _own(place: Home) -> list[dict[str, Any]]:
+    """This home's logs; no peer is needed to read them."""
+    from paris_p2p.peer.contributions import own_line, told
+    from paris_p2p.peer.handing_over import HandoverBook
+    from paris_p2p.peer.logbook import ContributionLogs
+
+    if not place.identity_file.exists():
+        raise UsageProblem(
+            f"there is no identity in {place.path}", "paris-peer start makes one; so does a claim"
+        )
+    identity = Identity.load(place.identity_file)
+    logs, book = ContributionLogs(place.contributions_dir), HandoverBook(place.handovers_dir)
+    return [told(reading) for reading in own_line(logs, book, identity.author)]
+
+
+def _author(text: str) -> Author:
+    """The key in a PeerID or in hex."""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(raw) == AUTHOR_LENGTH:
+        return raw
+    try:
+        return author_of(text)
+    except BadContent as error:
+        raise UsageProblem(
+            f"{text[:80]!r} is neither a PeerID nor an author's key",
+            "12D3KooW..., or 64 hex digits",
+        ) from error
+
+
+def _print(log: dict[str, Any]) -> None:
+    entries = log["entries"]
+    gained = sum(entry["gained"] for entry in entries)
+    stale = "" if log["fresh"] else " (as read before: nobody who has it can be asked now)"
+    print(f"peer {log['peer']}: {len(entries)} heads, {gained} steps{stale}")
+    for entry in entries:
+        print(
+            f"  {_day(entry['created'])}  {entry['name']:<10} step {entry['step']:<8} "
+            f"+{entry['gained']:<7} loss {entry['held_out_loss']:.4f}  {entry['manifest'][:12]}"
+        )
+
+
+def _day(time_: float) -> str:
+    return datetime.fromtimestamp(time_, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,132 @@
+"""`paris-peer doctor`: what works here, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paris_p2p import config
+from paris_p2p.cli.options import BootstrapOption, HomeOption, JsonOption, RunOption, home_of
+from paris_p2p.errors import ParisError
+from paris_p2p.home import Home
+
+if TYPE_CHECKING:
+    from paris_p2p.api.client import Client
+    from paris_p2p.peer.checkup import Row
+
+BAD_EXIT = 1
+"""Exit code when a line is bad."""
+
+COLOURS = {"ok": "green", "warning": "yellow", "bad": "red"}
+
+
+def doctor(
+    bootstrap: BootstrapOption = None,
+    home: HomeOption = None,
+    run: RunOption = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Look at this machine only, and start no peer.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this machine and this home's peer: port, reachability, clock, disk, memory, GPU.
+
+    Asks the running peer, or starts one for as long as it takes. Other peers are asked to dial
+    back. Exit code 0 when nothing is bad, 1 when a line is; every bad line has a remedy.
+
+        paris-peer doctor
+
+        paris-peer doctor --bootstrap /ip4/203.0.113.5/tcp/31337/p2p/12D3Koo...
+    """
+    place = home_of(home)
+    chosen = config.load(place, {"bootstrap": bootstrap, "run": run})
+    rows = list(_examine(place, chosen, local))
+    _print(rows, as_json)
+    if any(row.state == "bad" for row in rows):
+        raise typer.Exit(BAD_EXIT)
+
+
+def _examine(home: Home, chosen: config.PeerConfig, local: bool) -> Iterator[Row]:
+    """Every row: this machine's, then those that need a peer, then what training takes."""
+    from paris_p2p.api.client import running_client
+    from paris_p2p.peer import fitness, machine
+
+    client = running_client(home)
+    yield from _machine_rows(home, chosen, running=client is not None)
+    rows, need = ([], 0) if local else _peer_rows(home, chosen, client)
+    yield from rows
+    yield fitness.memory_row(machine.available_memory(), need or 0)
+    if need is not None:
+        yield fitness.gpu_row(machine.training_devices(), need)
+
+
+def _machine_rows(home: Home, chosen: config.PeerConfig, running: bool) -> Iterator[Row]:
+    from paris_p2p.peer import fitness, machine
+
+    yield fitness.version_row(machine.versions())
+    yield fitness.files_row(machine.open_files())
+    yield fitness.disk_row(machine.free_space(home), machine.store_size(home), chosen.store_quota)
+    yield _sync_row(home)
+    if not running:
+        yield fitness.port_row(chosen.port, machine.port_trouble(chosen.listen, chosen.port))
+    yield fitness.udp_row(machine.udp_trouble(chosen.listen))
+    yield from fitness.bootstrap_rows(asyncio.run(machine.bootstrap_troubles(chosen.bootstrap)))
+
+
+def _sync_row(home: Home) -> Row:
+    from paris_p2p.peer import fitness, machine
+
+    try:
+        return fitness.sync_row(machine.sync_time(home))
+    except ParisError as error:
+        return fitness.sync_row(None, error.message)
+    except OSError as error:
+        return fitness.sync_row(None, f"{error.filename or home.path}: {error.strerror}")
+
+
+def _peer_rows(
+    home: Home, chosen: config.PeerConfig, client: Client | None
+) -> tuple[list[Row], int | None]:
+    """What the peer of this home finds out, and the bytes of memory that its run's experts take.
+
+    0 bytes where the run is not known, None for a bootstrap, which never trains. Where no peer
+    runs, one is started for the question; that it cannot be is a row too.
+    """
+    from paris_p2p.api.client import connected
+    from paris_p2p.peer.checkup import Row, State
+
+    try:
+        if client is not None:
+            return _ask(client)
+        with connected(home, chosen.bootstrap, chosen.run or None) as started:
+            return _ask(started)
+    except ParisError as error:
+        return [Row("peer", State.BAD, error.message, error.remedy)], 0
+
+
+def _ask(client: Client) -> tuple[list[Row], int | None]:
+    from paris_p2p.peer.checkup import Row, State
+
+    report = client.get("/v1/checkup")
+    rows = [Row(**{**row, "state": State(row["state"])}) for row in report["rows"]]
+    return rows, report["training_bytes"]
+
+
+def _print(rows: list[Row], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("check", "state", "seen, and what to do about it", box=None)
+    for row in rows:
+        words = row.seen if row.state == "ok" or not row.remedy else f"{row.seen}\n{row.remedy}"
+        table.add_row(row.check, Text(row.state, COLOURS[row.state]), Text(words))
+    Console(highlight=False).print(table)

@@ -1,0 +1,110 @@
+"""`paris-peer fetch-and-sample`: turn prompts into a picture with the swarm's experts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paris_p2p.cli.options import (
+    BootstrapOption,
+    HomeOption,
+    JsonOption,
+    RunOption,
+    home_of,
+)
+from paris_p2p.cli.output import Reporter, reporting
+
+if TYPE_CHECKING:
+    from paris_p2p.api.client import Client
+
+
+def fetch_and_sample(
+    prompts: Annotated[list[str], typer.Argument(help="What to draw; several make a sheet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path(
+        "paris.png"
+    ),
+    count: Annotated[int, typer.Option("--count", "-n", help="Images of each prompt.")] = 1,
+    strategy: Annotated[
+        str | None, typer.Option(help="top-1, top-2 (default), top-k, threshold or full.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Mix this many experts (implies --strategy top-k).")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Euler steps.")] = 30,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Image i uses the noise of seed + i.")] = 0,
+    scale: Annotated[int, typer.Option(min=1, max=16, help="Enlarge the pixels.")] = 3,
+    bootstrap: BootstrapOption = None,
+    home: HomeOption = None,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch the router and the experts it calls for, sample, write a PNG with its provenance.
+
+    paris-peer fetch-and-sample "blue heart, noto style"
+
+    paris-peer fetch-and-sample "cat face" "cookie" -n 4 --seed 7 -o sheet.png
+    """
+    from paris_p2p.peer.request import SampleRequest
+
+    request = SampleRequest(
+        prompts=tuple(prompts),
+        count=count,
+        strategy=strategy or ("top-2" if top_k is None else "top-k"),
+        top_k=top_k,
+        steps=steps,
+        guidance=guidance,
+        seed=seed,
+    )
+    from paris_p2p.api.client import connected
+
+    with (
+        connected(home_of(home), bootstrap or [], run) as client,
+        reporting(as_json) as reporter,
+    ):
+        _sample(client, reporter, request, output, scale)
+
+
+def _sample(client: Client, reporter: Reporter, request: Any, output: Path, scale: int) -> None:
+    heads = client.get("/v1/heads")
+
+    from paris_p2p.peer.pictures import save_pictures
+    from paris_p2p.peer.sampling import Ensemble
+
+    sealed_run = bytes.fromhex(heads["sealed_run"])
+    ensemble = Ensemble(sealed_run, heads["heads"], _fetch_through(client, reporter))
+    pictures = ensemble.sample(
+        request,
+        lambda done, total: reporter.wait(
+            f"sampling {len(request.captions())} images",
+            done,
+            total,
+            {"event": "sampling", "step": done, "steps": total},
+        ),
+    )
+    save_pictures(pictures, output, scale)
+    event = {
+        "event": "sampled",
+        "path": str(output.absolute()),
+        "images": [picture.provenance for picture in pictures],
+    }
+    lost = max(picture.provenance["lost_mass"] for picture in pictures)
+    note = f"; up to {lost:.0%} of the router's choice had no expert" if lost > 0.005 else ""
+    reporter.say(f"wrote {output.absolute()}{note}", event)
+
+
+def _fetch_through(client: Client, reporter: Reporter) -> Callable[[str], Path]:
+    """A function that has this home's peer fetch a content and gives the verified file."""
+
+    def fetch(content: str) -> Path:
+        for event in client.events("/v1/fetch", {"contents": [content]}):
+            if event["event"] == "fetched":
+                return Path(event["paths"][content])
+            label = f"fetching {content[:8]}, {event['total'] / 1e6:.1f} MB"
+            reporter.wait(label, event["bytes"], event["total"], event)
+        raise AssertionError("a fetch ends with its paths or an error")
+
+    return fetch

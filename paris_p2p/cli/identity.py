@@ -1,0 +1,288 @@
+"""`paris-peer identity`: the key a peer is known by, its backup, its successor; a swarm's key."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paris_p2p.cli.options import HomeOption, JsonOption, home_of
+from paris_p2p.errors import BadContent, UsageProblem
+from paris_p2p.home import Home, locked, write_atomically
+from paris_p2p.identity import Identity, peer_id_of
+
+if TYPE_CHECKING:
+    from paris_p2p.peer.handing_over import HandoverBook
+
+PASSPHRASE_VARIABLE = "PARIS_PASSPHRASE"
+MOST_PASSPHRASE = 1024
+
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File whose first line is the passphrase "
+        f"(default: ${PASSPHRASE_VARIABLE}, or asked for on a terminal)."
+    ),
+]
+
+app = typer.Typer(
+    no_args_is_help=True, help="The key this peer is known by: its backup, its successor."
+)
+
+
+@app.command("show")
+def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Tell who this peer is.
+
+    paris-peer identity show
+    """
+    place = home_of(home)
+    told = _told(place, _identity_in(place), _book(place))
+    if as_json:
+        print(json.dumps(told))
+        return
+    print(f"peer    {told['peer']}")
+    print(f"author  {told['author']}")
+    print(f"home    {told['home']}")
+    print(f"since   {_day(told['since'])}")
+    for former in reversed(told["lineage"]):
+        reason = f": {former['reason']}" if former["reason"] else ""
+        print(f"before  {former['peer']}, until {_day(former['until'])}{reason}")
+
+
+@app.command("export")
+def export(
+    file: Annotated[Path, typer.Argument(help="The encrypted backup to write.")],
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an encrypted backup of this peer's key. Nobody can restore it without the passphrase.
+
+    paris-peer identity export me.paris-identity
+    """
+    from paris_p2p.backup import Backup
+
+    place = home_of(home)
+    identity = _identity_in(place)
+    if file.exists():
+        raise UsageProblem(f"{file} exists already", "Choose another name for the backup")
+    lineage = _book(place).ancestry(identity.author)
+    data = Backup(identity, lineage).lock(_passphrase(passphrase_file, twice=True))
+    write_atomically(file, data)
+    _say(
+        as_json,
+        {"event": "exported", "peer": identity.peer_id, "path": str(file.absolute())},
+        f"wrote {file}: the key of {identity.peer_id}, encrypted",
+    )
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A backup that `export` wrote.")],
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace another identity; its key is kept beside.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Restore this peer's key from an encrypted backup.
+
+    paris-peer identity import me.paris-identity
+    """
+    from paris_p2p.backup import Backup
+
+    place = home_of(home)
+    data = _read_backup(file)
+    place.create()
+    with _without_a_peer(place):
+        former = _former_identity(place)
+        backup = Backup.unlock(data, _passphrase(passphrase_file, twice=False))
+        identity, replaced = backup.identity, None
+        if former is not None and former.author != identity.author:
+            replaced = _set_aside(place, former, force)
+        _book(place).keep_chain(backup.lineage)
+        identity.save(place.identity_file, over=True)
+    event = {
+        "event": "imported",
+        "peer": identity.peer_id,
+        "replaced": str(replaced) if replaced else None,
+    }
+    kept = f"; the former key is kept in {replaced}" if replaced else ""
+    _say(as_json, event, f"{place.path} is now {identity.peer_id}{kept}")
+
+
+@app.command("rotate")
+def rotate(
+    reason: Annotated[str, typer.Option(help="Why, for everybody to read; 64 characters.")] = "",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a new key, to which the old one hands over its name, and forget the old one.
+
+    Others learn of it while this peer runs. What the old key signed stays valid; lists that name
+    it mean the new one too.
+
+        paris-peer identity rotate --reason "laptop lost"
+    """
+    from paris_p2p.peer.handing_over import hand_over
+
+    place = home_of(home)
+    with _without_a_peer(place):
+        old = _identity_in(place)
+        new = _next_identity(place, old)
+        hand_over(_book(place), old, new, time.time(), reason)
+        new.save(place.identity_file, over=True)
+        place.next_identity_file.unlink()
+    _say(
+        as_json,
+        {"event": "rotated", "old": old.peer_id, "peer": new.peer_id},
+        f"{old.peer_id} handed over to {new.peer_id}\n"
+        "others learn of it while this peer runs; make a new backup: paris-peer identity export",
+    )
+
+
+@app.command("swarm-key")
+def swarm_key(
+    file: Annotated[Path, typer.Argument(help="The key file to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make the key of a new private swarm, for every member to copy.
+
+    paris-peer identity swarm-key swarm.key
+
+    paris-peer start --swarm-key-file swarm.key
+    """
+    from paris_p2p.network.swarm_key import SwarmKey
+
+    SwarmKey.generate().save(file)
+    _say(
+        as_json,
+        {"event": "swarm-key", "path": str(file.absolute())},
+        f"wrote {file}: whoever has a copy can join with --swarm-key-file",
+    )
+
+
+def _told(place: Home, identity: Identity, book: HandoverBook) -> dict[str, Any]:
+    from paris_p2p.records.handover import ancestry
+
+    chain = ancestry(identity.author, book.all())
+    since = chain[-1].created if chain else place.identity_file.stat().st_mtime
+    return {
+        "peer": identity.peer_id,
+        "author": identity.author.hex(),
+        "home": str(place.path),
+        "since": since,
+        "lineage": [
+            {
+                "peer": peer_id_of(handover.old),
+                "author": handover.old.hex(),
+                "until": handover.created,
+                "reason": handover.reason,
+            }
+            for handover in chain
+        ],
+    }
+
+
+def _identity_in(place: Home) -> Identity:
+    if not place.identity_file.exists():
+        raise UsageProblem(
+            f"there is no identity in {place.path}",
+            "paris-peer start makes one, paris-peer identity import restores one",
+        )
+    return Identity.load(place.identity_file)
+
+
+def _former_identity(place: Home) -> Identity | None:
+    return Identity.load(place.identity_file) if place.identity_file.exists() else None
+
+
+def _next_identity(place: Home, old: Identity) -> Identity:
+    """The key to rotate to: that of a rotation cut short, which may be promised already, or new."""
+    if place.next_identity_file.exists():
+        begun = Identity.load(place.next_identity_file)
+        if begun.author != old.author:
+            return begun
+    identity = Identity.generate()
+    identity.save(place.next_identity_file, over=True)
+    return identity
+
+
+def _book(place: Home) -> HandoverBook:
+    from paris_p2p.peer.handing_over import HandoverBook
+
+    return HandoverBook(place.handovers_dir)
+
+
+def _set_aside(place: Home, former: Identity, force: bool) -> Path:
+    """Keep the key that is about to be replaced, and tell where."""
+    if not force:
+        raise UsageProblem(
+            f"{place.path} already is another peer, {former.peer_id}",
+            "Give another --home, or --force to replace it",
+        )
+    kept = place.identity_file.with_name(f"identity-{former.peer_id[-8:]}.key")
+    former.save(kept)
+    return kept
+
+
+def _without_a_peer(place: Home) -> AbstractContextManager[None]:
+    """The home's lock: nobody may run on a key that is being replaced."""
+    if not place.path.is_dir():
+        raise UsageProblem(f"there is no home {place.path}", "paris-peer start makes one")
+    return locked(place.lock_file, f"the home {place.path}", "Stop the peer that runs there first")
+
+
+def _read_backup(file: Path) -> bytes:
+    from paris_p2p.backup import LIMIT
+
+    try:
+        with file.open("rb") as opened:
+            return opened.read(LIMIT + 1)
+    except OSError as error:
+        raise UsageProblem(f"cannot read the backup {file}: {error.strerror}") from error
+
+
+def _passphrase(file: Path | None, twice: bool) -> str:
+    if file is not None:
+        return _first_line(file)
+    if PASSPHRASE_VARIABLE in os.environ:
+        return os.environ[PASSPHRASE_VARIABLE]
+    if not sys.stdin.isatty():
+        raise UsageProblem(
+            "a passphrase is needed, and there is no terminal to ask on",
+            f"Give --passphrase-file, or set {PASSPHRASE_VARIABLE}",
+        )
+    typed: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
+    return typed
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(MOST_PASSPHRASE + 1)
+        line = start.decode().partition("\n")[0].removesuffix("\r")
+    except OSError as error:
+        raise UsageProblem(f"cannot read the passphrase {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadContent(f"the passphrase in {file} is not text") from error
+    if len(line) > MOST_PASSPHRASE:
+        raise UsageProblem(f"the passphrase in {file} is over {MOST_PASSPHRASE} characters")
+    return line
+
+
+def _say(as_json: bool, event: dict[str, Any], line: str) -> None:
+    print(json.dumps(event) if as_json else line)
+
+
+def _day(time_: float) -> str:
+    return datetime.fromtimestamp(time_, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,113 @@
+"""What long work shows: bars on a terminal, plain lines in a pipe, JSON lines with --json."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+Event = Mapping[str, Any]
+PLAIN_PERIOD = 5.0
+"""Seconds between two plain lines about the same wait."""
+
+
+class Reporter(Protocol):
+    """Takes the events of one command as they come."""
+
+    def say(self, line: str, event: Event) -> None:
+        """Something happened: `line` for people, `event` for programs."""
+
+    def wait(self, label: str, done: float, total: float | None, event: Event) -> None:
+        """The wait called `label` is at `done` of `total` (None: no known end)."""
+
+
+@contextmanager
+def reporting(as_json: bool) -> Iterator[Reporter]:
+    """The reporter for this standard output."""
+    if as_json:
+        yield JsonLines()
+    elif sys.stdout.isatty():
+        with _bars() as progress:
+            yield Bars(progress)
+    else:
+        yield PlainLines()
+
+
+class JsonLines:
+    """Every event as one JSON object a line."""
+
+    def say(self, line: str, event: Event) -> None:
+        print(json.dumps(event), flush=True)
+
+    def wait(self, label: str, done: float, total: float | None, event: Event) -> None:
+        print(json.dumps(event), flush=True)
+
+
+class PlainLines:
+    """Lines without control characters; a wait speaks at most every `period` seconds."""
+
+    def __init__(self, period: float = PLAIN_PERIOD) -> None:
+        self._period = period
+        self._began: dict[str, float] = {}
+        self._spoke: dict[str, float] = {}
+
+    def say(self, line: str, event: Event) -> None:
+        print(line, flush=True)
+
+    def wait(self, label: str, done: float, total: float | None, event: Event) -> None:
+        now = time.monotonic()
+        kind = _wait_of(event)
+        elapsed = now - self._began.setdefault(kind, now)
+        if now - self._spoke.get(kind, now - self._period) >= self._period:
+            self._spoke[kind] = now
+            share = f"  {100 * done / total:.0f}%" if total else ""
+            print(f"{label}{share}{_remaining(elapsed, done, total)}", flush=True)
+
+
+def _wait_of(event: Event) -> str:
+    """What tells one wait from another: each content has its own."""
+    return str(event.get("content", event.get("event")))
+
+
+def _remaining(elapsed: float, done: float, total: float | None) -> str:
+    """The time a wait still takes at its rate so far, where that can be said."""
+    if not total or not 0 < done < total or elapsed < 1:
+        return ""
+    seconds = round(elapsed * (total - done) / done)
+    return f"  {seconds // 60}:{seconds % 60:02d} left"
+
+
+class Bars:
+    """One live bar a wait, lines above them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def say(self, line: str, event: Event) -> None:
+        self._progress.console.print(line, highlight=False, markup=False)
+
+    def wait(self, label: str, done: float, total: float | None, event: Event) -> None:
+        kind = _wait_of(event)
+        if kind not in self._tasks:
+            self._tasks[kind] = self._progress.add_task(label, total=total)
+        self._progress.update(self._tasks[kind], description=label, completed=done, total=total)
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(compact=True),
+        console=Console(),
+    )

@@ -1,0 +1,286 @@
+"""`paris-peer start`: be a peer of the swarm until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paris_p2p import config
+from paris_p2p.cli.options import BootstrapOption, HomeOption, JsonOption, RunOption, home_of
+from paris_p2p.cli.output import JsonLines, PlainLines
+from paris_p2p.cli.training import show
+from paris_p2p.errors import Interrupted, UsageProblem
+from paris_p2p.home import Home
+from paris_p2p.identity import peer_id_of
+
+if TYPE_CHECKING:
+    from paris_p2p.peer.bootstrap import Bootstrap
+    from paris_p2p.peer.peer import Peer
+    from paris_p2p.peer.volunteering import Tell
+
+TRAINING_PERIOD = 60.0
+"""Seconds between two plain lines about the progress of unattended training."""
+
+
+def start(
+    bootstrap: BootstrapOption = None,
+    home: HomeOption = None,
+    run: RunOption = None,
+    listen: Annotated[str | None, typer.Option(help="IP address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 for any.")] = None,
+    announce: Annotated[
+        list[str] | None, typer.Option(help="Address to tell others instead of the listened one.")
+    ] = None,
+    relay: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address of a relay to be reachable through, even where others can dial this "
+            "peer; repeat for several. Who cannot be dialled finds relays by itself."
+        ),
+    ] = None,
+    serve_relay: Annotated[
+        bool | None,
+        typer.Option(
+            "--serve-relay/--no-serve-relay",
+            help="Relay others, once they can dial this peer (default: yes).",
+        ),
+    ] = None,
+    upnp: Annotated[
+        bool | None,
+        typer.Option("--upnp/--no-upnp", help="Ask the router to forward the port (default: no)."),
+    ] = None,
+    api_port: Annotated[int | None, typer.Option(help="Local API port; 0 for any.")] = None,
+    swarm_key_file: Annotated[
+        str | None, typer.Option(help="Key of the private swarm to join (default: the open one).")
+    ] = None,
+    seed_genesis: Annotated[
+        bool | None,
+        typer.Option(
+            "--seed-genesis/--no-seed-genesis",
+            help="Serve the shipped run from this installation's files "
+            "(default: only when no bootstrap is given).",
+        ),
+    ] = None,
+    replicate: Annotated[
+        bool, typer.Option(help="Copy and serve content that has too few providers.")
+    ] = True,
+    train: Annotated[
+        bool | None,
+        typer.Option(
+            "--train/--no-train",
+            help="Claim and train, unattended, whatever expert needs it most (default: no).",
+        ),
+    ] = None,
+    seed_only: Annotated[
+        bool | None,
+        typer.Option(
+            "--seed-only/--no-seed-only",
+            help="Store and serve all of the run that fits into the quota; never train "
+            "(default: no).",
+        ),
+    ] = None,
+    store_quota: Annotated[
+        str | None,
+        typer.Option(
+            help='Disk to use, as in "20 GB" (default: 50 GiB). Copies for others stop there; '
+            "own work is always kept."
+        ),
+    ] = None,
+    upload_limit: Annotated[
+        str | None, typer.Option(help='Most content sent, as in "2 MB/s" (default: no limit).')
+    ] = None,
+    download_limit: Annotated[
+        str | None, typer.Option(help="Most content fetched, likewise.")
+    ] = None,
+    bootstrap_only: Annotated[
+        bool,
+        typer.Option(
+            "--bootstrap-only",
+            help="Be an address to start from, for peers of every run: the DHT and nothing else. "
+            "The command paris-bootstrap is the same.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Join the swarm, serve what this peer holds, and stay.
+
+    Without --bootstrap it rejoins through peers it met before; where there are none, it begins a
+    new swarm. Either way it then serves the shipped run.
+
+        paris-peer start
+
+        paris-peer start --bootstrap /ip4/203.0.113.5/tcp/31337/p2p/12D3Koo...
+
+        paris-peer start --train --bootstrap /ip4/203.0.113.5/tcp/31337/p2p/12D3Koo...
+
+        paris-peer start --seed-only --store-quota "200 GB" --bootstrap /ip4/203.0.113.5/...
+
+        paris-peer start --bootstrap-only --port 31337
+    """
+    place = home_of(home)
+    flags = {
+        "bootstrap": bootstrap,
+        "run": run,
+        "listen": listen,
+        "port": port,
+        "announce": announce,
+        "relay": relay,
+        "serve_relay": serve_relay,
+        "upnp": upnp,
+        "api_port": api_port,
+        "swarm_key_file": swarm_key_file,
+        "train": train,
+        "seed_only": seed_only,
+        "store_quota": store_quota,
+        "upload_limit": upload_limit,
+        "download_limit": download_limit,
+    }
+    chosen = config.load(place, flags)
+    if chosen.seed_only and (bootstrap_only or not replicate):
+        other = "--bootstrap-only" if bootstrap_only else "--no-replicate"
+        raise UsageProblem(
+            f"--seed-only and {other} exclude each other",
+            "A seed copies and serves content: leave one of them out",
+        )
+    if bootstrap_only and chosen.train:
+        raise UsageProblem(
+            "--bootstrap-only and --train exclude each other", "A bootstrap never trains"
+        )
+    if bootstrap_only and not seed_genesis:
+        asyncio.run(_be_bootstrap(place, chosen, as_json))
+        return
+    seed = seed_genesis if seed_genesis is not None else not chosen.bootstrap
+    copies = replicate and not bootstrap_only
+    asyncio.run(_live(place, chosen, seed, copies, as_json, until_stdin_closes))
+
+
+async def _be_bootstrap(home: Home, chosen: config.PeerConfig, as_json: bool) -> None:
+    """Host the bootstrap until a signal."""
+    from paris_p2p.api.host import host_bootstrap
+
+    stop, ready = asyncio.Event(), asyncio.Event()
+
+    def on_ready(bootstrap: Bootstrap) -> None:
+        ready.set()
+        _tell_bootstrap_ready(bootstrap, as_json)
+
+    await _until_signal(host_bootstrap(home, chosen, stop, on_ready), stop, ready)
+
+
+async def _live(
+    home: Home,
+    chosen: config.PeerConfig,
+    seed: bool,
+    replicate: bool,
+    as_json: bool,
+    until_stdin_closes: bool,
+) -> None:
+    """Host the peer until a signal, or until standard input closes and no command uses it."""
+    from paris_p2p.api.host import host_peer
+
+    stop, leave, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def on_ready(peer: Peer) -> None:
+        ready.set()
+        _tell_ready(peer, as_json)
+
+    hosting = host_peer(
+        home,
+        chosen,
+        stop,
+        leave,
+        on_ready,
+        seed=seed,
+        replicate=replicate and not until_stdin_closes,
+        train=_tell_training(as_json) if chosen.train and not until_stdin_closes else None,
+    )
+    if until_stdin_closes:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(sys.stdin, lambda: _set_at_end(loop, leave))
+    await _until_signal(hosting, stop, ready)
+
+
+async def _until_signal(
+    host: Coroutine[Any, Any, None], stop: asyncio.Event, ready: asyncio.Event
+) -> None:
+    """Run `host` until it ends; a signal sets `stop` when it is ready, else gives up on it."""
+    hosting = asyncio.create_task(host)
+
+    def end() -> None:
+        """A ready peer leaves in good order; one that is still joining just gives up."""
+        if ready.is_set():
+            stop.set()
+        else:
+            hosting.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    try:
+        await hosting
+    except asyncio.CancelledError as error:
+        raise Interrupted("stopped before the peer was up") from error
+
+
+def _set_at_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 1024):
+        loop.remove_reader(sys.stdin)
+        ended.set()
+
+
+def _tell_ready(peer: Peer, as_json: bool) -> None:
+    addresses = peer.swarm.addresses()
+    served = len(peer.announcer.served())
+    if as_json:
+        ready = {
+            "event": "ready",
+            "peer": peer_id_of(peer.identity.author),
+            "addresses": addresses,
+            "run": peer.run_id.hex(),
+            "served": served,
+            "online": peer.swarm.online(),
+        }
+        print(json.dumps(ready), flush=True)
+        return
+    print(f"peer {peer_id_of(peer.identity.author)} of run {peer.run.name}, home {peer.home.path}")
+    print(f"serves {served} contents; {peer.swarm.peers()} other peers known")
+    _tell_how_to_join(addresses)
+
+
+def _tell_training(as_json: bool) -> Tell:
+    reporter = JsonLines() if as_json else PlainLines(TRAINING_PERIOD)
+    return lambda event: show(reporter, event)
+
+
+def _tell_bootstrap_ready(bootstrap: Bootstrap, as_json: bool) -> None:
+    addresses = bootstrap.swarm.addresses()
+    name = peer_id_of(bootstrap.identity.author)
+    if as_json:
+        ready = {
+            "event": "ready",
+            "peer": name,
+            "addresses": addresses,
+            "run": bootstrap.run_id.hex() if bootstrap.run_id else "",
+            "served": 0,
+            "online": bootstrap.swarm.online(),
+        }
+        print(json.dumps(ready), flush=True)
+        return
+    print(f"bootstrap {name}, home {bootstrap.home.path}")
+    print(f"serves every run, holds no content; {bootstrap.swarm.peers()} other peers known")
+    _tell_how_to_join(addresses)
+
+
+def _tell_how_to_join(addresses: Sequence[str]) -> None:
+    print("others join with")
+    for address in addresses:
+        print(f"  paris-peer start --bootstrap {address}")
+    print("Ctrl-C leaves the swarm", flush=True)

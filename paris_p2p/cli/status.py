@@ -1,0 +1,124 @@
+"""`paris-peer status`: what the run and this peer are doing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from paris_p2p.cli.options import (
+    BootstrapOption,
+    HomeOption,
+    JsonOption,
+    RunOption,
+    home_of,
+)
+from paris_p2p.cli.training import progress_line
+from paris_p2p.records.run import slot_name
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def status(
+    bootstrap: BootstrapOption = None,
+    home: HomeOption = None,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the run's experts, the peers, and what this peer holds.
+
+    paris-peer status
+
+    paris-peer status --json | jq '.slots[] | {name, claim, head}'
+    """
+    from paris_p2p.api.client import connected
+
+    with connected(home_of(home), bootstrap or [], run) as client:
+        report = client.get("/v1/status")
+    if as_json:
+        print(json.dumps(report))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    console.print(_header(report))
+    for job in report["jobs"]:
+        console.print(job_line(job))
+    console.print(_slot_table(report["slots"]))
+    console.print(_peer_table(report["peers"], report["peer"]["id"]))
+
+
+def _header(report: dict[str, Any]) -> str:
+    peer, run = report["peer"], report["run"]
+    line = "online" if peer["online"] else "offline: no other peer is known"
+    role = "" if peer["role"] == "peer" else f"{peer['role']}, "
+    return (
+        f"run {run['name']} ({run['id'][:12]}), {run['clusters']} experts\n"
+        f"peer {peer['id']} ({role}{line})\n"
+        f"home {peer['home']}\n"
+        f"holds {peer['held']} contents; {_megabytes(peer['store_bytes'])} of a quota of "
+        f"{_megabytes(peer['quota_bytes'])} used\n"
+        f"sent {_megabytes(peer['sent_bytes'])}, received {_megabytes(peer['received_bytes'])}\n"
+        f"{replication_line(report['replication'])}"
+    )
+
+
+def job_line(job: dict[str, Any]) -> str:
+    """What this peer trains, and how far it is once there is something to tell."""
+    name = slot_name(job["slot"])
+    return f"trains {name}: {progress_line(job)}" if "train_loss" in job else f"trains {name}"
+
+
+def replication_line(row: dict[str, int]) -> str:
+    """Whether everything of the run has enough providers, the worst first."""
+    replicas, below = row["replicas"], row["below_replicas"]
+    if not below:
+        return f"all {row['contents']} contents have {replicas} providers or more"
+    told = [
+        (row["without_provider"], "no provider"),
+        (row["single_provider"], "a single provider"),
+        (below, f"fewer than {replicas} providers"),
+    ]
+    return "; ".join(f"{_contents(count)} {what}" for count, what in told if count)
+
+
+def _contents(count: int) -> str:
+    return "1 content has" if count == 1 else f"{count} contents have"
+
+
+def _slot_table(slots: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table("slot", "claimed by", "step", "held-out loss", "providers", "about", box=None)
+    for slot in slots:
+        claim, head = slot["claim"], slot["head"]
+        table.add_row(
+            slot["name"],
+            _holder(claim),
+            str(max(claim["step"] if claim else 0, head["step"] if head else 0)),
+            f"{head['held_out_loss']:.4f}" if head else "no head",
+            f"{slot['providers']}{' (me)' if slot['held'] else ''}",
+            " ".join(slot["words"][:4]),
+        )
+    return table
+
+
+def _holder(claim: dict[str, Any] | None) -> str:
+    if claim is None:
+        return "unclaimed"
+    return f"{'me' if claim['mine'] else claim['by'][-8:]}, {claim['seconds_left']:.0f} s left"
+
+
+def _peer_table(peers: list[dict[str, Any]], me: str) -> Table:
+    from rich.table import Table
+
+    table = Table("peer", "role", "agent", "address", box=None)
+    for peer in sorted(peers, key=lambda peer: str(peer["id"])):
+        name = f"{peer['id'][-8:]}{' (me)' if peer['id'] == me else ''}"
+        address = peer["addresses"][0].split("/p2p/")[0] if peer["addresses"] else "none"
+        table.add_row(name, peer["role"], peer["agent"], address)
+    return table
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,171 @@
+"""The local API over its real routes, on peers of a memory network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from paris_p2p.api.events import decode_events
+from paris_p2p.api.server import MAX_BODY, Api
+from paris_p2p.errors import NotAvailable, Unreachable
+from paris_p2p.peer import claiming, fetching
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.survey import read_claims
+from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from tests.peer.stand_in import install
+from tests.peer.worlds import PeerWorld, content_of, eventually, head_of, hold, manifest_of
+
+TOKEN = "secret"
+
+
+@asynccontextmanager
+async def calling(
+    called: Peer | Api, token: str = TOKEN, host: str = "127.0.0.1"
+) -> AsyncIterator[httpx.AsyncClient]:
+    api = called if isinstance(called, Api) else Api(called, TOKEN)
+    transport = httpx.ASGITransport(api.app)
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url=f"http://{host}", headers=headers
+    ) as client:
+        yield client
+
+
+async def test_a_request_without_the_token_is_refused(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer, token="wrong") as client:
+        assert (await client.get("/v1/status")).status_code == 401
+
+
+async def test_a_name_that_resolves_to_loopback_is_refused(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer, host="evil.example") as client:
+        assert (await client.get("/v1/status")).status_code == 400
+
+
+async def test_status_tells_every_slot_and_what_is_held(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await world.join()
+    await hold(peer, 0)
+    peer.heads.add(head_of(peer, 1, 7, manifest_of(0).id).seal(peer.identity))
+    async with calling(peer) as client:
+        report = (await client.get("/v1/status")).json()
+    assert [slot["name"] for slot in report["slots"]] == ["expert 0", "expert 1", "router"]
+    assert report["slots"][1]["head"]["step"] == 7
+    assert report["slots"][1]["held"] is True
+    assert report["slots"][0]["claim"] is None
+    assert report["run"]["id"] == peer.run_id.hex()
+
+
+async def test_fetch_streams_progress_and_ends_with_the_file(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder, peer = await world.join(), await world.join()
+    content = await hold(holder, 0)
+    async with calling(peer) as client:
+        response = await client.post("/v1/fetch", json={"contents": [content.hex()]})
+    events = list(decode_events(response.text.splitlines()))
+    assert {event["event"] for event in events} == {"fetching", "fetched"}
+    assert events[-1]["paths"] == {content.hex(): str(peer.blobs.path(content))}
+    assert peer.blobs.read(content) == content_of(0)
+
+
+async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        response = await client.post("/v1/fetch", json={"contents": ["00" * 32]})
+    with pytest.raises(NotAvailable, match="no reachable peer"):
+        list(decode_events(response.text.splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/v1/fetch", b"not json", "not JSON"),
+        ("/v1/fetch", b"[" * 100_000, "not JSON"),
+        ("/v1/fetch", b" " * (MAX_BODY + 1), "over 1048576 bytes"),
+        ("/v1/fetch", b"[]", "not a JSON object"),
+        ("/v1/fetch", b'{"contents": "x"}', "not a list"),
+        ("/v1/fetch", b'{"contents": ["zz"]}', "not hex"),
+        ("/v1/fetch", b'{"contents": ["00"]}', "not 32 bytes"),
+        ("/v1/claim", b'{"expert": "3"}', "expert is not a number"),
+        ("/v1/claim", b'{"expert": true}', "expert is not a number"),
+        ("/v1/claim", b'{"threads": 0}', "threads is not over 0"),
+        ("/v1/claim", b'{"max_seconds": NaN}', "max_seconds is not over 0"),
+        ("/v1/claim", b'{"shell": 1}', "unknown field"),
+    ],
+)
+async def test_a_bad_body_is_one_clear_line(
+    tmp_path: Path, path: str, body: bytes, words: str
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        response = await client.post(path, content=body)
+    assert response.status_code == 400
+    assert words in response.json()["message"]
+
+
+async def test_a_body_of_unknown_length_is_read_no_further_than_allowed(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while taken < 100 * MAX_BODY:
+            taken += 1 << 16
+            yield bytes(1 << 16)
+
+    async with calling(peer) as client:
+        response = await client.post("/v1/fetch", content=endless())
+    assert "over" in response.json()["message"]
+    assert taken <= 2 * MAX_BODY
+
+
+@pytest.mark.parametrize("length", ["²", "-1", "1e9"])
+async def test_a_senseless_length_is_no_internal_error(tmp_path: Path, length: str) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        headers = {b"content-length": length.encode("latin-1")}
+        assert (await client.post("/v1/stop", content=b"{}", headers=headers)).status_code == 200
+
+
+async def test_an_unknown_expert_is_an_error_event(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        response = await client.post("/v1/claim", json={"expert": 77})
+    with pytest.raises(NotAvailable, match="no expert 77"):
+        list(decode_events(response.text.splitlines()))
+
+
+async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    api = Api(peer, TOKEN)
+    await api.close()
+    async with calling(api) as client:
+        response = await client.post("/v1/claim", json={})
+    with pytest.raises(Unreachable, match="is leaving"):
+        list(decode_events(response.text.splitlines()))
+    assert peer.training == set()
+
+
+async def test_a_listener_that_goes_away_ends_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "SETTLE", 0.02)
+    install(monkeypatch)
+    peer = await PeerWorld(tmp_path).join()
+    await hold(peer, 0)
+    api = Api(peer, TOKEN)
+    following = api._follow(TrainingJob(peer, TrainingRequest(expert=0)))
+    assert (await anext(following))["event"] == "claimed"
+
+    await following.aclose()
+
+    await eventually(lambda: not peer.training)
+    assert await read_claims(peer.swarm, peer.run_id, 0) == []

@@ -1,0 +1,80 @@
+"""The commands as typed: help, versions, and every bad input that needs no swarm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paris_p2p
+
+
+def paris_peer(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "paris_p2p.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["start", "claim-expert", "fetch-and-sample", "status", "doctor"]
+)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = paris_peer(command, "--help")
+    assert done.returncode == 0
+    assert f"paris-peer {command}" in done.stdout
+
+
+def test_the_version_is_told() -> None:
+    assert paris_peer("--version").stdout.strip() == f"paris-p2p {paris_p2p.__version__}"
+
+
+def test_help_and_commands_are_told_without_torch_or_hivemind() -> None:
+    heavy = {"torch", "hivemind", "httpx"}
+    code = f"import sys, paris_p2p.cli; print({heavy!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["start", "--bootstrap", "not-an-address"], 2, "not-an-address"),
+        (["start", "--bootstrap", "/ip4/127.0.0.1/tcp/9/p2p/12D3KooWBad"], 2, "bootstrap"),
+        (["start", "--port", "99999"], 2, "port"),
+        (["start", "--run", "xyz"], 2, "run"),
+        (["fetch-and-sample", ""], 2, "prompt is empty"),
+        (["fetch-and-sample", "x" * 5000], 2, "5000 characters"),
+        (["fetch-and-sample", "apple", "--steps", "0"], 2, "steps"),
+        (["claim-expert", "--router", "--expert", "1"], 2, "exclude each other"),
+        (["claim-expert", "--steps", "0"], 2, "--steps"),
+        (["claim-expert", "--expert", "abc"], 2, "--expert"),
+        (["claim-expert", "--expert", "-1"], 2, "--expert"),
+        (["start", "--nope"], 2, "--nope"),
+        (["fetch-and-sample", "apple", "--top-k", "0"], 2, "0 experts"),
+        (["fetch-and-sample", "apple", "--strategy", "full", "--top-k", "3"], 2, "does not go"),
+        (["fetch-and-sample", "apple", "--strategy", "best"], 2, "best"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_its_exit_code(
+    tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    done = paris_peer(*arguments, "--home", str(tmp_path))
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_unreachable_bootstrap_is_named(tmp_path: Path) -> None:
+    from paris_p2p.identity import Identity
+
+    address = f"/ip4/127.0.0.1/tcp/9/p2p/{Identity.generate().peer_id}"
+    done = paris_peer("start", "--bootstrap", address, "--home", str(tmp_path))
+    assert done.returncode == 5, done.stderr
+    assert "/ip4/127.0.0.1/tcp/9" in done.stderr
