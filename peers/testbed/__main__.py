@@ -1,0 +1,213 @@
+"""The swarm across public hosts and routers, and the table of what reaches what.
+
+python -m peers.testbed           public relays, a far peer; three behind routers
+python -m peers.testbed --short   one relay, one peer behind a router, one probe behind another
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peers.local_swarm import COMMAND, Process, SwarmProblem
+from peers.testbed.networks import Networks, NoNetworks, networks
+
+PORT = 31337
+DELAY_MS, LOSS_PERCENT = 40, 0.1
+"""Of the far host's link, each way."""
+
+RELAYS = range(2, 7)
+"""The relays beside the first: libp2p believes five others who say where it is seen."""
+
+PROBE_PATIENCE = 240.0
+SETTLE = 8.0
+"""Seconds until a new peer may punch holes."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one host found on its way to another."""
+
+    source: str
+    target: str
+    way: str
+    mib_per_s: float
+    opened_in_s: float
+    note: str
+
+    def __str__(self) -> str:
+        rate = f"{self.mib_per_s:8.1f}" if self.mib_per_s else " " * 8
+        way = f"{self.source:22} {self.target:22} {self.way:8}"
+        return f"{way} {rate} {self.opened_in_s:8.2f}  {self.note}"
+
+
+class Bed:
+    """Networks with real peers on them."""
+
+    def __init__(self, nets: Networks, folder: Path) -> None:
+        self._nets = nets
+        self._folder = folder
+        self._processes = ExitStack()
+        self.bootstrap = ""
+
+    def __enter__(self) -> Bed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._processes.close()
+
+    def peer(self, host: str, *options: str) -> Process:
+        """`paris-peer start` on a host, once it is ready; the first one is the bootstrap."""
+        join = ["--bootstrap", self.bootstrap] if self.bootstrap else []
+        words = ["start", "--home", str(self._folder / host), "--json", "--port", str(PORT)]
+        errors = self._folder / f"{host}.err"
+        with errors.open("w") as file:
+            popen = subprocess.Popen(
+                self._nets.command(host, *COMMAND, *words, *join, *options),
+                stdout=subprocess.PIPE,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+                text=True,
+            )
+        process = Process(host, popen, errors)
+        self._processes.callback(process.stop)
+        ready = process.first("ready", patience=120)
+        self.bootstrap = self.bootstrap or str(ready["addresses"][0])
+        return process
+
+    def slow_link(self, host: str, to: str) -> None:
+        """Put a slow way in front of `to`, at `host`."""
+        words = ["0.0.0.0", PORT, to, PORT, DELAY_MS, LOSS_PERCENT]
+        command = [sys.executable, "-m", "peers.testbed.slow_link", *map(str, words)]
+        popen = subprocess.Popen(self._nets.command(host, *command))
+        self._processes.callback(popen.wait)
+        self._processes.callback(popen.kill)
+
+    def addresses(self, process: Process) -> str:
+        """A peer's addresses once it has found relays, or told none are needed."""
+        return ",".join(map(str, process.first("ready")["addresses"]))
+
+    def probe(
+        self, host: str, targets: Sequence[str], settle: float
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What a probe at `host` finds: about itself, and about each target."""
+        command = [
+            sys.executable,
+            "-m",
+            "peers.testbed.probe",
+            self.bootstrap,
+            str(settle),
+            *targets,
+        ]
+        done = subprocess.run(
+            self._nets.command(host, *command),
+            capture_output=True,
+            text=True,
+            timeout=PROBE_PATIENCE,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SwarmProblem(f"the probe at {host} ended with {done.returncode}: {done.stderr}")
+        own, *found = map(json.loads, done.stdout.splitlines())
+        return own, found
+
+
+@contextmanager
+def bed() -> Iterator[tuple[Networks, Bed]]:
+    """Networks and peers, all gone when the block is left. Raises `NoNetworks`."""
+    with (
+        networks() as nets,
+        tempfile.TemporaryDirectory(prefix="paris-testbed-") as folder,
+        Bed(nets, Path(folder)) as peers,
+    ):
+        yield nets, peers
+
+
+def short() -> list[Row]:
+    """A peer behind a router, reached from behind another one over the only relay there is."""
+    with bed() as (nets, peers):
+        relay = nets.public("relay")
+        nets.behind_router("seed")
+        nets.behind_router("probe")
+        peers.peer("relay", "--bootstrap-only", "--announce", f"/ip4/{relay}/tcp/{PORT}")
+        seed = peers.peer("seed", "--seed-genesis", "--no-replicate")
+        return rows_from(peers, "probe", {"seed": peers.addresses(seed)}, settle=0)
+
+
+def full(say: Say) -> list[Row]:
+    """Public, far, behind a router, behind a symmetric router: who reaches whom, and how."""
+    with bed() as (nets, peers):
+        first = nets.public("relay1")
+        publics = [nets.public(f"relay{number}") for number in RELAYS]
+        far, proxy = nets.public("far"), nets.public("farlink")
+        nets.behind_router("home")
+        nets.behind_router("other")
+        nets.behind_router("strict", symmetric=True)
+        peers.peer("relay1", "--bootstrap-only", "--announce", f"/ip4/{first}/tcp/{PORT}")
+        for number, ip in zip(RELAYS, publics, strict=True):
+            options = ("--bootstrap-only", "--announce", f"/ip4/{ip}/tcp/{PORT}")
+            peers.peer(f"relay{number}", *options)
+        say(f"{len(RELAYS) + 1} relays are up")
+        peers.slow_link("farlink", far)
+        announce = ("--announce", f"/ip4/{proxy}/tcp/{PORT}")
+        seeds = {
+            f"far ({2 * DELAY_MS} ms, {LOSS_PERCENT} %)": peers.peer(
+                "far", "--seed-genesis", "--no-replicate", *announce
+            ),
+            "home (router)": peers.peer("home", "--seed-genesis", "--no-replicate"),
+        }
+        say("two peers hold the shipped run: one far away, one behind a router")
+        targets = {name: peers.addresses(seed) for name, seed in seeds.items()}
+        found = []
+        for host, name in (
+            ("relay2", "relay2 (public)"),
+            ("other", "other (router)"),
+            ("strict", "strict (symmetric)"),
+        ):
+            say(f"measuring from {name}")
+            found += rows_from(peers, host, targets, SETTLE, name)
+        return found
+
+
+def rows_from(
+    peers: Bed, host: str, targets: dict[str, str], settle: float, name: str = ""
+) -> list[Row]:
+    """One row for each target, as seen from a host whose probe waits `settle` seconds first."""
+    own, found = peers.probe(host, list(targets.values()), settle)
+    return [
+        Row(
+            name or host,
+            target,
+            str(one["way"]),
+            float(one.get("mib_per_s", 0.0)),
+            float(one.get("opened_in_s", 0.0)),
+            str(one.get("reason", f"{own['state']}, NAT {own['nat']}")),
+        )
+        for target, one in zip(targets, found, strict=True)
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        found = short() if "--short" in arguments else full(lambda text: print(text, flush=True))
+    except NoNetworks as error:
+        print(f"skipped: {error}", file=sys.stderr)
+        return 0
+    print(
+        f"{'from':22} {'to':22} {'way':8} {'MiB/s':>8} {'opened s':>8}  the source's own standing"
+    )
+    print("\n".join(map(str, found)))
+    return 0 if all(row.way != "none" for row in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

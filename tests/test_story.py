@@ -1,0 +1,98 @@
+"""The whole story with real processes: join, claim, train, die, take over, fetch, sample."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from paris_p2p.peer.pictures import read_provenance
+from peers.local_swarm import LocalSwarm, SwarmProblem, local_swarm, wait_until
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def swarm(tmp_path: Path) -> Iterator[LocalSwarm]:
+    with local_swarm(tmp_path) as made:
+        yield made
+
+
+def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
+    swarm: LocalSwarm, tmp_path: Path
+) -> None:
+    swarm.start("bootstrap", (), "--seed-genesis")
+    door = swarm.address("bootstrap")
+    for name in ("ada", "bela"):
+        swarm.start(name, [door])
+
+    doomed = swarm.run("ada", "claim-expert", "--threads", "1")
+    slot = doomed.first("claimed", 60)
+    start = doomed.first("resuming", 120)
+    assert start["from"] == "head" and start["step"] > 0
+    doomed.first("snapshot", 240)
+    swarm.kill("ada")
+
+    expert = str(slot["slot"])
+    wait_until(lambda: _unclaimed(swarm, "bela", slot["name"]), "the lease to lapse", 150)
+    heir = swarm.run("bela", "claim-expert", "--expert", expert, "--steps", "3", "--threads", "1")
+    events = heir.finish()
+    published = [event for event in events if event["event"] == "published"]
+    assert published[-1]["step"] == start["step"] + 3
+    assert events[-1]["event"] == "released"
+
+    def bela_serves_everything() -> bool:
+        """Holds it and has said so: the bootstrap, which holds all, counts itself and her."""
+        told = swarm.status("bootstrap")["contents"] + swarm.status("bela")["contents"]
+        return all(content["held"] and content["providers"] >= 2 for content in told)
+
+    wait_until(bela_serves_everything, "bela to serve everything", 180)
+    swarm.stop("bootstrap")
+
+    swarm.start("eve", [swarm.address("bela")])
+    picture = tmp_path / "apple.png"
+    sampling = swarm.run(
+        "eve", "fetch-and-sample", "red apple, 3d style", "--steps", "4", "-o", str(picture)
+    )
+    sampling.finish()
+    origin = read_provenance(picture)[0]
+    assert origin["prompt"] == "red apple, 3d style"
+    assert origin["lost_mass"] == 0
+    assert "router" in origin["heads"]
+    assert swarm.status("eve")["peer"]["received_bytes"] > 0
+
+
+def test_an_interrupted_trainer_publishes_releases_and_resumes(swarm: LocalSwarm) -> None:
+    swarm.start("ada", (), "--seed-genesis")
+    job = swarm.run("ada", "claim-expert", "--expert", "0", "--threads", "1")
+    job.first("progress", 120)
+    job.popen.send_signal(signal.SIGINT)
+    events = job.finish()
+    kinds = [event["event"] for event in events]
+    assert "published" in kinds and kinds[-1] == "released"
+    stopped_at = next(event["step"] for event in events if event["event"] == "published")
+
+    again = swarm.run("ada", "claim-expert", "--expert", "0", "--steps", "1", "--threads", "1")
+    resumed = again.first("resuming", 120)
+    again.finish()
+    assert (resumed["from"], resumed["step"]) == ("snapshot", stopped_at)
+
+
+def test_a_second_process_on_the_same_home_is_refused(swarm: LocalSwarm) -> None:
+    swarm.start("ada", (), "--no-seed-genesis")
+    second = swarm.run("ada", "start")
+    with pytest.raises(SwarmProblem, match=r"ended with 3: error: the home .* is in use"):
+        second.first("ready")
+
+
+def test_no_peer_has_the_run(swarm: LocalSwarm) -> None:
+    swarm.start("ada", (), "--no-seed-genesis")
+    lost = swarm.run("bela", "start", "--bootstrap", swarm.address("ada"), "--run", "ab" * 32)
+    with pytest.raises(SwarmProblem, match="ended with 6"):
+        lost.first("ready")
+
+
+def _unclaimed(swarm: LocalSwarm, name: str, slot: str) -> bool:
+    return all(row["claim"] is None for row in swarm.status(name)["slots"] if row["name"] == slot)
