@@ -1,0 +1,192 @@
+"""A hostile peer on its own event loop in a thread, beside the swarm of processes."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgpack
+
+from paris_p2p.identity import Identity
+from paris_p2p.network.hardening import DICTIONARY_LIMIT
+from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.swarm import Stream
+from paris_p2p.network.validator import Record, key_digest
+from paris_p2p.network.wire import CHUNK_PROTOCOL, READY
+from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.survey import read_heads
+from paris_p2p.records import codec
+from paris_p2p.records.head import Head
+from paris_p2p.records.keys import claims_key, heads_key, providers_key
+from paris_p2p.records.presence import Presence
+from tests.network.hostile import Hostile
+
+SLOTS = (0, 1)
+_HEADER = struct.Struct(">32sI")
+
+Attack = Callable[["Enemy"], Awaitable[None]]
+
+
+class Enemy:
+    """One attack, going on from `__init__` until `stop`. What it gets for it is its own problem."""
+
+    def __init__(self, attack: Attack, victims: Sequence[str], run: bytes) -> None:
+        self._attack = attack
+        self._victims = victims
+        self._run = run
+        self._ready = threading.Event()
+        self._failure: Exception | None = None
+        self._swarm: HivemindSwarm | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(120), "the enemy did not get to its attack"
+        assert self._failure is None, f"the attack itself failed: {self._failure!r}"
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(30)
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._task = self._loop.create_task(self._attacking())
+        with suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._task)
+        self._loop.close()
+
+    async def _attacking(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self._folder = Path(folder)
+            try:
+                await self._attack(self)
+            except Exception as error:
+                self._failure = error
+            self._ready.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await self._leave()
+
+    # Attacks: each returns once it is under way
+
+    async def crash_packets(self) -> None:
+        packet = b"\x00"
+        for _ in range(200):
+            packet = msgpack.packb(msgpack.ExtType(0x40, packet))
+        async with Hostile(self._folder) as hostile:
+            for address in self._victims:
+                victim = await hostile.dial(address)
+                record = hostile.sign(key_digest("x"), packet, time.time() + 60)
+                await hostile.store(victim, record)
+                await hostile.store_raw(
+                    victim,
+                    keys=[key_digest("x")],
+                    subkeys=[packet],
+                    values=[packet],
+                    expiration_time=[float("nan")],
+                    in_cache=[True],
+                )
+
+    async def flood(self) -> None:
+        for _ in range(8):
+            async with Hostile(self._folder) as hostile:
+                for address in self._victims:
+                    victim = await hostile.dial(address)
+                    for _ in range(100):
+                        key = secrets.token_bytes(20)
+                        rubbish = hostile.sign(key, secrets.token_bytes(1500), time.time() + 60)
+                        await hostile.store(victim, rubbish)
+                        await hostile.find(victim, key)
+
+    async def forge(self) -> None:
+        async with Hostile(self._folder) as hostile:
+            for address in self._victims:
+                victim = await hostile.dial(address)
+                for slot in SLOTS:
+                    for key in (claims_key(self._run, slot), heads_key(self._run, slot)):
+                        digest = key_digest(key)
+                        forged = self._forged_head(slot, hostile.identity)
+                        record = hostile.sign(digest, codec.encode([forged]), time.time() + 600)
+                        await hostile.store(victim, record)
+                        await self._replay(hostile, victim, digest)
+
+    async def lie(self) -> None:
+        async def answer(_: bytes, stream: Stream) -> None:
+            await stream.write(READY)
+            while True:
+                (count,) = struct.unpack(">H", await stream.read_exactly(2))
+                wanted = await stream.read_exactly(32 * count)
+                for start in range(0, len(wanted), 32):
+                    await stream.write(_HEADER.pack(wanted[start : start + 32], 1 << 16))
+                    await stream.write(secrets.token_bytes(1 << 16))
+
+        await self._pose_as_provider(answer)
+
+    async def stall(self) -> None:
+        async def answer(_: bytes, stream: Stream) -> None:
+            await stream.write(READY)
+            await asyncio.Event().wait()
+
+        await self._pose_as_provider(answer)
+
+    async def _pose_as_provider(self, answer: Callable[[bytes, Stream], Awaitable[None]]) -> None:
+        """Announce every head's content, and serve it in our own way."""
+        identity = Identity.generate()
+        key = self._folder / "key"
+        identity.save(key)
+        self._swarm = swarm = await HivemindSwarm.start(
+            key, identity, listen="127.0.0.1", bootstrap=self._victims, require_contact=True
+        )
+        await swarm.serve(CHUNK_PROTOCOL, answer)
+        heads = HeadBook(self._folder / "heads", self._run, SLOTS)
+        for slot in SLOTS:
+            await read_heads(swarm, heads, slot, self._run)
+        here = Presence(
+            run=self._run,
+            author=identity.author,
+            addresses=tuple(swarm.addresses()),
+            agent="paris-p2p/0",
+            role="peer",
+            time=time.time(),
+        ).seal(identity)
+        for head in heads.all():
+            await swarm.store(providers_key(head.manifest), here, time.time() + 600)
+
+    async def _leave(self) -> None:
+        if self._swarm is not None:
+            await self._swarm.close()
+
+    async def _replay(self, hostile: Hostile, victim: bytes, digest: bytes) -> None:
+        """Send what others said back, as it was signed and made to last longer."""
+        for result in await hostile.find(victim, digest) or ():
+            rows = codec.decode(result.value, DICTIONARY_LIMIT) if result.value else []
+            for owner, expires, body in rows:
+                signed = Record(digest, owner, expires, body)
+                lasting = Record(digest, owner, expires + 60, body)
+                await hostile.store(victim, signed, lasting)
+
+    def _forged_head(self, slot: int, forger: Identity) -> bytes:
+        """A head with the highest step there is, in the name of an author who never signed it."""
+        head = Head(
+            run=self._run,
+            expert=slot,
+            author=forger.author,
+            step=10**9,
+            images=10**9,
+            manifest=secrets.token_bytes(32),
+            size=1000,
+            train_loss=0.0,
+            held_out_loss=0.0,
+            parent=None,
+            created=time.time(),
+        )
+        sealed = bytearray(head.seal(forger))
+        sealed[-1] ^= 1
+        return bytes(sealed)
