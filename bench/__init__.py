@@ -1,0 +1,6 @@
+"""The figures the README quotes, one command each: `python -m bench.NAME`.
+
+- `startup`   seconds to help, to status, to a joined peer; memory of an idle peer
+- `transfer`  speed of content between processes, beside libp2p, libtorrent and aria2
+- `strategies` which strategy and guidance draw what was asked
+"""
