@@ -1,0 +1,212 @@
+"""The layers of ARCHITECTURE.md, read off the imports: who may import whom, and what costs time."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "paris_p2p"
+
+BASE = {"errors", "home", "identity"}
+LEARNING = {"model", "data", "training"}
+MAY_IMPORT = {
+    "errors": set(),
+    "home": {"errors"},
+    "identity": {"errors", "home"},
+    "backup": BASE,
+    "records": BASE,
+    "config": BASE | {"records"},
+    "store": BASE | {"records"},
+    "network": BASE | {"records"},
+    "model": BASE | {"records"},
+    "data": BASE | {"records", "model"},
+    "training": BASE | {"records", "model", "data"},
+    "peer": BASE | LEARNING | {"config", "records", "store", "network"},
+    "api": BASE | LEARNING | {"config", "records", "store", "network", "peer"},
+    "cli": BASE | LEARNING | {"backup", "config", "records", "store", "network", "peer", "api"},
+}
+"""Every package of the project, and the others it may import, wherever in its files."""
+
+TORCH = {"torch", "torchvision", "diffusers", "open_clip"}
+NEVER_TORCH = ("errors", "home", "identity", "backup", "config", "records", "store", "network")
+NO_TORCH_AT_IMPORT = (*NEVER_TORCH, "peer", "api", "cli")
+COMPUTES = {"paris_p2p.peer.sampling"}
+"""The exception: it is all torch, and imported only where a picture is asked for."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """A module named in an import; `deferred` when it is not run on importing the importer."""
+
+    target: str
+    deferred: bool
+
+
+def imports_in(source: str, package: str) -> Iterator[Import]:
+    """All imports of a file that lies in `package`; those for type checkers only are left out."""
+    yield from _imports(ast.parse(source).body, package, deferred=False)
+
+
+def _imports(
+    nodes: list[ast.stmt] | list[ast.AST], package: str, deferred: bool
+) -> Iterator[Import]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, deferred) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, package)
+            yield Import(base, deferred)
+            yield from (Import(f"{base}.{alias.name}", deferred) for alias in node.names)
+        elif not _is_for_type_checkers(node):
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _imports(list(ast.iter_child_nodes(node)), package, deferred or inside)
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*parts, *filter(None, [node.module])])
+
+
+def _is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+@cache
+def project() -> dict[str, tuple[Import, ...]]:
+    """Every module of the project by its dotted name, with what it imports."""
+    modules = {}
+    for file in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        package = ".".join(parts[:-1])
+        name = package if parts[-1] == "__init__" else ".".join(parts)
+        modules[name] = tuple(imports_in(file.read_text(), package))
+    return modules
+
+
+def layer_of(module: str) -> str:
+    """The first name below the project's; "" for the project itself and for foreign modules."""
+    top, _, rest = module.partition(".")
+    return rest.partition(".")[0] if top == PACKAGE else ""
+
+
+def modules_of(layer: str) -> list[str]:
+    return [module for module in project() if layer_of(module) == layer]
+
+
+def path_to(module: str, forbidden: set[str]) -> list[str] | None:
+    """How importing `module` comes to import one of `forbidden`; None when it does not."""
+    reached: dict[str, list[str]] = {module: [module]}
+    queue = [module]
+    while queue:
+        current = queue.pop(0)
+        for target in _run_on_import(current):
+            if target.partition(".")[0] in forbidden:
+                return [*reached[current], target]
+            if target in project() and target not in reached:
+                reached[target] = [*reached[current], target]
+                queue.append(target)
+    return None
+
+
+def _run_on_import(module: str) -> list[str]:
+    """What runs with `module`: the packages it lies in, and its imports with theirs."""
+    named = [module, *(found.target for found in project()[module] if not found.deferred)]
+    return [parent for name in named for parent in _with_parents(name)]
+
+
+def _with_parents(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+def test_every_package_has_its_place_in_the_table() -> None:
+    assert {layer_of(module) for module in project()} - {""} <= MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_a_layer_imports_only_what_lies_below(layer: str) -> None:
+    allowed = MAY_IMPORT[layer] | {layer, "", "__version__"}
+    wrong = [
+        (module, found.target)
+        for module in modules_of(layer)
+        for found in project()[module]
+        if layer_of(found.target) not in allowed
+    ]
+    assert wrong == []
+
+
+def test_only_the_network_imports_hivemind() -> None:
+    importers = {
+        layer_of(module)
+        for module, imports in project().items()
+        for found in imports
+        if found.target.partition(".")[0] == "hivemind"
+    }
+    assert importers <= {"network"}
+
+
+@pytest.mark.parametrize("layer", NEVER_TORCH)
+def test_a_layer_without_torch_does_not_even_defer_it(layer: str) -> None:
+    wrong = [
+        (module, found.target)
+        for module in modules_of(layer)
+        for found in project()[module]
+        if found.target.partition(".")[0] in TORCH
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("layer", NO_TORCH_AT_IMPORT)
+def test_importing_a_layer_does_not_import_torch(layer: str) -> None:
+    paths = [path_to(module, TORCH) for module in modules_of(layer) if module not in COMPUTES]
+    assert [path for path in paths if path] == []
+
+
+def test_the_table_has_no_circle() -> None:
+    ranks = {layer: rank for rank, layer in enumerate(MAY_IMPORT)}
+    upward = [(a, b) for a, below in MAY_IMPORT.items() for b in below if ranks[b] >= ranks[a]]
+    assert upward == []
+
+
+SOURCE = """
+import json, torch.nn as nn
+from . import sibling
+from ..store.chunks import ChunkStore
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    import diffusers
+class Here:
+    import hivemind
+def later():
+    if True:
+        from open_clip import model
+"""
+
+
+def test_the_reading_of_imports() -> None:
+    found = set(imports_in(SOURCE, "paris_p2p.peer"))
+    assert {one.target for one in found if one.deferred} == {"open_clip", "open_clip.model"}
+    assert {one.target for one in found if not one.deferred} == {
+        "json",
+        "torch.nn",
+        "hivemind",
+        "paris_p2p.peer",
+        "paris_p2p.peer.sibling",
+        "paris_p2p.store.chunks",
+        "paris_p2p.store.chunks.ChunkStore",
+        "typing",
+        "typing.TYPE_CHECKING",
+    }
+
+
+def test_the_search_for_torch_finds_it_where_it_is() -> None:
+    assert path_to("paris_p2p.model.expert", TORCH)
+    assert all(path_to(module, TORCH) for module in COMPUTES)
