@@ -62,7 +62,8 @@ def author_in(remote: Any) -> bytes | None:
 async def connections(p2p: Any) -> list[tuple[bytes, str]]:
     """Who is connected to p2pd, and from where; nobody while it does not answer."""
     try:
-        peers = await asyncio.wait_for(p2p.list_peers(), LOOK_TIMEOUT)
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            peers = await p2p.list_peers()
         connections = [(author_in(p.peer_id), str(address)) for p in peers for address in p.addrs]
     except Exception as error:  # whatever the library makes of a stranger's address
         logger.debug("p2pd does not say who is connected: %r", error)
@@ -114,7 +115,8 @@ class Daemon:
 
     async def _answers(self) -> bool:
         try:
-            await asyncio.wait_for(self.p2p._client.identify(), HEARTBEAT_PATIENCE)
+            async with asyncio.timeout(HEARTBEAT_PATIENCE):
+                await self.p2p._client.identify()
         except DAEMON_ERRORS:
             return False
         return True
@@ -133,7 +135,8 @@ class Daemon:
         """End p2pd, by force if need be, and remove its sockets. Never raises."""
         try:
             with suppress(*DAEMON_ERRORS):
-                await asyncio.wait_for(self.p2p.shutdown(), STOP_TIMEOUT)
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await self.p2p.shutdown()
         finally:
             end_now(self.p2p, self._folder)
         await self.p2p._child.wait()
@@ -141,7 +144,8 @@ class Daemon:
     async def transports(self) -> list[str]:
         """Where p2pd believes to be reachable, as multiaddrs without peer id."""
         try:
-            _, addresses = await asyncio.wait_for(self.p2p._client.identify(), DIAL_TIMEOUT)
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                _, addresses = await self.p2p._client.identify()
         except DAEMON_ERRORS as error:
             raise Unreachable("our own libp2p does not answer") from error
         return [str(address) for address in addresses]
@@ -160,7 +164,8 @@ class Daemon:
     async def _connections(self, author: bytes) -> list[str]:
         """The multiaddrs of the far ends of a peer's connections."""
         try:
-            peers = await asyncio.wait_for(self.p2p.list_peers(), DIAL_TIMEOUT)
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                peers = await self.p2p.list_peers()
         except DAEMON_ERRORS:
             return []
         wanted = peer_id(author)
@@ -173,7 +178,8 @@ class Daemon:
         try:
             await knock((address.relay or address).transport, DIAL_TIMEOUT)
             transport = Multiaddr(_encoded(address))
-            await asyncio.wait_for(self.p2p._client.connect(target, [transport]), DIAL_TIMEOUT)
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                await self.p2p._client.connect(target, [transport])
         except (*DAEMON_ERRORS, ValueError) as error:
             raise Unreachable(f"nobody answers at {address}") from error
 
@@ -200,9 +206,8 @@ class Daemon:
                 writer.close()
 
         try:
-            await asyncio.wait_for(
-                self.p2p.add_binary_stream_handler(protocol, handle), OPEN_TIMEOUT
-            )
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                await self.p2p.add_binary_stream_handler(protocol, handle)
         except DAEMON_ERRORS as error:
             raise Unreachable(f"libp2p does not take up {protocol}") from error
 

@@ -50,8 +50,12 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
     wrong one cuts connections off after 128 KiB.
 
     Whoever is cancelled in here leaves nothing behind. hivemind alone would: it hands p2pd over
-    only once that answers.
+    only once that answers, and the `asyncio.wait_for` in it loses, before Python 3.12, a
+    cancellation that comes together with the answer.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled_before = task.cancelling()
     sweep_folders()
     os.environ.setdefault("GOMAXPROCS", "1")
     folder = _new_folder()
@@ -74,6 +78,8 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
                 nat_port_map=place.upnp,
                 **_MODES[mode],
             )
+            if task.cancelling() > cancelled_before:
+                raise asyncio.CancelledError
     except BaseException as error:
         for p2p in begun:
             end_now(p2p, folder)

@@ -97,7 +97,8 @@ async def running_bootstrap(
     finally:
         await end_tasks(keeping)
         with contextlib.suppress(TimeoutError, ParisError):
-            await asyncio.wait_for(bootstrap.withdraw(), 5)
+            async with asyncio.timeout(5):
+                await bootstrap.withdraw()
 
 
 async def _keep(bootstrap: Bootstrap) -> None:

@@ -119,7 +119,8 @@ async def running_peer(
     finally:
         await end_tasks(*tasks)
         with contextlib.suppress(TimeoutError, ParisError):
-            await asyncio.wait_for(announcer.withdraw(), 5)
+            async with asyncio.timeout(5):
+                await announcer.withdraw()
 
 
 async def _find_run(

@@ -43,7 +43,8 @@ async def peer_checkup(peer: Peer) -> list[Row]:
     """A peer of a run: the run, the swarm, its store."""
     rows = await swarm_checkup(peer.swarm, peer.run_id, peer.rng)
     with suppress(ParisError, TimeoutError):
-        await asyncio.wait_for(peer.survey(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await peer.survey()
     known = sum(bool(peer.heads.of(slot)) for slot in peer.run.slots())
     run = checkup.run_row(peer.run.name, peer.run_id, known, len(peer.run.slots()))
     store = await asyncio.to_thread(_check_store, peer.blobs.chunks, peer.rng)
@@ -98,7 +99,8 @@ async def _skew(swarm: Swarm) -> float | None:
     """How far our clock is off; asked again while those we know are out of reach for a moment."""
     for pause in RETRIES:
         with suppress(ParisError, TimeoutError):
-            skew = await asyncio.wait_for(swarm.clock_skew(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                skew = await swarm.clock_skew()
             if skew is not None or not swarm.known_addresses():
                 return skew
         await asyncio.sleep(pause)

@@ -79,7 +79,8 @@ class Volunteer:
         self._failures += 1
         self._tell({"event": "waiting", "seconds": seconds, "reason": str(error)})
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
 
 
 def pause_after(failures: int, rng: random.Random) -> float:

@@ -15,6 +15,7 @@ from paris_p2p.network import daemon as daemon_module
 from paris_p2p.network import healing
 from paris_p2p.network.listening import choose_port
 from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.standing import Standing
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.network.validator import Record, key_digest
 from tests.chaos.gates import Gates
@@ -190,14 +191,12 @@ async def test_addresses_that_change_are_told(
 async def test_an_unreachable_peer_is_in_nobodys_table_and_takes_part(
     world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def think_nothing_of_it(self: Standing) -> None:
+        """Nobody is asked whether it can be reached: the client is told so below."""
+
+    monkeypatch.setattr(Standing, "look", think_nothing_of_it)
     one, two = await world.circle(2, heal_period=0.5)
     client = await world.start(bootstrap=one.addresses(), heal_period=60.0)
-
-    async def think_nothing_of_it() -> None:
-        """Nobody is asked whether it can be reached: it is told so below."""
-
-    await client._healer.settle()
-    monkeypatch.setattr(client._standing, "look", think_nothing_of_it)
     await eventually(lambda: one.peers() == 2)
     client._host.hide(True)
     assert await client.store("k", b"from a client", soon())

@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ import pytest
 from paris_p2p.errors import ParisError
 from paris_p2p.identity import Identity
 from paris_p2p.network.listening import Place, choose_port
+from paris_p2p.network.lite import P2P
 from paris_p2p.network.p2pd import FOLDER_PREFIX, Mode, launch
 
 from .worlds import eventually
@@ -59,16 +61,39 @@ async def test_a_start_that_is_broken_off_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     moment: Callable[[Place, Path], bool],
 ) -> None:
+    async def never_answers(self: P2P) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(P2P, "_ping_daemon", never_answers)
     place = place_in(tmp_path)
     with tempfile.TemporaryDirectory(prefix="paris-test-") as short:
         monkeypatch.setattr(tempfile, "tempdir", short)
         starting = asyncio.create_task(launch(place, Mode.PUNCH))
-        while not (moment(place, Path(short)) or starting.done()):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        await eventually(lambda: moment(place, Path(short)))
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
         assert not list(Path(short).iterdir())
+    await eventually(lambda: not daemons_of(place))
+
+
+async def test_a_cancellation_that_hivemind_loses_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinged = asyncio.Event()
+
+    async def answers_when_cancelled(self: P2P) -> None:
+        pinged.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(P2P, "_ping_daemon", answers_when_cancelled)
+    place = place_in(tmp_path)
+    starting = asyncio.create_task(launch(place, Mode.PUNCH))
+    await pinged.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
     await eventually(lambda: not daemons_of(place))
 
 
