@@ -94,9 +94,9 @@ def end_now(p2p: Any, folder: Path) -> None:
     p2p._terminate()
     if p2p._reader_task is not None:
         p2p._reader_task.add_done_callback(hear_out)
-    if p2p._child is not None and p2p._child.returncode is None:
+    if p2p._child is not None:
         with suppress(ProcessLookupError):
-            p2p._child.kill()
+            p2p._child._transport.close()  # kills, and closes the pipes, which hivemind leaves open
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -77,14 +77,15 @@ class Shelf:
     def put(self, record: Record, network: str = "") -> bool:
         """Keep a validated record that came from `network`; "" where that is not known.
 
-        False when it is dead, not newer, or there is no place for it.
+        False when it is dead, not newer, or there is no place for it. What is held already counts
+        as kept: its owner may spread one record twice at a time.
         """
         self._sweep()
         if record.expires <= self._clock():
             return False
         old = self._places.get(record.key, {}).get(record.owner)
         if old is not None and old.record.expires >= record.expires:
-            return False
+            return old.record == record
         if old is None and not self._make_room(record, network):
             return False
         if old is not None:

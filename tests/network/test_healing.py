@@ -17,7 +17,7 @@ from paris_p2p.network.listening import choose_port
 from paris_p2p.network.node import HivemindSwarm
 from paris_p2p.network.standing import Standing
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.network.validator import Record, key_digest
+from paris_p2p.network.validator import Record, key_digest, sign_record
 from tests.chaos.gates import Gates
 
 from .worlds import LibP2PWorld, eventually
@@ -119,6 +119,13 @@ async def test_a_p2pd_that_hangs_is_ended_and_built_again(
     os.kill(hung, signal.SIGSTOP)
     await eventually(lambda: two.p2pd_pid != hung and two.online())
     assert [entry.value for entry in await two.lookup("k")] == [b"value"]
+
+
+async def test_a_record_that_is_spread_twice_at_a_time_is_taken_twice(world: LibP2PWorld) -> None:
+    one, _ = await world.circle(2)
+    record = sign_record(one._host.place.identity, key_digest("k"), b"value", soon())
+    spreading = (one._node.spread(record) for _ in range(2))
+    assert await asyncio.gather(*spreading) == [(1, 0), (1, 0)]
 
 
 async def test_a_p2pd_that_answers_is_left_alone(

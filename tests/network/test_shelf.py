@@ -42,9 +42,22 @@ def test_a_refused_older_record_does_not_shorten_the_newer_ones_life() -> None:
     shelf = Shelf(clock)
     assert shelf.put(record(expires=10))
     assert not shelf.put(record(expires=5))
-    assert not shelf.put(record(expires=10))
+    assert not shelf.put(record(expires=10, size=2))
     clock.now = 7
     assert shelf.under(record().key) == [record(expires=10)]
+
+
+def test_what_is_held_already_counts_as_kept_and_is_not_renewed() -> None:
+    clock = Clock()
+    shelf = Shelf(clock, SMALL)
+    assert shelf.put(record(expires=2 * LAPSE))
+    clock.now = LAPSE
+    assert shelf.put(record(expires=2 * LAPSE))
+    assert len(shelf) == 1
+    assert all(shelf.put(record(owner=owner, expires=3 * LAPSE)) for owner in (1, 2))
+    clock.now = LAPSE + 1
+    assert shelf.put(record(owner=3, expires=3 * LAPSE))
+    assert [kept.owner[0] for kept in shelf.under(record().key)] == [1, 2, 3]
 
 
 def test_expired_records_make_room() -> None:
@@ -157,7 +170,8 @@ def test_the_bounds_always_hold(steps: list[tuple[Record, float, str]]) -> None:
         place = (item.key, item.owner)
         before = {one.owner: one for one in shelf.under(item.key)}
         if shelf.put(item, network):
-            assert before.get(item.owner, record(expires=-1)).expires < item.expires
+            old = before.get(item.owner)
+            assert old is None or old.expires < item.expires or old == item
             newest[place] = item.expires
         kept = [kept for key in range(6) for kept in shelf.under(bytes([key]) * 20)]
         assert all(newest[one.key, one.owner] == one.expires > clock.now for one in kept)
