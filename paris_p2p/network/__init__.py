@@ -12,6 +12,7 @@
     standing.py   who can reach us, and what follows: hiding, relays, p2pd's mode
     witnesses.py  what other peers find at our door, and what to believe of it
     relays.py     the relays through which an unreachable peer is reached
+    self_test.py  whether the relay that we are ourselves carries enough
     circuit.py    a place at a relay, asked for by hand, and addresses over it
     reach.py      the words for all that
     knock.py      is anybody there, before libp2p is sent to dial

@@ -115,8 +115,12 @@ class Host:
         if mode is not self.mode:
             logger.info("p2pd starts again in the mode %s", mode)
             self.mode = mode
-            self.ready.clear()
-            self.daemon.kill()
+            self.restart()
+
+    def restart(self) -> None:
+        """Have p2pd started again. It takes about half a second."""
+        self.ready.clear()
+        self.daemon.kill()
 
     def hide(self, hidden: bool) -> None:
         """Whether to stay out of others' routing tables, as who cannot be dialled must."""

@@ -58,7 +58,7 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
     cancelled_before = task.cancelling()
     sweep_folders()
     os.environ.setdefault("GOMAXPROCS", "1")
-    folder = _new_folder()
+    folder = new_folder()
     begun: list[Any] = []
 
     class PrivateP2P(P2P):  # type: ignore[misc]
@@ -125,7 +125,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _new_folder() -> Path:
+def new_folder() -> Path:
+    """A private folder that is swept away should this process be killed. Raises `ParisError`."""
     try:
         return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
     except OSError as error:

@@ -80,10 +80,15 @@ class Relays:
         except (ParisError, TimeoutError) as error:
             logger.info("no place at the relay %s: %s", relay, error)
             return False
-        if 0 < limit.bytes < LEAST_BYTES:
+        if not carries_enough(limit):
             logger.info("the relay %s carries only %d bytes a connection", relay, limit.bytes)
             return False
         return True
+
+
+def carries_enough(limit: Limit) -> bool:
+    """Whether a relay with this limit is of use; 0 is none."""
+    return limit.bytes == 0 or limit.bytes >= LEAST_BYTES
 
 
 async def reserve_at(daemon: Daemon, relay: Address) -> Limit:

@@ -28,6 +28,7 @@ from paris_p2p.network.listening import (
 from paris_p2p.network.p2pd import Mode
 from paris_p2p.network.reach import Nat, Reachability, State
 from paris_p2p.network.relays import Relays, circuit_through, reserve_at
+from paris_p2p.network.self_test import SelfTest, limit_of
 from paris_p2p.network.witnesses import Verdict, hear_witnesses, judge
 from paris_p2p.records.address import Address
 
@@ -68,6 +69,7 @@ class Standing:
         self._transports: list[str] = []
         self._relays = Relays(named, lambda relay: reserve_at(host.daemon, relay))
         self._always_relayed = bool(named)
+        self._self_test = SelfTest(host, limit_of)
 
     def addresses(self) -> list[str]:
         """What others are told to dial: direct ways first, those over relays last."""
@@ -117,6 +119,8 @@ class Standing:
             self._relays.leave()
         if not self._host.busy():
             self._host.switch(self._fitting_mode())
+        if self._host.ready.is_set():
+            await self._self_test.run()
 
     def _due(self) -> bool:
         """Whether to ask witnesses: after a while, and when our addresses have changed."""
