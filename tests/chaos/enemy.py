@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgpack
@@ -44,24 +43,17 @@ class Enemy:
         self._ready = threading.Event()
         self._failure: Exception | None = None
         self._swarm: HivemindSwarm | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread = threading.Thread(target=asyncio.run, args=(self._live(),), daemon=True)
         self._thread.start()
         assert self._ready.wait(120), "the enemy did not get to its attack"
         assert self._failure is None, f"the attack itself failed: {self._failure!r}"
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(30)
 
-    def _live(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._task = self._loop.create_task(self._attacking())
-        with suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(self._task)
-        self._loop.close()
-
-    async def _attacking(self) -> None:
+    async def _live(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         with tempfile.TemporaryDirectory() as folder:
             self._folder = Path(folder)
             try:
@@ -69,10 +61,8 @@ class Enemy:
             except Exception as error:
                 self._failure = error
             self._ready.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                await self._leave()
+            await self._stopped.wait()
+            await self._leave()
 
     # Attacks: each returns once it is under way
 
