@@ -203,7 +203,7 @@ class TestStoring:
         older = scene.sign(b"older", time.time() + 1)
         newer = scene.sign(b"newer")
         assert await scene.store(newer) == [True]
-        assert await scene.store(older, newer) == [False, False]
+        assert await scene.store(older, newer) == [False, True]
         [kept] = scene.held()
         assert kept == newer
 
