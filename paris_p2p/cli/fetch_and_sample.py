@@ -75,11 +75,13 @@ def _sample(client: Client, reporter: Reporter, request: Any, output: Path, scal
     from paris_p2p.peer.sampling import Ensemble
 
     sealed_run = bytes.fromhex(heads["sealed_run"])
+    count = len(request.captions())
+    label = "sampling an image" if count == 1 else f"sampling {count} images"
     ensemble = Ensemble(sealed_run, heads["heads"], _fetch_through(client, reporter))
     pictures = ensemble.sample(
         request,
         lambda done, total: reporter.wait(
-            f"sampling {len(request.captions())} images",
+            label,
             done,
             total,
             {"event": "sampling", "step": done, "steps": total},

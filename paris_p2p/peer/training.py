@@ -195,12 +195,13 @@ class TrainingJob:
         job = await assignment(self._peer, lease.expert, start, self._request)
         lease.begin(start.step)
         yield {"event": "resuming", "slot": lease.expert, **_origin(start)}
-        begun = self._peer.clock()
+        begun: float | None = None
         async with aclosing(self._worked(job, start)) as events:
             async for event in events:
                 if event["event"] == "progress":
                     lease.advance(int(event["step"]))
                     event["steps_done"] = event["step"] - start.step
+                    begun = self._peer.clock() if begun is None else begun
                     event["seconds"] = self._peer.clock() - begun
                 yield event
 
