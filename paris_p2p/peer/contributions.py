@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from paris_p2p.peer.handing_over import HandoverBook, follow
 from paris_p2p.peer.logbook import LOG_LIMIT, ContributionLogs, frames
 from paris_p2p.records.contribution import Contribution, checked
 from paris_p2p.records.handover import ancestry, lineage
+from paris_p2p.records.head import Head
 from paris_p2p.records.keys import contributions_key
 from paris_p2p.records.presence import PEER, Presence
 from paris_p2p.records.run import slot_name
@@ -79,10 +81,15 @@ class LogServer:
             self._reading.discard(caller)
 
 
-async def note(logs: ContributionLogs, identity: Identity, sealed_head: bytes) -> None:
-    """Enter a head that is being published. A log that cannot take it is no reason not to."""
+async def note(
+    logs: ContributionLogs, identity: Identity, sealed_head: bytes, known: Sequence[Head]
+) -> None:
+    """Enter a head that is being published, with the heads that were `known` of its slot before.
+
+    A log that cannot take it is no reason not to publish.
+    """
     try:
-        await asyncio.to_thread(logs.append, identity, sealed_head)
+        await asyncio.to_thread(logs.append, identity, sealed_head, known)
     except ParisError as error:
         log.error("a published head is missing in the contribution log: %s", error)
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +70,12 @@ class ContributionLogs:
         """The checked entries of an author's log. BadContent when the file was tampered with."""
         return checked(author, frames(self.read(author)))
 
-    def append(self, identity: Identity, sealed_head: bytes) -> Contribution:
+    def append(
+        self, identity: Identity, sealed_head: bytes, known: Iterable[Head] = ()
+    ) -> Contribution:
         """Note a head that `identity` has published; on disk for good once this returns.
 
+        `known` are heads of others: the checkpoint that this one continues may be one of them.
         BadContent when the log is full or is not what this author has written, DiskFull.
         """
         with self._changing:
@@ -81,7 +84,7 @@ class ContributionLogs:
                 author=identity.author,
                 number=tail.end.length,
                 previous=tail.end.last,
-                gained=gained_steps(Head.unseal(sealed_head), tail.heads),
+                gained=gained_steps(Head.unseal(sealed_head), [*tail.heads, *known]),
                 sealed_head=sealed_head,
             )
             sealed = entry.seal(identity)

@@ -63,9 +63,9 @@ async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
             parent=checkpoint.parent,
             created=peer.clock(),
         )
-        sealed = head.seal(peer.identity)
+        sealed, known = head.seal(peer.identity), peer.heads.of(checkpoint.expert)
         await asyncio.to_thread(peer.heads.add, sealed, held=True)
-    await note(peer.contributions, peer.identity, sealed)
+    await note(peer.contributions, peer.identity, sealed, known)
     await asyncio.to_thread(checkpoint.path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
     return head

@@ -75,6 +75,12 @@ def test_a_log_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert (entry.number, entry.gained) == (1, 50)
 
 
+def test_steps_beyond_another_authors_head_count(tmp_path: Path) -> None:
+    others = Head.unseal(head(BOB, 400, parent=None))
+    entry = ContributionLogs(tmp_path).append(ALICE, head(ALICE, 420, parent=400), [others])
+    assert entry.gained == 20
+
+
 def test_whatever_a_killed_process_left_of_an_entry_is_cut_off(tmp_path: Path) -> None:
     logs_in(tmp_path, 100)
     whole = file_of(tmp_path).read_bytes()

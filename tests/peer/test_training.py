@@ -98,6 +98,8 @@ async def test_training_goes_on_from_the_newest_published_head(tmp_path: Path) -
     assert (resumed["from"], resumed["step"]) == ("head", 40)
     head = max(peer.heads.of(0), key=lambda head: head.step)
     assert (head.step, head.parent) == (41, author.heads.of(0)[0].manifest)
+    (entry,) = peer.contributions.entries(peer.identity.author)
+    assert (entry.head, entry.gained) == (head, 1)
 
 
 async def test_training_goes_on_from_a_resume_state_rather_than_from_the_heads_after_it(
