@@ -13,7 +13,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paris_p2p import config
-from paris_p2p.cli.options import BootstrapOption, HomeOption, JsonOption, RunOption, home_of
+from paris_p2p.cli.options import (
+    AnnounceOption,
+    ApiPortOption,
+    BootstrapOnlyOption,
+    BootstrapOption,
+    DownloadLimitOption,
+    HomeOption,
+    JsonOption,
+    ListenOption,
+    PortOption,
+    RelayOption,
+    ReplicateOption,
+    RunOption,
+    SeedGenesisOption,
+    SeedOnlyOption,
+    ServeRelayOption,
+    StoreQuotaOption,
+    SwarmKeyOption,
+    TrainOption,
+    UploadLimitOption,
+    UpnpOption,
+    home_of,
+)
 from paris_p2p.cli.output import JsonLines, PlainLines
 from paris_p2p.cli.training import show
 from paris_p2p.errors import Interrupted, UsageProblem
@@ -21,6 +43,7 @@ from paris_p2p.home import Home
 from paris_p2p.identity import peer_id_of
 
 if TYPE_CHECKING:
+    from paris_p2p.network.swarm import Swarm
     from paris_p2p.peer.bootstrap import Bootstrap
     from paris_p2p.peer.peer import Peer
     from paris_p2p.peer.volunteering import Tell
@@ -33,80 +56,22 @@ def start(
     bootstrap: BootstrapOption = None,
     home: HomeOption = None,
     run: RunOption = None,
-    listen: Annotated[str | None, typer.Option(help="IP address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 for any.")] = None,
-    announce: Annotated[
-        list[str] | None, typer.Option(help="Address to tell others instead of the listened one.")
-    ] = None,
-    relay: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Address of a relay to be reachable through, even where others can dial this "
-            "peer; repeat for several. Who cannot be dialled finds relays by itself."
-        ),
-    ] = None,
-    serve_relay: Annotated[
-        bool | None,
-        typer.Option(
-            "--serve-relay/--no-serve-relay",
-            help="Relay others, once they can dial this peer (default: yes).",
-        ),
-    ] = None,
-    upnp: Annotated[
-        bool | None,
-        typer.Option("--upnp/--no-upnp", help="Ask the router to forward the port (default: no)."),
-    ] = None,
-    api_port: Annotated[int | None, typer.Option(help="Local API port; 0 for any.")] = None,
-    swarm_key_file: Annotated[
-        str | None, typer.Option(help="Key of the private swarm to join (default: the open one).")
-    ] = None,
-    seed_genesis: Annotated[
-        bool | None,
-        typer.Option(
-            "--seed-genesis/--no-seed-genesis",
-            help="Serve the shipped run from this installation's files "
-            "(default: only when no bootstrap is given).",
-        ),
-    ] = None,
-    replicate: Annotated[
-        bool, typer.Option(help="Copy and serve content that has too few providers.")
-    ] = True,
-    train: Annotated[
-        bool | None,
-        typer.Option(
-            "--train/--no-train",
-            help="Claim and train, unattended, whatever expert needs it most (default: no).",
-        ),
-    ] = None,
-    seed_only: Annotated[
-        bool | None,
-        typer.Option(
-            "--seed-only/--no-seed-only",
-            help="Store and serve all of the run that fits into the quota; never train "
-            "(default: no).",
-        ),
-    ] = None,
-    store_quota: Annotated[
-        str | None,
-        typer.Option(
-            help='Disk to use, as in "20 GB" (default: 50 GiB). Copies for others stop there; '
-            "own work is always kept."
-        ),
-    ] = None,
-    upload_limit: Annotated[
-        str | None, typer.Option(help='Most content sent, as in "2 MB/s" (default: no limit).')
-    ] = None,
-    download_limit: Annotated[
-        str | None, typer.Option(help="Most content fetched, likewise.")
-    ] = None,
-    bootstrap_only: Annotated[
-        bool,
-        typer.Option(
-            "--bootstrap-only",
-            help="Be an address to start from, for peers of every run: the DHT and nothing else. "
-            "The command paris-bootstrap is the same.",
-        ),
-    ] = False,
+    listen: ListenOption = None,
+    port: PortOption = None,
+    announce: AnnounceOption = None,
+    relay: RelayOption = None,
+    serve_relay: ServeRelayOption = None,
+    upnp: UpnpOption = None,
+    api_port: ApiPortOption = None,
+    swarm_key_file: SwarmKeyOption = None,
+    seed_genesis: SeedGenesisOption = None,
+    replicate: ReplicateOption = True,
+    train: TrainOption = None,
+    seed_only: SeedOnlyOption = None,
+    store_quota: StoreQuotaOption = None,
+    upload_limit: UploadLimitOption = None,
+    download_limit: DownloadLimitOption = None,
+    bootstrap_only: BootstrapOnlyOption = False,
     as_json: JsonOption = False,
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
@@ -144,6 +109,19 @@ def start(
         "download_limit": download_limit,
     }
     chosen = config.load(place, flags)
+    _refuse_contradictions(chosen, bootstrap_only, replicate)
+    if bootstrap_only and not seed_genesis:
+        asyncio.run(_be_bootstrap(place, chosen, as_json))
+        return
+    seed = seed_genesis if seed_genesis is not None else not chosen.bootstrap
+    copies = replicate and not bootstrap_only
+    asyncio.run(_live(place, chosen, seed, copies, as_json, until_stdin_closes))
+
+
+def _refuse_contradictions(
+    chosen: config.PeerConfig, bootstrap_only: bool, replicate: bool
+) -> None:
+    """UsageProblem for flags that ask for opposite things."""
     if chosen.seed_only and (bootstrap_only or not replicate):
         other = "--bootstrap-only" if bootstrap_only else "--no-replicate"
         raise UsageProblem(
@@ -154,12 +132,6 @@ def start(
         raise UsageProblem(
             "--bootstrap-only and --train exclude each other", "A bootstrap never trains"
         )
-    if bootstrap_only and not seed_genesis:
-        asyncio.run(_be_bootstrap(place, chosen, as_json))
-        return
-    seed = seed_genesis if seed_genesis is not None else not chosen.bootstrap
-    copies = replicate and not bootstrap_only
-    asyncio.run(_live(place, chosen, seed, copies, as_json, until_stdin_closes))
 
 
 async def _be_bootstrap(home: Home, chosen: config.PeerConfig, as_json: bool) -> None:
@@ -237,22 +209,13 @@ def _set_at_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
 
 
 def _tell_ready(peer: Peer, as_json: bool) -> None:
-    addresses = peer.swarm.addresses()
-    served = len(peer.announcer.served())
+    name, served = peer_id_of(peer.identity.author), len(peer.announcer.served())
     if as_json:
-        ready = {
-            "event": "ready",
-            "peer": peer_id_of(peer.identity.author),
-            "addresses": addresses,
-            "run": peer.run_id.hex(),
-            "served": served,
-            "online": peer.swarm.online(),
-        }
-        print(json.dumps(ready), flush=True)
+        _print_ready(peer.swarm, name, peer.run_id.hex(), served)
         return
-    print(f"peer {peer_id_of(peer.identity.author)} of run {peer.run.name}, home {peer.home.path}")
+    print(f"peer {name} of run {peer.run.name}, home {peer.home.path}")
     print(f"serves {served} contents; {peer.swarm.peers()} other peers known")
-    _tell_how_to_join(addresses)
+    _tell_how_to_join(peer.swarm.addresses())
 
 
 def _tell_training(as_json: bool) -> Tell:
@@ -261,22 +224,27 @@ def _tell_training(as_json: bool) -> Tell:
 
 
 def _tell_bootstrap_ready(bootstrap: Bootstrap, as_json: bool) -> None:
-    addresses = bootstrap.swarm.addresses()
     name = peer_id_of(bootstrap.identity.author)
     if as_json:
-        ready = {
-            "event": "ready",
-            "peer": name,
-            "addresses": addresses,
-            "run": bootstrap.run_id.hex() if bootstrap.run_id else "",
-            "served": 0,
-            "online": bootstrap.swarm.online(),
-        }
-        print(json.dumps(ready), flush=True)
+        run = bootstrap.run_id.hex() if bootstrap.run_id else ""
+        _print_ready(bootstrap.swarm, name, run, served=0)
         return
     print(f"bootstrap {name}, home {bootstrap.home.path}")
     print(f"serves every run, holds no content; {bootstrap.swarm.peers()} other peers known")
-    _tell_how_to_join(addresses)
+    _tell_how_to_join(bootstrap.swarm.addresses())
+
+
+def _print_ready(swarm: Swarm, name: str, run: str, served: int) -> None:
+    """The JSON line that says: this peer is up."""
+    ready = {
+        "event": "ready",
+        "peer": name,
+        "addresses": swarm.addresses(),
+        "run": run,
+        "served": served,
+        "online": swarm.online(),
+    }
+    print(json.dumps(ready), flush=True)
 
 
 def _tell_how_to_join(addresses: Sequence[str]) -> None:

@@ -76,12 +76,38 @@ async def running_peer(
     Raises ClockSkew when this clock is more than MAX_SKEW off the other peers', and what fetching
     the run raises.
     """
+    await _check_clock(swarm)
+    sweep_partial_files(home.path)
+    roster = Roster(HandoverBook(home.handovers_dir))
+    listed = listed_only(swarm, roster.lists)
+    peer = await _settle(home, identity, listed, config, genesis, roster)
+    if seed and genesis is not None and genesis.id == peer.run_id:
+        await asyncio.to_thread(seed_genesis, genesis, peer.blobs, peer.heads)
+    await peer.serve()
+    await peer.announcer.everything()
+    chores = _chores(peer, roster, swarm, replicate)
+    try:
+        yield peer
+    finally:
+        await end_tasks(*chores)
+        await _withdraw(peer)
+
+
+async def _check_clock(swarm: Swarm) -> None:
     skew = await swarm.clock_skew()
     if skew is not None and abs(skew) > MAX_SKEW:
         raise skewed(skew)
-    sweep_partial_files(home.path)
-    roster, everybody = Roster(HandoverBook(home.handovers_dir)), swarm
-    swarm = listed_only(everybody, roster.lists)
+
+
+async def _settle(
+    home: Home,
+    identity: Identity,
+    swarm: Swarm,
+    config: PeerConfig,
+    genesis: Genesis | None,
+    roster: Roster,
+) -> Peer:
+    """Find the run and put together its peer, which says and serves nothing yet."""
     blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
     pacers = Pacers(Pacer(config.upload_limit or None), Pacer(config.download_limit or None))
     fetcher = Fetcher(swarm, blobs, pacers=pacers, allow_private_seeds=config.allow_private_seeds)
@@ -89,19 +115,23 @@ async def running_peer(
     run = roster.take_up(RunManifest.unseal(sealed, expect_id=run_id), identity.author)
     fetcher.seeds = tuple(map(Seed, run.http_seeds))
     await asyncio.to_thread(blobs.chunks.put, sealed)
-    heads = HeadBook(home.runs_dir / run_id.hex() / "heads", run_id, run.slots())
-    if seed and genesis is not None and genesis.id == run_id:
-        await asyncio.to_thread(seed_genesis, genesis, blobs, heads)
-    resumes = RecordBook(Resume, home.runs_dir / run_id.hex() / "resumes", run_id, run.slots())
+    folder = home.runs_dir / run_id.hex()
+    heads = HeadBook(folder / "heads", run_id, run.slots())
+    resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots())
     role = SEED if config.seed_only else PEER
     announcer = Announcer(swarm, identity, blobs, heads, resumes, run, run_id, time.time, role)
     peer = Peer(
         home, identity, swarm, blobs, heads, resumes, run, run_id, fetcher, announcer, config
     )
     peer.handovers = roster.book
-    await peer.serve()
-    await announcer.everything()
-    tasks = [
+    return peer
+
+
+def _chores(
+    peer: Peer, roster: Roster, everybody: Swarm, replicate: bool
+) -> list[asyncio.Task[None]]:
+    """What a peer does again and again while it lives."""
+    chores = [
         _repeat(announcing.PERIOD, peer, lambda peer: peer.announcer.everything()),
         _repeat(collecting.PERIOD, peer, collecting.collect),
         _repeat(scrubbing.PERIOD, peer, scrubbing.Scrub()),
@@ -111,16 +141,17 @@ async def running_peer(
         _repeat(handing_over.PERIOD, peer, partial(_follow, roster, everybody), first=AT_ONCE),
     ]
     if replicate:
-        tasks.append(
+        chores.append(
             _repeat(replicating.PERIOD, peer, replicating.replicate, first=replicating.FIRST)
         )
-    try:
-        yield peer
-    finally:
-        await end_tasks(*tasks)
-        with contextlib.suppress(TimeoutError, ParisError):
-            async with asyncio.timeout(5):
-                await announcer.withdraw()
+    return chores
+
+
+async def _withdraw(peer: Peer) -> None:
+    """Take back what this peer said, as far as that is quickly done."""
+    with contextlib.suppress(TimeoutError, ParisError):
+        async with asyncio.timeout(5):
+            await peer.announcer.withdraw()
 
 
 async def _find_run(
@@ -153,9 +184,10 @@ async def _follow(roster: Roster, everybody: Swarm, peer: Peer) -> None:
 
 
 async def _watch_clock(peer: Peer) -> None:
-    skew = await peer.swarm.clock_skew()
-    if skew is not None and abs(skew) > MAX_SKEW:
-        log.error("%s", skewed(skew))
+    try:
+        await _check_clock(peer.swarm)
+    except ClockSkew as error:
+        log.error("%s", error)
 
 
 def skewed(skew: float) -> ClockSkew:
