@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from paris_p2p.data.emoji import to_signal
-from paris_p2p.model.encoders import ImageEncoder
+from paris_p2p.model.encoders.towers import ImageEncoder
 
 
 @torch.inference_mode()

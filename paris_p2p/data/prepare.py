@@ -10,7 +10,8 @@ from torch import Tensor
 
 from paris_p2p.data.emoji import to_signal
 from paris_p2p.data.shards import Shard, quantise
-from paris_p2p.model.encoders import Autoencoder, TextEncoder
+from paris_p2p.model.encoders.autoencoder import Autoencoder
+from paris_p2p.model.encoders.towers import TextEncoder
 
 INT8_STEPS = 127
 

@@ -16,14 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from paris_p2p.errors import BadContent, NotAvailable
-from paris_p2p.model.encoders import (
-    Autoencoder,
-    TextEncoder,
-    load_autoencoder,
-    load_hub_autoencoder,
-    load_hub_text_encoder,
-    load_text_encoder,
-)
+from paris_p2p.model.encoders.autoencoder import Autoencoder, load_autoencoder
+from paris_p2p.model.encoders.clip import load_text_encoder
+from paris_p2p.model.encoders.hub import load_hub_autoencoder, load_hub_text_encoder
+from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.expert import Expert, build_expert
 from paris_p2p.model.mixture import Strategy
 from paris_p2p.model.objective import Text

@@ -16,7 +16,9 @@ from torch import Generator, Tensor
 
 from paris_p2p.data.shards import Shard
 from paris_p2p.errors import BadContent
-from paris_p2p.model.encoders import TextEncoder, load_hub_text_encoder, load_text_encoder
+from paris_p2p.model.encoders.clip import load_text_encoder
+from paris_p2p.model.encoders.hub import load_hub_text_encoder
+from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Corruption, Text
 from paris_p2p.training.job import TextEncoderReference
 

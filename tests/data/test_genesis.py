@@ -10,12 +10,9 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from paris_p2p.data.emoji import EmojiSample, load_emoji, pixels_of, to_signal
 from paris_p2p.data.shards import Shard, read_shard
-from paris_p2p.model.encoders import (
-    SmallAutoencoder,
-    TextEncoder,
-    load_autoencoder,
-    load_text_encoder,
-)
+from paris_p2p.model.encoders.autoencoder import SmallAutoencoder, load_autoencoder
+from paris_p2p.model.encoders.clip import load_text_encoder
+from paris_p2p.model.encoders.towers import TextEncoder
 
 GENESIS = Path(__file__).parents[2] / "bootstrap" / "genesis"
 MAX_BYTES = 21_000_000

@@ -5,15 +5,9 @@ import torch
 
 from paris_p2p.data.features import image_features
 from paris_p2p.data.prepare import CaptionedImages, encode_images, prepare_shards
-from paris_p2p.model.encoders import (
-    AutoencoderConfig,
-    ClipConfig,
-    ImageEncoder,
-    SmallAutoencoder,
-    TextEncoder,
-    build_clip,
-    build_tokenizer,
-)
+from paris_p2p.model.encoders.autoencoder import AutoencoderConfig, SmallAutoencoder
+from paris_p2p.model.encoders.clip import ClipConfig, build_clip, build_tokenizer
+from paris_p2p.model.encoders.towers import ImageEncoder, TextEncoder
 
 CONTEXT = 6
 ROWS = 12

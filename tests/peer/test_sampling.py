@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from paris_p2p.errors import NotAvailable
-from paris_p2p.model.encoders import (
+from paris_p2p.model.encoders.autoencoder import (
     AutoencoderConfig,
-    ClipConfig,
     SmallAutoencoder,
+    save_autoencoder,
+)
+from paris_p2p.model.encoders.clip import (
+    ClipConfig,
     build_clip,
     build_tokenizer,
     load_text_encoder,
-    save_autoencoder,
     save_clip,
 )
 from paris_p2p.model.expert import build_expert

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from paris_p2p.data.shards import Shard, write_shard
-from paris_p2p.model.encoders import ClipConfig, build_clip, build_tokenizer, save_clip
+from paris_p2p.model.encoders.clip import ClipConfig, build_clip, build_tokenizer, save_clip
 from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec, TrainingSpec
 from paris_p2p.training.job import Job, TextEncoderReference
 

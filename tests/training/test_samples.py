@@ -5,7 +5,7 @@ import torch
 
 from paris_p2p.data.shards import read_shard
 from paris_p2p.errors import BadContent
-from paris_p2p.model.encoders import load_text_encoder
+from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.objective import Corruption
 from paris_p2p.training.samples import (
     MAX_PROBES,

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from bootstrap.genesis.build import GENESIS
 from bootstrap.genesis.build.fitting import augment, blend, scheduled
 from paris_p2p.data.emoji import load_emoji, pixels_of, to_signal
-from paris_p2p.model.encoders import (
+from paris_p2p.model.encoders.autoencoder import (
     AutoencoderConfig,
     SmallAutoencoder,
     load_autoencoder,

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from bootstrap.genesis.build import GENESIS
 from bootstrap.genesis.build.fitting import augment, blend, scheduled
 from paris_p2p.data.emoji import EmojiSample, load_emoji, pixels_of, to_signal
-from paris_p2p.model.encoders import (
+from paris_p2p.model.encoders.clip import (
     ClipConfig,
     build_clip,
     build_tokenizer,

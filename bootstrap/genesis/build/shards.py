@@ -22,7 +22,8 @@ from paris_p2p.data.emoji import load_emoji, pixels_of
 from paris_p2p.data.features import group_means, image_features
 from paris_p2p.data.prepare import CaptionedImages, prepare_shards
 from paris_p2p.data.shards import write_shard
-from paris_p2p.model.encoders import load_autoencoder, load_image_encoder, load_text_encoder
+from paris_p2p.model.encoders.autoencoder import load_autoencoder
+from paris_p2p.model.encoders.clip import load_image_encoder, load_text_encoder
 
 CLUSTERS = 8
 

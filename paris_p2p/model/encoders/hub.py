@@ -1,0 +1,131 @@
+"""Published encoders, from a hub or a local copy; weights are read from safetensors only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import huggingface_hub
+import open_clip
+import safetensors.torch
+import timm
+from diffusers import AutoencoderKL
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+
+from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.model.encoders.autoencoder import Autoencoder
+from paris_p2p.model.encoders.towers import ImageEncoder, TextEncoder
+
+SD_VAE_SCALING = 0.18215
+"""Stable Diffusion's factor that gives its latents unit std."""
+
+CLIP_WEIGHTS = "open_clip_model.safetensors"
+LOCAL_DIR = "local-dir:"
+TIMM = "timm:"
+
+
+class HubAutoencoder(Autoencoder):
+    """A published `AutoencoderKL` at one image size; its latents are multiplied by `scaling`."""
+
+    def __init__(self, body: AutoencoderKL, scaling: float, image_px: int) -> None:
+        super().__init__()
+        self.body = body
+        self.scaling = scaling
+        self.image_px = image_px
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of one image's latent."""
+        side = self.image_px >> (len(self.body.config["block_out_channels"]) - 1)
+        return self.body.config["latent_channels"], side, side
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images to the mode of their latents' distribution, scaled."""
+        mode: Tensor = self.body.encode(images).latent_dist.mode()
+        return mode * self.scaling
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents to images, not clamped."""
+        images: Tensor = self.body.decode(latents / self.scaling).sample
+        return images
+
+
+def load_hub_autoencoder(
+    name_or_dir: str, scaling: float = SD_VAE_SCALING, image_px: int = 256
+) -> HubAutoencoder:
+    """Load a published `AutoencoderKL` (`stabilityai/sd-vae-ft-mse`) or a local copy of one.
+
+    Raises `NotAvailable` where neither hub nor disk has it in safetensors.
+    """
+    try:
+        body = AutoencoderKL.from_pretrained(name_or_dir, use_safetensors=True)
+    except OSError as error:
+        raise _not_had(name_or_dir) from error
+    return HubAutoencoder(body, scaling, image_px).eval().requires_grad_(False)
+
+
+def load_hub_text_encoder(name: str) -> TextEncoder:
+    """The text tower of a published CLIP: see `load_hub_clip` for names."""
+    clip, tokenizer = load_hub_clip(name)
+    return TextEncoder(clip, tokenizer)
+
+
+def load_hub_clip(name: str) -> tuple[open_clip.CLIP, SimpleTokenizer]:
+    """A published CLIP by open_clip's names, its weights from safetensors and nothing else.
+
+    `ViT-L-14/openai` is a model and its pretrained tag, from the hub; `ViT-L-14/FILE.safetensors`
+    its weights from a file; `local-dir:FOLDER` a folder with `open_clip_config.json` beside
+    `open_clip_model.safetensors`. Raises `BadContent` on any other name, `NotAvailable` where the
+    hub cannot be reached.
+    """
+    if name.startswith(LOCAL_DIR):
+        folder = Path(name.removeprefix(LOCAL_DIR))
+        if not (folder / CLIP_WEIGHTS).is_file():
+            raise BadContent(f"{folder} has no {CLIP_WEIGHTS}")
+        clip = open_clip.create_model(name, require_pretrained=True)
+        tokenizer = open_clip.get_tokenizer(name)
+    else:
+        model, _, tag = name.partition("/")
+        published = open_clip.get_pretrained_cfg(model, tag)
+        weights = _hub_file(published["hf_hub"].rstrip("/"), CLIP_WEIGHTS) if published else tag
+        if not weights.endswith(".safetensors"):
+            raise BadContent(f"{name!r} is no CLIP of open_clip's with weights in safetensors")
+        quick = bool(published.get("quick_gelu", False))
+        clip = open_clip.create_model(model, pretrained=weights, force_quick_gelu=quick)
+        tokenizer = open_clip.get_tokenizer(model)
+    if not isinstance(clip, open_clip.CLIP) or not isinstance(tokenizer, SimpleTokenizer):
+        raise BadContent(f"{name!r} has another text tower than CLIP's own")
+    return clip.eval().requires_grad_(False), tokenizer
+
+
+def load_hub_image_encoder(name: str) -> ImageEncoder:
+    """A published image tower: a CLIP named as for `load_hub_clip`, or one of timm's by `timm:`.
+
+    `timm:vit_large_patch14_dinov2.lvd142m` comes from the hub, `timm:NAME/FILE.safetensors` takes
+    the architecture's weights from a file.
+    """
+    if not name.startswith(TIMM):
+        clip, _ = load_hub_clip(name)
+        size = clip.visual.image_size
+        mean, std = clip.visual.preprocess_cfg["mean"], clip.visual.preprocess_cfg["std"]
+        return ImageEncoder(clip.visual, size[0], mean, std).eval().requires_grad_(False)
+    model, _, weights = name.removeprefix(TIMM).partition("/")
+    weights = weights or _hub_file(f"timm/{model}", "model.safetensors")
+    tower = timm.create_model(model, num_classes=0)
+    tower.load_state_dict(safetensors.torch.load_file(weights))
+    data = timm.data.resolve_model_data_config(tower)
+    encoder = ImageEncoder(tower, data["input_size"][-1], data["mean"], data["std"])
+    return encoder.eval().requires_grad_(False)
+
+
+def _hub_file(repository: str, name: str) -> str:
+    """The local path of a hub's file, downloaded where the cache lacks it."""
+    try:
+        return huggingface_hub.hf_hub_download(repository, name)
+    except OSError as error:
+        raise _not_had(f"{repository}/{name}") from error
+
+
+def _not_had(name: str) -> NotAvailable:
+    remedy = "name a local copy of it, or download it once while the hub can be reached"
+    return NotAvailable(f"{name} is neither in the hub's local cache nor to be had now", remedy)
