@@ -23,6 +23,12 @@ FOLDER_PREFIX = "paris-p2pd-"
 
 START_TIMEOUT = 15.0
 
+REACHABILITY = {
+    "public": {"forceReachabilityPublic": 1},
+    "private": {"forceReachabilityPrivate": 1, "relayDiscovery": 0},
+}
+"""hivemind's table of p2pd's options, with relays left to `relays.py`."""
+
 DAEMON_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)
 """What hivemind raises when p2pd is dead, busy, or could not reach the remote."""
 
@@ -34,12 +40,8 @@ class Mode(enum.StrEnum):
     """For who can be dialled: others are relayed, up to 4 GiB and 30 minutes a connection."""
     PUNCH = "punch"
     """For who cannot: connections over a relay are turned into direct ones where possible."""
-
-
-_MODES: dict[Mode, dict[str, Any]] = {
-    Mode.RELAY: {"force_reachability": "public", "auto_nat": False},
-    Mode.PUNCH: {"force_reachability": "private", "auto_nat": True},
-}
+    PLAIN = "plain"
+    """For who does not know yet, and for who can be dialled but relays nobody."""
 
 
 async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
@@ -63,6 +65,7 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
 
     class PrivateP2P(P2P):  # type: ignore[misc]
         _UNIX_SOCKET_PREFIX = f"/unix{folder}/"
+        FORCE_REACHABILITY_MAPPING = REACHABILITY
 
         def __init__(self) -> None:
             super().__init__()
@@ -76,7 +79,7 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
                 host_maddrs=[place.transport],
                 announce_maddrs=list(place.announce) or None,
                 nat_port_map=place.upnp,
-                **_MODES[mode],
+                **_options(mode, place),
             )
             if task.cancelling() > cancelled_before:
                 raise asyncio.CancelledError
@@ -87,6 +90,23 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
             raise _why_not_started(error, place.transport) from error
         raise
     return p2p, folder
+
+
+def _options(mode: Mode, place: Place) -> dict[str, Any]:
+    """What a mode is to p2pd.
+
+    p2pd keeps the address that our router has outside to itself only while it looks for relays.
+    Else others dial it in vain, and what routers remember of such a dial spoils the hole that is
+    punched next. So it may look for relays, and try but one: itself. With UPnP our router may
+    forward that address to us, and then others have to know it.
+    """
+    if mode is Mode.RELAY:
+        return {"force_reachability": "public", "auto_nat": False}
+    options: dict[str, Any] = {"force_reachability": "private", "auto_nat": True}
+    if mode is Mode.PUNCH and not place.upnp:
+        itself = f"{place.transport}/p2p/{place.identity.peer_id}"
+        options |= {"use_auto_relay": True, "trusted_relays": [itself]}
+    return options
 
 
 def end_now(p2p: Any, folder: Path) -> None:

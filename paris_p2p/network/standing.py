@@ -1,7 +1,7 @@
 """Where a peer stands: who can dial it, through which relays, and what it tells others of that.
 
-    witnesses say   routing tables   relays        p2pd's mode
-    public          in them          serves        RELAY, once no stream would break
+    witnesses say   routing tables   relays        p2pd's mode, once no stream would break
+    public          in them          serves        RELAY
     private         out of them      uses two      PUNCH
     nothing         in them          none          as it is
 
@@ -38,8 +38,14 @@ ASK_PERIOD = 600.0
 
 def first_mode(announced: bool, was: State, serve_relay: bool) -> Mode:
     """The mode to begin in, before anybody could be asked."""
-    public = announced or was is State.PUBLIC
-    return Mode.RELAY if public and serve_relay else Mode.PUNCH
+    return fitting_mode(State.PUBLIC if announced else was, serve_relay)
+
+
+def fitting_mode(state: State, serve_relay: bool) -> Mode:
+    """The mode for where a peer stands."""
+    if state is State.PUBLIC and serve_relay:
+        return Mode.RELAY
+    return Mode.PUNCH if state is State.PRIVATE else Mode.PLAIN
 
 
 class Standing:
@@ -82,8 +88,9 @@ class Standing:
         return [*told[: MAX_ADDRESSES - len(relayed)], *relayed]
 
     def transports(self) -> list[str]:
-        """Where we listen, or say that we do."""
-        return list(self._transports)
+        """Where we listen, or say that we do, and where others see us."""
+        hosts = ((transport, host_of(transport)) for transport in self._verdict.observed)
+        return [*self._transports, *(t for t, host in hosts if host and host.is_global)]
 
     def reachability(self) -> Reachability:
         """See `Swarm.reachability`."""
@@ -113,12 +120,11 @@ class Standing:
         if self._due():
             await self._ask()
         self._host.hide(self._verdict.state is State.PRIVATE and bool(self._host.neighbours()))
+        await self._take_mode()
         if self._verdict.state is State.PRIVATE or self._always_relayed:
             await self._relays.keep(await self._candidates(), random.SystemRandom())
         else:
             self._relays.leave()
-        if not self._host.busy():
-            self._host.switch(self._fitting_mode())
         if self._host.ready.is_set():
             await self._self_test.run()
 
@@ -145,13 +151,15 @@ class Standing:
             found += [Address(transport, peer_id_of(author)) for transport in transports]
         return found
 
-    def _fitting_mode(self) -> Mode:
-        """The mode for where we stand; who listens on this machine alone has nobody to relay."""
-        if all(map(is_loopback, self._transports)):
-            return self._host.mode
-        if self._verdict.state is State.PUBLIC:
-            return Mode.RELAY if self._serve_relay else Mode.PUNCH
-        return Mode.PUNCH if self._verdict.state is State.PRIVATE else self._host.mode
+    async def _take_mode(self) -> None:
+        """Have p2pd run in the mode for where we stand, before relays give places to the old one.
+
+        Who listens on this machine alone has nobody to relay.
+        """
+        if self._host.busy() or is_loopback(self._host.place.transport):
+            return
+        self._host.switch(fitting_mode(self._verdict.state, self._serve_relay))
+        await self._host.until_ready()
 
     def _mapped(self) -> str:
         """The transport that leads to us although no interface has its address."""

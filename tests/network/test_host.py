@@ -55,7 +55,7 @@ async def test_a_p2pd_that_dies_while_we_rejoin_is_replaced_too(
 
 async def test_a_mode_that_is_wanted_during_a_rebuild_is_had(world: LibP2PWorld) -> None:
     peer = await world.start()
-    assert peer._host.mode is Mode.PUNCH
+    assert peer._host.mode is Mode.PLAIN
     await until_down(peer)
     peer._host.switch(Mode.RELAY)
     await eventually(peer._host.ready.is_set)

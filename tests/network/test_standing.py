@@ -70,11 +70,11 @@ async def relay_of(world: LibP2PWorld) -> HivemindSwarm:
 @pytest.mark.parametrize(
     ("announced", "was", "serve", "mode"),
     [
-        (False, State.UNKNOWN, True, Mode.PUNCH),
+        (False, State.UNKNOWN, True, Mode.PLAIN),
         (False, State.PRIVATE, True, Mode.PUNCH),
         (False, State.PUBLIC, True, Mode.RELAY),
         (True, State.UNKNOWN, True, Mode.RELAY),
-        (True, State.PUBLIC, False, Mode.PUNCH),
+        (True, State.PUBLIC, False, Mode.PLAIN),
     ],
 )
 async def test_the_mode_to_begin_in(announced: bool, was: State, serve: bool, mode: Mode) -> None:
