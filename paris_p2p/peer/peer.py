@@ -142,12 +142,17 @@ class Peer:
         ]
         return max(limits, default=MAX_SIZE)
 
-    async def fetch_events(self, contents: Sequence[bytes]) -> AsyncGenerator[dict[str, Any]]:
-        """Fetch what is not here yet, one after the other; yields "fetching" events in bytes."""
+    async def fetch_events(
+        self, contents: Sequence[bytes], most: int = MAX_SIZE, patience: float | None = None
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Fetch what is not here yet, one after the other; yields "fetching" events in bytes.
+
+        `most` and `patience` are those of `fetch`, for each.
+        """
         for content in contents:
             if await asyncio.to_thread(self.blobs.complete, content):
                 continue
-            async with aclosing(self._fetch_steps(content)) as steps:
+            async with aclosing(self._fetch_steps(content, most, patience)) as steps:
                 async for have, total in steps:
                     yield {
                         "event": "fetching",
@@ -157,12 +162,16 @@ class Peer:
                     }
             await self.announcer.content(content)
 
-    async def _fetch_steps(self, content: bytes) -> AsyncGenerator[tuple[int, int]]:
+    async def _fetch_steps(
+        self, content: bytes, most: int, patience: float | None
+    ) -> AsyncGenerator[tuple[int, int]]:
         """(bytes here, bytes in all) while one content is fetched; its errors are raised."""
         steps: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
-        fetching = asyncio.create_task(
-            self.fetch(content, lambda have, total: steps.put_nowait((have, total)))
-        )
+
+        def tell(have: int, total: int) -> None:
+            steps.put_nowait((have, total))
+
+        fetching = asyncio.create_task(self.fetch(content, tell, most, patience))
         fetching.add_done_callback(lambda _: steps.put_nowait(None))
         try:
             while (step := await steps.get()) is not None:

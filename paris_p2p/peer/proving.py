@@ -7,17 +7,24 @@ One who passes our question on to somebody who has the chunk proves that somebod
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from paris_p2p.errors import ParisError
+from paris_p2p.network.tasks import end_tasks
 from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkClient
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.sources import Source
 from paris_p2p.records.manifest import Manifest
 
 PATIENCE = 20.0
-"""Seconds a provider has to send both."""
+"""Seconds a provider has to send what it is asked for."""
 ASKED_PER_PROOF = 3
 """Providers that are asked at most, for each that is needed."""
+ASKED_AT_ONCE = 8
+"""Providers that are asked, all at once, whether they are there at all."""
+
+Question = Callable[[ChunkClient], Awaitable[bool]]
 
 
 async def proven_providers(peer: Peer, content: bytes, enough: int) -> int:
@@ -27,26 +34,51 @@ async def proven_providers(peer: Peer, content: bytes, enough: int) -> int:
     too few are counted, never too many.
     """
     sources = (await peer.fetcher.providers(content))[: ASKED_PER_PROOF * enough]
+    question = partial(_sends_a_part, peer, content)
     proven = 0
     while sources and proven < enough:
         asked, sources = sources[:enough], sources[enough:]
-        proven += sum(await asyncio.gather(*(_proves(peer, source, content) for source in asked)))
+        proven += sum(await asyncio.gather(*(_ask(peer, source, question) for source in asked)))
     return proven
 
 
-async def _proves(peer: Peer, source: Source, content: bytes) -> bool:
+async def is_served(peer: Peer, content: bytes) -> bool:
+    """Whether some other peer sends the manifest of a content within PATIENCE.
+
+    That tells the living from the dead; whether they hold all of it, only fetching tells.
+    """
+    sources = (await peer.fetcher.providers(content))[:ASKED_AT_ONCE]
+    question = partial(_sends_manifest, content)
+    asked = [asyncio.create_task(_ask(peer, source, question)) for source in sources]
+    try:
+        for answer in asyncio.as_completed(asked):
+            if await answer:
+                return True
+        return False
+    finally:
+        await end_tasks(*asked)
+
+
+async def _ask(peer: Peer, source: Source, question: Question) -> bool:
+    """What a provider's answer amounts to; False when none comes within PATIENCE."""
     try:
         async with asyncio.timeout(PATIENCE):
             stream = await peer.swarm.open(source.author, CHUNK_PROTOCOL, source.addresses)
             try:
-                return await _sends_a_part(ChunkClient(stream), content, peer)
+                return await question(ChunkClient(stream))
             finally:
                 await stream.close()
     except (ParisError, TimeoutError):
         return False
 
 
-async def _sends_a_part(client: ChunkClient, content: bytes, peer: Peer) -> bool:
+async def _sends_manifest(content: bytes, client: ChunkClient) -> bool:
+    await client.request([content])
+    _, encoded = await client.receive()
+    return encoded is not None
+
+
+async def _sends_a_part(peer: Peer, content: bytes, client: ChunkClient) -> bool:
     await client.request([content])
     _, encoded = await client.receive()
     if encoded is None:

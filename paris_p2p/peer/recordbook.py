@@ -151,6 +151,17 @@ class RecordBook(Generic[Record]):
     def of(self, expert: int) -> list[Record]:
         return [record for record in self.all() if record.expert == expert]
 
+    def known(self, expert: int) -> list[Record]:
+        """The records of a slot that are kept, and those that others were last heard to announce.
+
+        An author's older ones are among them, as long as somebody serves those. Of what is only
+        heard, MOST_PER_SLOT at most, chosen at random.
+        """
+        kept = self.of(expert)
+        with self._changing:
+            heard = list(self._heard.get(expert, {}).keys() - set(kept))
+        return kept + random.sample(heard, min(len(heard), MOST_PER_SLOT))
+
     def sealed(self, record: Record) -> bytes:
         """A pinned record as its author signed it."""
         with self._changing:

@@ -15,6 +15,13 @@ SNAPSHOT_PREFIX = "snapshot-"
 MOST_RESUMES = 3
 """Resume states of others that are tried: each is large, and anyone can sign one."""
 
+PATIENCE = 30.0
+"""Seconds without a byte after which a start that could be had a moment ago is passed over."""
+
+LAST_PATIENCE = 60.0
+"""Seconds that all starts which nobody serves now may cost together, before training begins from
+scratch: their peers may be back by then."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -78,13 +85,20 @@ def starts(
     return sorted(found, key=worth, reverse=True)
 
 
-def within_reach_first(found: Iterable[Start], served: Set[bytes]) -> list[Start]:
+def within_reach_first(found: Sequence[Start], served: Set[bytes]) -> list[tuple[Start, float]]:
     """The starts in their order, those whose content is not among what is `served` put off.
 
-    Anyone can sign records of content that nobody has; each would cost a wait. From scratch comes
-    last all the same.
+    Each with the seconds that it may be waited for. A peer that died is announced for minutes, and
+    anyone can sign records of content that nobody has: a start that can be had now comes before
+    one that has to be waited for, and the latter share LAST_PATIENCE evenly, so that the first of
+    them cannot use it up. From scratch comes last all the same.
     """
-    return sorted(found, key=lambda start: (start.is_scratch, not _is_served(start, served)))
+    ordered = sorted(found, key=lambda start: (start.is_scratch, not _is_served(start, served)))
+    put_off = sum(not _is_served(start, served) for start in found)
+    return [
+        (start, PATIENCE if _is_served(start, served) else min(PATIENCE, LAST_PATIENCE / put_off))
+        for start in ordered
+    ]
 
 
 def _is_served(start: Start, served: Set[bytes]) -> bool:

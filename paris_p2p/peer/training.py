@@ -30,11 +30,13 @@ from paris_p2p.peer.claiming import HELD_REMEDY
 from paris_p2p.peer.device import training_device
 from paris_p2p.peer.lease import Lease
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.proving import is_served
 from paris_p2p.peer.publishing import Publisher
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.starts import Start, own_snapshot, parent_of, starts, within_reach_first
 from paris_p2p.peer.worker import STOP_PATIENCE, Event, Worker
 from paris_p2p.records.head import ranked_heads
+from paris_p2p.records.manifest import MAX_SIZE
 from paris_p2p.records.resume import ranked_resumes
 from paris_p2p.records.run import slot_name
 from paris_p2p.training.worker import alone_in
@@ -131,12 +133,12 @@ class TrainingJob:
         """Train from the first start whose content can be had and is what it claims."""
         async for event in self._fetched(needed(self._peer.run, lease.expert)):
             yield event
-        for start in await self._starts(lease.expert):
+        for start, patience in await self._starts(lease.expert):
             if self._worker.stopping:
                 return
             seen = set()
             try:
-                async with aclosing(self._from(start, lease)) as events:
+                async with aclosing(self._from(start, patience, lease)) as events:
                     async for event in events:
                         seen.add(event["event"])
                         yield event
@@ -147,16 +149,19 @@ class TrainingJob:
                 log.warning("cannot start %s from %s: %s", slot_name(lease.expert), start, error)
                 yield {"event": "passed_over", **_origin(start), "reason": error.message}
 
-    async def _starts(self, expert: int) -> list[Start]:
-        """Where training can begin, by what this peer keeps and what the swarm announces now."""
+    async def _starts(self, expert: int) -> list[tuple[Start, float]]:
+        """Where training can begin, by what this peer keeps and what the swarm announces now.
+
+        Each with the seconds that it may be waited for.
+        """
         peer, trusted = self._peer, self._peer.run.trusted_authors
         await self._left_alone(peer.slot_folder(expert))
         with contextlib.suppress(Unreachable, TimeoutError):
             await learn_resumes(peer, [expert])
         found = starts(
             own_snapshot(peer.slot_folder(expert)),
-            ranked_resumes(peer.resumes.of(expert), trusted),
-            ranked_heads(peer.heads.of(expert), trusted),
+            ranked_resumes(peer.resumes.known(expert), trusted),
+            ranked_heads(peer.heads.known(expert), trusted),
             peer.run.recipe.resume_every,
         )
         contents = [start.published.manifest for start in found if start.published is not None]
@@ -179,16 +184,18 @@ class TrainingJob:
             return
 
     async def _is_served(self, content: bytes) -> bool:
-        """Whether a content is here, or anybody says that it is elsewhere."""
+        """Whether a content is here, or a peer answers that has it."""
         if await asyncio.to_thread(self._peer.blobs.complete, content):
             return True
         with contextlib.suppress(Unreachable, TimeoutError):
-            return bool(await self._peer.fetcher.providers(content))
+            return await is_served(self._peer, content)
         return False
 
-    async def _from(self, start: Start, lease: Lease) -> AsyncGenerator[Event]:
+    async def _from(self, start: Start, patience: float, lease: Lease) -> AsyncGenerator[Event]:
         if start.published is not None:
-            async for event in self._fetched([start.published.manifest]):
+            run, content = self._peer.run, start.published.manifest
+            limit = run.resume_limit if start.resume else run.checkpoint_limit
+            async for event in self._fetched([content], limit(lease.expert), patience):
                 yield event
         if self._worker.stopping:
             return
@@ -221,7 +228,7 @@ class TrainingJob:
 
     async def _work(self, job: Event, start: Start, tell: Callable[[Event], None]) -> None:
         """Run the worker to its end, and publish what it writes meanwhile."""
-        heads = self._peer.heads.of(job["slot"])
+        heads = self._peer.heads.known(job["slot"])
         parent = parent_of(start, heads, self._peer.identity.author)
         publisher = Publisher(self._peer, job["slot"], parent)
         publishing = asyncio.create_task(self._publish(publisher, tell))
@@ -250,9 +257,11 @@ class TrainingJob:
             self.stop()
             raise
 
-    async def _fetched(self, contents: Sequence[bytes]) -> AsyncGenerator[Event]:
+    async def _fetched(
+        self, contents: Sequence[bytes], most: int = MAX_SIZE, patience: float | None = None
+    ) -> AsyncGenerator[Event]:
         """Fetch contents, until all are here or the job is to stop."""
-        async with aclosing(self._peer.fetch_events(contents)) as events:
+        async with aclosing(self._peer.fetch_events(contents, most, patience)) as events:
             async for event in events:
                 if self._worker.stopping:
                     return

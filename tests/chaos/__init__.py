@@ -1,6 +1,6 @@
 """Faults injected into a swarm of real processes, and what must hold after each.
 
-small_run.py   a run of two experts, cut out of the shipped one: a step takes milliseconds
+small_run.py   a run of few experts, cut out of the shipped one: a step takes milliseconds
 gates.py       a proxy before every peer: the way to part a swarm without root
 arena.py       the swarm under test: start, kill, freeze, look
 faults.py      one function a fault

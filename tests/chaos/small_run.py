@@ -1,4 +1,4 @@
-"""A run of two experts whose steps take milliseconds, on two shards of the shipped run."""
+"""A run of few experts whose steps take milliseconds, on as many shards of the shipped run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from paris_p2p.records.run import ExpertSpec, RouterSpec, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 
-CLUSTERS = 2
-SHARDS = tuple(f"expert-{index}" for index in range(CLUSTERS))
 
-
-def seed_small_run(home: Home, now: float) -> bytes:
+def seed_small_run(home: Home, now: float, clusters: int = 2, publish_every: int = 100) -> bytes:
     """Put the run and all its content into the store of `home`; returns the run's id."""
     genesis = load_genesis()
     shipped = genesis.run
@@ -25,17 +22,20 @@ def seed_small_run(home: Home, now: float) -> bytes:
         name="chaos",
         created=now,
         author=creator.author,
-        clusters=CLUSTERS,
-        shards=shipped.shards[:CLUSTERS],
+        clusters=clusters,
+        shards=shipped.shards[:clusters],
         expert=ExpertSpec(32, 1, 2, 2, shipped.text_width),
         router=RouterSpec(32, 1, 2, 2),
-        recipe=replace(shipped.recipe, batch=8, snapshot_every=10, publish_every=100, warmup=0),
+        recipe=replace(
+            shipped.recipe, batch=8, snapshot_every=10, publish_every=publish_every, warmup=0
+        ),
     )
     sealed = run.seal(creator)
     home.create()
     blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
     blobs.chunks.put(sealed)
+    shards = {f"expert-{index}" for index in range(clusters)}
     for path, kind in genesis.content_files():
-        if kind == "encoder" or (kind == "shard" and path.stem in SHARDS):
+        if kind == "encoder" or (kind == "shard" and path.stem in shards):
             blobs.add_file(path, kind, path.name)
     return run_id(sealed)

@@ -142,3 +142,28 @@ async def test_a_full_disk_stops_nobody_from_knowing_a_head(
     assert second in peer.heads.of(1)
     with pytest.raises(DiskFull):
         peer.heads.add(head_of(peer, 1, 3, bytes(32)).seal(peer.identity))
+
+
+async def test_an_older_head_that_others_still_announce_is_known_beside_the_newest(
+    tmp_path: Path,
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    older, newer = (head_of(peer, 0, step, created=step) for step in (5, 9))
+    announced = {head.seal(peer.identity): {bytes(32): 1e12} for head in (older, newer)}
+
+    peer.heads.hear(0, announced)
+
+    assert peer.heads.of(0) == [newer]
+    assert set(peer.heads.known(0)) == {older, newer}
+    assert peer.heads.known(1) == []
+    peer.heads.hear(0, {newer.seal(peer.identity): {bytes(32): 1e12}})
+    assert peer.heads.known(0) == [newer]
+
+
+async def test_a_flood_of_heads_that_are_only_heard_is_bounded(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    heads = [head_of(peer, 0, step, created=step) for step in range(2 * MOST_PER_SLOT)]
+
+    peer.heads.hear(0, {head.seal(peer.identity): {bytes(32): 1e12} for head in heads})
+
+    assert len(peer.heads.known(0)) == MOST_PER_SLOT + 1

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from paris_p2p.identity import Identity
 from paris_p2p.peer.starts import (
+    LAST_PATIENCE,
     MOST_RESUMES,
+    PATIENCE,
     Start,
     own_snapshot,
     parent_of,
@@ -96,13 +98,28 @@ def test_what_nobody_serves_is_put_off_but_tried_before_scratch() -> None:
     fake, real = head(10**9), head(40)
     found = starts(snapshot(10), [resume(10**9)], [fake, real], 1)
     ordered = within_reach_first(found, {real.manifest})
-    assert [(start.name, start.step) for start in ordered] == [
+    assert [(start.name, start.step) for start, _ in ordered] == [
         ("head", 40),
         ("snapshot", 10),
         ("resume", 10**9),
         ("head", 10**9),
         ("scratch", 0),
     ]
+
+
+@given(st.lists(st.builds(head, steps), max_size=12), st.sets(steps))
+def test_what_is_at_hand_waits_for_nothing_and_all_else_together_not_long(
+    heads: list[Head], at_hand: set[int]
+) -> None:
+    served = {head(step).manifest for step in at_hand}
+    ordered = within_reach_first(starts(None, [], heads, 1), served)
+    reached = [start.head is None or start.head.manifest in served for start, _ in ordered[:-1]]
+    assert reached == sorted(reached, reverse=True)
+    waits = [patience for _, patience in ordered[:-1]]
+    assert all(wait == PATIENCE for wait, is_here in zip(waits, reached, strict=True) if is_here)
+    put_off = [wait for wait, is_here in zip(waits, reached, strict=True) if not is_here]
+    assert sum(put_off) <= LAST_PATIENCE * 1.001
+    assert all(0 < wait <= PATIENCE for wait in put_off)
 
 
 def test_a_head_continues_the_newest_checkpoint_before_its_start() -> None:

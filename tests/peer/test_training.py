@@ -12,8 +12,10 @@ import pytest
 
 from paris_p2p.errors import DiskFull, Held, NotAvailable, ParisError, TrainingDiverged, WorkerDied
 from paris_p2p.identity import peer_id_of
-from paris_p2p.peer import claiming, worker
+from paris_p2p.peer import claiming, training, worker
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.proving import is_served
+from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.survey import read_claims
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
 from paris_p2p.records.resume import Resume
@@ -46,7 +48,7 @@ async def run(peer: Peer, steps: int | None = 1) -> list[dict[str, Any]]:
     return [event async for event in job.events()]
 
 
-def publish_state(peer: Peer, state: bytes, step: int) -> None:
+def publish_state(peer: Peer, state: bytes, step: int, created: float = 1000.0) -> None:
     content = peer.blobs.add_bytes(state, "resume", "expert-0.safetensors")
     resume = Resume(
         run=peer.run_id,
@@ -56,7 +58,7 @@ def publish_state(peer: Peer, state: bytes, step: int) -> None:
         images=2 * step,
         manifest=content.id,
         size=content.size,
-        created=1000.0,
+        created=created,
     )
     peer.resumes.add(resume.seal(peer.identity))
 
@@ -182,6 +184,51 @@ async def test_a_head_that_nobody_serves_is_passed_over(tmp_path: Path) -> None:
     events = await run(peer)
 
     assert [e["step"] for e in events if e["event"] == "published"] == [41]
+
+
+async def test_what_died_uncopied_is_not_waited_for_while_an_older_state_is_at_hand(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, author, keeper = await trainer(world), await world.join(), await world.join()
+    publish_state(author, b"state at step 40", 40, created=1.0)
+    await author.announcer.everything()
+    await learn_resumes(keeper, [0])
+    (copied,) = keeper.resumes.of(0)
+    await keeper.fetch(copied.manifest)
+    await keeper.announcer.content(copied.manifest)
+    publish_state(author, b"state at step 80", 80, created=2.0)
+    publish(author, b"weights at step 90", 90)
+    await author.announcer.everything()
+    world.network.drop(author.identity.author)
+
+    events = await run(peer)
+
+    assert [event for event in events if event["event"] == "passed_over"] == []
+    resumed = next(event for event in events if event["event"] == "resuming")
+    assert (resumed["from"], resumed["step"]) == ("resume", 40)
+    assert resumed["by"] == author.identity.peer_id
+
+
+async def test_what_nobody_serves_now_is_waited_for_before_all_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked_too_early(peer: Peer, content: bytes) -> bool:
+        answer = await is_served(peer, content)
+        world.network.heal()
+        return answer
+
+    monkeypatch.setattr(training, "is_served", asked_too_early)
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+    publish_state(author, b"state at step 40", 40)
+    await author.announcer.everything()
+    world.network.partition({author.identity.author}, {peer.identity.author})
+
+    events = await run(peer)
+
+    resumed = next(event for event in events if event["event"] == "resuming")
+    assert (resumed["from"], resumed["step"]) == ("resume", 40)
 
 
 async def test_a_stopped_job_publishes_and_releases(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from paris_p2p.peer.proving import is_served, proven_providers
+from tests.peer.worlds import PeerWorld, has_nothing, hold
+
+
+async def test_who_announces_and_is_gone_or_has_nothing_serves_nothing(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    asker, gone = await world.join(), await world.join()
+    empty = await world.join(serve=has_nothing)
+    content = await hold(gone, 0)
+    await hold(empty, 0)
+    world.network.drop(gone.identity.author)
+
+    assert len(await asker.fetcher.providers(content)) == 2
+    assert not await is_served(asker, content)
+    assert await proven_providers(asker, content, 1) == 0
+
+
+async def test_one_that_answers_among_many_that_do_not_is_enough(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    asker, holder = await world.join(), await world.join()
+    content = await hold(holder, 0)
+    for _ in range(5):
+        gone = await world.join()
+        await hold(gone, 0)
+        world.network.drop(gone.identity.author)
+
+    assert await is_served(asker, content)
+    assert await proven_providers(asker, content, 6) == 1
