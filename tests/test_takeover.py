@@ -28,10 +28,13 @@ COPIED, TAKEN_OVER, PUBLISHED = 150, 240, 60
 
 @pytest.fixture
 def swarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSwarm]:
-    """Its trainers use one thread each, so that the same steps give the same bits."""
+    """All use one thread, so that the same steps give the same bits."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with local_swarm(tmp_path) as made:
         yield made
+    torch.set_num_threads(threads)
 
 
 def test_a_takeover_goes_on_exactly_from_the_resume_state_that_survived(
@@ -77,7 +80,6 @@ def test_a_takeover_goes_on_exactly_from_the_resume_state_that_survived(
         out_dir=tmp_path / "alone",
         max_steps=published["step"] - state["step"],
     )
-    torch.set_num_threads(1)
     *_, last = train_expert(alone)
     head = survivors[-1].path(bytes.fromhex(published["manifest"]))
     assert same_content(head, last.checkpoint)
