@@ -29,8 +29,14 @@ def test_nothing_of_the_networks_is_left(permitted: None) -> None:
 
 
 def test_two_peers_behind_routers_reach_each_other_over_the_only_relay(permitted: None) -> None:
-    [row] = short()
+    [row] = short(relays=1)
     assert (row.target, row.way, row.note[:7]) == ("seed", "relayed", "private"), row
+    assert row.mib_per_s > 0
+
+
+def test_two_peers_behind_routers_reach_each_other_straight_through_both(permitted: None) -> None:
+    [row] = short(relays=5)
+    assert (row.target, row.way, row.note[:7]) == ("seed", "direct", "private"), row
     assert row.mib_per_s > 0
 
 

@@ -1,7 +1,7 @@
 """The swarm across public hosts and routers, and the table of what reaches what.
 
 python -m peers.testbed           public relays, a far peer; three behind routers
-python -m peers.testbed --short   one relay, one peer behind a router, one probe behind another
+python -m peers.testbed --short   relays, one peer behind a router, one probe behind another
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ PORT = 31337
 DELAY_MS, LOSS_PERCENT = 40, 0.1
 """Of the far host's link, each way."""
 
-RELAYS = range(2, 7)
-"""The relays beside the first: libp2p believes five others who say where it is seen."""
+RELAYS = 6
+"""libp2p punches holes once four peers at different addresses have said where they see it."""
 
 PROBE_PATIENCE = 240.0
 SETTLE = 8.0
@@ -92,12 +93,18 @@ class Bed:
         self._processes.callback(popen.wait)
         self._processes.callback(popen.kill)
 
+    def relays(self, number: int) -> None:
+        """Public peers that relay; the first is the bootstrap."""
+        for name in (f"relay{n}" for n in range(1, number + 1)):
+            ip = self._nets.public(name)
+            self.peer(name, "--bootstrap-only", "--announce", f"/ip4/{ip}/tcp/{PORT}")
+
     def addresses(self, process: Process) -> str:
         """A peer's addresses once it has found relays, or told none are needed."""
         return ",".join(map(str, process.first("ready")["addresses"]))
 
     def probe(
-        self, host: str, targets: Sequence[str], settle: float
+        self, host: str, targets: Sequence[str]
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """What a probe at `host` finds: about itself, and about each target."""
         command = [
@@ -105,7 +112,7 @@ class Bed:
             "-m",
             "peers.testbed.probe",
             self.bootstrap,
-            str(settle),
+            str(SETTLE),
             *targets,
         ]
         done = subprocess.run(
@@ -132,31 +139,25 @@ def bed() -> Iterator[tuple[Networks, Bed]]:
         yield nets, peers
 
 
-def short() -> list[Row]:
-    """A peer behind a router, reached from behind another one over the only relay there is."""
+def short(relays: int) -> list[Row]:
+    """A peer behind a router, reached from behind another one."""
     with bed() as (nets, peers):
-        relay = nets.public("relay")
         nets.behind_router("seed")
         nets.behind_router("probe")
-        peers.peer("relay", "--bootstrap-only", "--announce", f"/ip4/{relay}/tcp/{PORT}")
+        peers.relays(relays)
         seed = peers.peer("seed", "--seed-genesis", "--no-replicate")
-        return rows_from(peers, "probe", {"seed": peers.addresses(seed)}, settle=0)
+        return rows_from(peers, "probe", {"seed": peers.addresses(seed)})
 
 
 def full(say: Say) -> list[Row]:
     """Public, far, behind a router, behind a symmetric router: who reaches whom, and how."""
     with bed() as (nets, peers):
-        first = nets.public("relay1")
-        publics = [nets.public(f"relay{number}") for number in RELAYS]
         far, proxy = nets.public("far"), nets.public("farlink")
         nets.behind_router("home")
         nets.behind_router("other")
         nets.behind_router("strict", symmetric=True)
-        peers.peer("relay1", "--bootstrap-only", "--announce", f"/ip4/{first}/tcp/{PORT}")
-        for number, ip in zip(RELAYS, publics, strict=True):
-            options = ("--bootstrap-only", "--announce", f"/ip4/{ip}/tcp/{PORT}")
-            peers.peer(f"relay{number}", *options)
-        say(f"{len(RELAYS) + 1} relays are up")
+        peers.relays(RELAYS)
+        say(f"{RELAYS} relays are up")
         peers.slow_link("farlink", far)
         announce = ("--announce", f"/ip4/{proxy}/tcp/{PORT}")
         seeds = {
@@ -174,15 +175,13 @@ def full(say: Say) -> list[Row]:
             ("strict", "strict (symmetric)"),
         ):
             say(f"measuring from {name}")
-            found += rows_from(peers, host, targets, SETTLE, name)
+            found += rows_from(peers, host, targets, name)
         return found
 
 
-def rows_from(
-    peers: Bed, host: str, targets: dict[str, str], settle: float, name: str = ""
-) -> list[Row]:
-    """One row for each target, as seen from a host whose probe waits `settle` seconds first."""
-    own, found = peers.probe(host, list(targets.values()), settle)
+def rows_from(peers: Bed, host: str, targets: dict[str, str], name: str = "") -> list[Row]:
+    """One row for each target, as seen from a host."""
+    own, found = peers.probe(host, list(targets.values()))
     return [
         Row(
             name or host,
@@ -198,7 +197,7 @@ def rows_from(
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        found = short() if "--short" in arguments else full(lambda text: print(text, flush=True))
+        found = short(RELAYS) if "--short" in arguments else full(partial(print, flush=True))
     except NoNetworks as error:
         print(f"skipped: {error}", file=sys.stderr)
         return 0

@@ -3,9 +3,9 @@
     python -m peers.testbed.probe BOOTSTRAP SETTLE TARGET [TARGET ...]
 
 SETTLE is how many seconds to wait before measuring: libp2p punches holes once it has heard from
-four peers where it is seen. A target is the comma-separated addresses of a peer that serves the
-shipped run. The first JSON line is about the probe itself; then one for each target: how it was
-reached ("direct", "relayed", "none"), how many bytes came, and how fast.
+four peers at different addresses where it is seen. A target is the comma-separated addresses of a
+peer that serves the shipped run. The first JSON line is about the probe itself; then one for each
+target: how it was reached ("direct", "relayed", "none"), how many bytes came, and how fast.
 """
 
 from __future__ import annotations
