@@ -63,7 +63,7 @@ async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
             parent=checkpoint.parent,
             created=peer.clock(),
         )
-        sealed, known = head.seal(peer.identity), peer.heads.of(checkpoint.expert)
+        sealed, known = head.seal(peer.identity), peer.heads.known(checkpoint.expert)
         await asyncio.to_thread(peer.heads.add, sealed, held=True)
     await note(peer.contributions, peer.identity, sealed, known)
     await asyncio.to_thread(checkpoint.path.unlink, missing_ok=True)

@@ -47,18 +47,20 @@ async def status_report(peer: Peer) -> Report:
 
 
 async def heads_report(peer: Peer) -> Report:
-    """What sampling needs: the sealed run, and per slot the candidate heads, best first."""
+    """What sampling needs: the sealed run, and per slot the candidate heads, best first.
+
+    Among them are older heads that are still announced: the newest may have died with its author.
+    """
     await peer.survey()
     run = peer.run
+    candidates = {slot: peer.heads.known(slot) for slot in run.slots()}
     sealed = await asyncio.to_thread(peer.blobs.chunks.get, peer.run_id)
     return {
         "run": peer.run_id.hex(),
         "sealed_run": sealed.hex(),
         "heads": {
-            str(slot): [
-                head_row(head) for head in ranked_heads(peer.heads.of(slot), run.trusted_authors)
-            ]
-            for slot in run.slots()
+            str(slot): [head_row(head) for head in ranked_heads(heads, run.trusted_authors)]
+            for slot, heads in candidates.items()
         },
     }
 

@@ -170,7 +170,7 @@ class Arena:
         ]
 
     def sample(self, newcomer: str, folder: Path) -> Report:
-        """A peer nobody knows fetches everything and draws; its provenance."""
+        """A peer nobody knows fetches everything and draws; its provenance, and what it said."""
         from paris_p2p.peer.pictures import read_provenance
 
         picture = folder / f"{newcomer}.png"
@@ -181,7 +181,7 @@ class Arena:
         )
         command.finish()
         shutil.rmtree(self.swarm.home(newcomer))
-        return read_provenance(picture)[0]
+        return {**read_provenance(picture)[0], "said": command.words()}
 
     def _all_published(self) -> bool:
         return set(self.heads()) == {row["slot"] for row in self.status(DOOR)["slots"]}

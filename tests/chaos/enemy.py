@@ -28,6 +28,7 @@ from paris_p2p.records.presence import Presence
 from tests.network.hostile import Hostile
 
 SLOTS = (0, 1)
+ATTEMPTS = 5
 _HEADER = struct.Struct(">32sI")
 
 Attack = Callable[["Enemy"], Awaitable[None]]
@@ -56,13 +57,22 @@ class Enemy:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         with tempfile.TemporaryDirectory() as folder:
             self._folder = Path(folder)
-            try:
-                await self._attack(self)
-            except Exception as error:
-                self._failure = error
+            for _ in range(ATTEMPTS):
+                self._failure = await self._attempt()
+                if self._failure is None:
+                    break
+                await asyncio.sleep(1)
             self._ready.set()
             await self._stopped.wait()
             await self._leave()
+
+    async def _attempt(self) -> Exception | None:
+        """What stopped the attack: a victim whose p2pd is being built again resets streams."""
+        try:
+            await self._attack(self)
+        except Exception as error:
+            return error
+        return None
 
     # Attacks: each returns once it is under way
 

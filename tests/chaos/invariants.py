@@ -36,7 +36,8 @@ def survive(arena: Arena, fault: str, before: dict[int, int], folder: Path | Non
     wait_until(lambda: not arena.leaked(), f"processes of the dead to end after: {fault}", 90)
     if folder is not None:
         origin = arena.sample("newcomer", folder)
-        assert origin["lost_mass"] == 0, f"a share of the picture was lost after: {fault}"
+        lost = f"a share of the picture was lost after: {fault}; {origin['said']}"
+        assert origin["lost_mass"] == 0, lost
     return Verdict(fault, held_again, len(before), folder is not None)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paris_p2p.peer.report import replication_row, status_report
+from paris_p2p.peer.report import heads_report, replication_row, status_report
+from paris_p2p.records.head import Head
 from paris_p2p.records.presence import SEED
-from tests.peer.worlds import PeerWorld, hold
+from tests.peer.worlds import PeerWorld, head_of, hold
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(1, 9))
@@ -45,3 +46,28 @@ async def test_status_tells_role_quota_and_what_is_thin(tmp_path: Path) -> None:
     }
     roles = {row["role"] for row in (await status_report(one))["peers"]}
     assert roles == {"peer", "seed"}
+
+
+async def test_a_newcomer_is_told_of_the_older_head_when_the_newest_died_with_its_author(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    author, keeper, newcomer = [await world.join() for _ in range(3)]
+
+    async def published(step: int) -> Head:
+        content = author.blobs.add_bytes(bytes([step]), "checkpoint", "weights.safetensors").id
+        head = head_of(author, 1, step, content, created=float(step))
+        author.heads.add(head.seal(author.identity), held=True)
+        await author.announcer.content(content)
+        return head
+
+    older = await published(40)
+    await keeper.survey()
+    await keeper.fetch(older.manifest)
+    await keeper.announcer.content(older.manifest)
+    newest = await published(80)
+    world.network.drop(author.identity.author)
+
+    rows = (await heads_report(newcomer))["heads"]["1"]
+
+    assert [row["manifest"] for row in rows] == [newest.manifest.hex(), older.manifest.hex()]
