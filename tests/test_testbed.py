@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from peers.testbed.__main__ import short
+from peers.testbed.__main__ import RELAYS, short
 from peers.testbed.networks import networks, why_none
 from peers.testbed.slow_link import relay
 
@@ -35,7 +35,7 @@ def test_two_peers_behind_routers_reach_each_other_over_the_only_relay(permitted
 
 
 def test_two_peers_behind_routers_reach_each_other_straight_through_both(permitted: None) -> None:
-    [row] = short(relays=5)
+    [row] = short(relays=RELAYS)
     assert (row.target, row.way, row.note[:7]) == ("seed", "direct", "private"), row
     assert row.mib_per_s > 0
 

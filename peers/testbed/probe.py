@@ -2,10 +2,11 @@
 
     python -m peers.testbed.probe BOOTSTRAP SETTLE TARGET [TARGET ...]
 
-SETTLE is how many seconds to wait before measuring: libp2p punches holes once it has heard from
-four peers at different addresses where it is seen. A target is the comma-separated addresses of a
-peer that serves the shipped run. The first JSON line is about the probe itself; then one for each
-target: how it was reached ("direct", "relayed", "none"), how many bytes came, and how fast.
+SETTLE is how many seconds to wait before measuring, once the probe knows where it stands: libp2p
+punches holes when it has heard from four peers at different addresses where it is seen. A target
+is the comma-separated addresses of a peer that serves the shipped run. The first JSON line is about
+the probe itself; then one for each target: how it was reached ("direct", "relayed", "none"), how
+many bytes came, and how fast.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from paris_p2p.errors import ParisError
 from paris_p2p.identity import Identity, author_of
 from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.reach import State
 from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkClient
 from paris_p2p.peer.genesis import load_genesis
 from paris_p2p.records.address import parse_address
@@ -27,6 +30,9 @@ from paris_p2p.records.manifest import CHUNK_SIZE, content_id
 
 ROUNDS = 4
 """How often the shipped content is fetched over one stream."""
+
+STANDING_PATIENCE = 60.0
+"""Seconds that a probe waits at most to be told whether others can dial it."""
 
 
 async def probe(bootstrap: str, settle: float, targets: list[str]) -> None:
@@ -38,6 +44,7 @@ async def probe(bootstrap: str, settle: float, targets: list[str]) -> None:
         identity.save(key)
         swarm = await HivemindSwarm.start(key, identity, bootstrap=[bootstrap])
         try:
+            await until_standing(swarm)
             await asyncio.sleep(settle)
             reach = swarm.reachability()
             print(json.dumps({"state": reach.state, "nat": reach.nat}), flush=True)
@@ -45,6 +52,14 @@ async def probe(bootstrap: str, settle: float, targets: list[str]) -> None:
                 print(json.dumps(await measure(swarm, target.split(","), chunks)), flush=True)
         finally:
             await swarm.close()
+
+
+async def until_standing(swarm: HivemindSwarm) -> None:
+    """Wait until a peer knows whether others can dial it, if it gets to know."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STANDING_PATIENCE):
+            while swarm.reachability().state is State.UNKNOWN:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
 
 async def measure(
