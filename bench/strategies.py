@@ -100,7 +100,9 @@ def _ensemble(genesis: Genesis) -> Iterator[Ensemble]:
             str(slot): [head_row(head) for head in ranked_heads(book.of(slot))]
             for slot in genesis.run.slots()
         }
-        yield Ensemble(genesis.sealed, heads, lambda content: blobs.path(bytes.fromhex(content)))
+        yield Ensemble(
+            genesis.sealed, heads, lambda content, patience=None: blobs.path(bytes.fromhex(content))
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@
                               "training_bytes": least memory to train an expert of the run}
     GET  /v1/contributions   ?author=hex -> {"logs": [...]}: what that author published, checked
     POST /v1/connect         {"address": multiaddr}: meet one more peer
-    POST /v1/fetch           {"contents": [hex, ...]} -> events: fetching*, fetched {"paths"}
+    POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
+                              -> events: fetching*, fetched {"paths"}
     POST /v1/claim           TrainingRequest -> events of the job, until it is released
     POST /v1/stop            {"job": id} asks that job to finish; answers at once
 
@@ -127,12 +128,13 @@ class Api:
         return JSONResponse({"peers": self._peer.swarm.peers()})
 
     async def _fetch(self, request: Request) -> Response:
-        contents = _contents(await _body(request))
-        return _stream(self._fetched(contents))
+        body = await _body(request)
+        return _stream(self._fetched(_contents(body), _patience(body)))
 
-    async def _fetched(self, contents: list[bytes]) -> AsyncIterator[Event]:
+    async def _fetched(self, contents: list[bytes], patience: float | None) -> AsyncIterator[Event]:
         with self._peer.using(contents):
-            async with aclosing(self._peer.fetch_events(contents)) as events:
+            fetching = self._peer.fetch_events(contents, patience=patience)
+            async with aclosing(fetching) as events:
                 async for event in events:
                     yield event
             paths = {content.hex(): str(await self._peer.path(content)) for content in contents}
@@ -222,6 +224,15 @@ def _contents(body: dict[str, Any]) -> list[bytes]:
     if any(len(content) != 32 for content in decoded):
         raise BadContent("a content id is not 32 bytes", "send hex ids of 64 digits")
     return decoded
+
+
+def _patience(body: dict[str, Any]) -> float | None:
+    seconds = body.get("patience")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise BadContent("patience is not a positive number", "send seconds, or null")
+    return float(seconds)
 
 
 def _training_request(body: dict[str, Any]) -> TrainingRequest:

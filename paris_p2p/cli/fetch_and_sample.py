@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from paris_p2p.cli.output import Reporter, reporting
 
 if TYPE_CHECKING:
     from paris_p2p.api.client import Client
+    from paris_p2p.peer.sampling import Fetch
 
 
 def fetch_and_sample(
@@ -98,11 +98,11 @@ def _sample(client: Client, reporter: Reporter, request: Any, output: Path, scal
     reporter.say(f"wrote {output.absolute()}{note}", event)
 
 
-def _fetch_through(client: Client, reporter: Reporter) -> Callable[[str], Path]:
+def _fetch_through(client: Client, reporter: Reporter) -> Fetch:
     """A function that has this home's peer fetch a content and gives the verified file."""
 
-    def fetch(content: str) -> Path:
-        for event in client.events("/v1/fetch", {"contents": [content]}):
+    def fetch(content: str, patience: float | None = None) -> Path:
+        for event in client.events("/v1/fetch", {"contents": [content], "patience": patience}):
             if event["event"] == "fetched":
                 return Path(event["paths"][content])
             label = f"fetching {content[:8]}, {event['total'] / 1e6:.1f} MB"

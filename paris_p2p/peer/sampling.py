@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.errors import BadContent, NotAvailable, ParisError
 from paris_p2p.model.encoders.autoencoder import Autoencoder, load_autoencoder
 from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.hub import load_hub_autoencoder, load_hub_text_encoder
@@ -33,8 +33,19 @@ from paris_p2p.records.run import ROUTER, Artefact, RunManifest, run_id, slot_na
 log = logging.getLogger(__name__)
 
 
-Fetch = Callable[[str], Path]
-"""Content id (hex) -> the verified file. Raises NotAvailable when no peer serves it."""
+GLANCE = 10.0
+"""Seconds without a byte after which the next checkpoint of a slot is tried; a peer that died with
+its newest one is announced for minutes. Those that are passed over so are waited for in the end."""
+
+
+class Fetch(Protocol):
+    """Content id (hex) -> the verified file.
+
+    Raises NotAvailable when nothing of it has come for `patience` seconds; None: for long enough.
+    """
+
+    def __call__(self, content: str, patience: float | None = None) -> Path: ...
+
 
 HeadRow = Mapping[str, Any]
 Encoder = TypeVar("Encoder", Autoencoder, TextEncoder)
@@ -110,19 +121,29 @@ class Ensemble:
 
     def _network(self, slot: int) -> Expert | Router:
         """The best network of a slot whose weights can be had and check."""
+        late = []
         for head in self._heads[str(slot)]:
-            module = self._built(slot)
             try:
-                load_into(module, self._fetch(head["manifest"]))
+                return self._loaded(slot, head, GLANCE)
+            except NotAvailable:
+                late.append(head)
+            except BadContent as error:
+                _warn(slot, head, error)
+        for head in late:
+            try:
+                return self._loaded(slot, head, None)
             except (BadContent, NotAvailable) as error:
-                log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
-                continue
-            self.used[slot] = head
-            return module.eval()
+                _warn(slot, head, error)
         raise NotAvailable(
             f"nobody has a usable checkpoint of {slot_name(slot)}",
             f"wait for one, or train it: paris-peer claim-expert {_option(slot)}",
         )
+
+    def _loaded(self, slot: int, head: HeadRow, patience: float | None) -> Expert | Router:
+        module = self._built(slot)
+        load_into(module, self._fetch(head["manifest"], patience))
+        self.used[slot] = head
+        return module.eval()
 
     def _built(self, slot: int) -> Expert | Router:
         if slot == ROUTER:
@@ -183,3 +204,7 @@ def _encoder(
     if artefact.kind == "hub":
         return load_hub(artefact.reference)
     return load(fetch(artefact.reference))
+
+
+def _warn(slot: int, head: HeadRow, error: ParisError) -> None:
+    log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)

@@ -94,6 +94,8 @@ async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(
         ("/v1/fetch", b'{"contents": "x"}', "not a list"),
         ("/v1/fetch", b'{"contents": ["zz"]}', "not hex"),
         ("/v1/fetch", b'{"contents": ["00"]}', "not 32 bytes"),
+        ("/v1/fetch", b'{"contents": [], "patience": -1}', "not a positive number"),
+        ("/v1/fetch", b'{"contents": [], "patience": "x"}', "not a positive number"),
         ("/v1/claim", b'{"expert": "3"}', "expert is not a number"),
         ("/v1/claim", b'{"expert": true}', "expert is not a number"),
         ("/v1/claim", b'{"threads": 0}', "threads is not over 0"),

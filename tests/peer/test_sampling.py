@@ -39,10 +39,12 @@ class Shelf:
     """Contents by name, as a peer would have fetched them."""
 
     folder: Path
+    slow: str = ""
+    """A content that comes to the patient only."""
 
-    def fetch(self, content: str) -> Path:
+    def fetch(self, content: str, patience: float | None = None) -> Path:
         path = self.folder / content
-        if not path.exists():
+        if not path.exists() or (content == self.slow and patience is not None):
             raise NotAvailable(f"nobody serves {content}")
         return path
 
@@ -126,6 +128,16 @@ def test_a_poisoned_head_is_passed_over_for_the_next(shelf: Shelf) -> None:
     pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=liars), shelf.fetch).sample(REQUEST)
     assert pictures[0].provenance["heads"]["expert 0"]["manifest"] == "head-0"
     assert pictures[0].provenance["lost_mass"] == 0
+
+
+def test_what_is_not_at_hand_is_waited_for_when_there_is_nothing_else(shelf: Shelf) -> None:
+    late = replace(shelf, slow="head-0")
+    for candidates, used in (
+        ([row("head-0", 9), row("head-1", 3)], "head-1"),
+        ([row("nobody-has-it", 99), row("head-0", 9), row("poison", 3)], "head-0"),
+    ):
+        ensemble = Ensemble(seal_tiny_run(shelf), heads(slot0=candidates), late.fetch)
+        assert ensemble.sample(REQUEST)[0].provenance["heads"]["expert 0"]["manifest"] == used
 
 
 def test_a_missing_expert_is_masked_and_its_mass_reported(shelf: Shelf) -> None:
