@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 HEAL_PERIOD = 30.0
 """Seconds between looks at our neighbours, give or take a fifth; a sixth of it while alone."""
 
+JOIN_PAUSES = (0.5, 1.5)
+"""Seconds before each further attempt at the first contact: who was asked may be starting p2pd."""
+
 EXPLORE_TIMEOUT = 5.0
 
 PINGED = 16
@@ -80,15 +83,13 @@ class Healer:
         With `required`, raises `Unreachable` when addresses are given and none answers.
         """
         failures = await self._introduce_all(addresses)
+        for wait in JOIN_PAUSES if required else ():
+            if self.online() or not any(map(_may_pass, failures)):
+                break
+            await asyncio.sleep(wait)
+            failures = await self._introduce_all(addresses)
         if failures and required and not self.online():
-            for failure in failures:
-                if isinstance(failure, NotAdmitted):
-                    raise failure
-            reasons = "; ".join(failure.message for failure in failures)
-            raise Unreachable(
-                f"none of the {len(failures)} given addresses answers: {reasons}",
-                "Check that a peer runs there, or give another --bootstrap",
-            )
+            raise _no_contact(failures)
         await self._explore()
 
     async def connect(self, address: str) -> None:
@@ -197,6 +198,23 @@ class Healer:
             logger.warning("could not look after the swarm: %s", error)
         except Exception:
             logger.exception("a bug while looking after the swarm")
+
+
+def _may_pass(failure: Unreachable) -> bool:
+    """Whether another attempt may go better: not where we are not admitted."""
+    return not isinstance(failure, NotAdmitted)
+
+
+def _no_contact(failures: Sequence[Unreachable]) -> Unreachable:
+    """Why nobody could be joined: that we are not admitted, if anybody said so."""
+    for failure in failures:
+        if isinstance(failure, NotAdmitted):
+            return failure
+    reasons = "; ".join(failure.message for failure in failures)
+    return Unreachable(
+        f"none of the {len(failures)} given addresses answers: {reasons}",
+        "Check that a peer runs there, or give another --bootstrap",
+    )
 
 
 def parse_all(addresses: Iterable[str]) -> list[Address]:

@@ -18,6 +18,7 @@ import pytest
 from paris_p2p.errors import ParisError, PortInUse, Unreachable, UsageProblem
 from paris_p2p.identity import Identity, peer_id_of
 from paris_p2p.network import daemon as daemon_module
+from paris_p2p.network.host import Host
 from paris_p2p.network.listening import choose_port
 from paris_p2p.network.node import HivemindSwarm
 from paris_p2p.network.p2pd import FOLDER_PREFIX, sweep_folders
@@ -126,6 +127,22 @@ class TestJoining:
         assert dead in str(caught.value)
         assert "nonsense" in str(caught.value)
         assert caught.value.remedy
+
+    async def test_the_first_contact_is_tried_again(
+        self, world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever is asked may be starting p2pd again at that moment."""
+        asked: list[bytes] = []
+        ping = Host.ping
+
+        async def deaf_at_first(host: Host, author: bytes) -> bool:
+            asked.append(author)
+            return len(asked) > 1 and await ping(host, author)
+
+        first = await world.start()
+        monkeypatch.setattr(Host, "ping", deaf_at_first)
+        peer = await world.start(bootstrap=first.addresses(), require_contact=True)
+        assert peer.online() and asked == 2 * [first.author]
 
     async def test_one_live_address_is_enough(self, world: LibP2PWorld) -> None:
         first = await world.start()
