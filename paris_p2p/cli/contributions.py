@@ -88,7 +88,8 @@ def _print(log: dict[str, Any]) -> None:
     entries = log["entries"]
     gained = sum(entry["gained"] for entry in entries)
     stale = "" if log["fresh"] else " (as read before: nobody who has it can be asked now)"
-    print(f"peer {log['peer']}: {len(entries)} heads, {gained} steps{stale}")
+    heads = "1 head" if len(entries) == 1 else f"{len(entries)} heads"
+    print(f"peer {log['peer']}: {heads}, {gained} steps{stale}")
     for entry in entries:
         print(
             f"  {_day(entry['created'])}  {entry['name']:<10} step {entry['step']:<8} "
