@@ -22,6 +22,10 @@ LAST_PATIENCE = 60.0
 """Seconds that all starts which nobody serves now may cost together, before training begins from
 scratch: their peers may be back by then."""
 
+LEAST_PATIENCE = 5.0
+"""Seconds that each of them has in any case: enough for a peer that lives, however many dead or
+invented ones come before it. Who answers late when many are asked is taken for gone."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -91,14 +95,12 @@ def within_reach_first(found: Sequence[Start], served: Set[bytes]) -> list[tuple
     Each with the seconds that it may be waited for. A peer that died is announced for minutes, and
     anyone can sign records of content that nobody has: a start that can be had now comes before
     one that has to be waited for, and the latter share LAST_PATIENCE evenly, so that the first of
-    them cannot use it up. From scratch comes last all the same.
+    them cannot use it up; LEAST_PATIENCE is left to each. From scratch comes last all the same.
     """
     ordered = sorted(found, key=lambda start: (start.is_scratch, not _is_served(start, served)))
     put_off = sum(not _is_served(start, served) for start in found)
-    return [
-        (start, PATIENCE if _is_served(start, served) else min(PATIENCE, LAST_PATIENCE / put_off))
-        for start in ordered
-    ]
+    share = min(PATIENCE, max(LEAST_PATIENCE, LAST_PATIENCE / max(put_off, 1)))
+    return [(start, PATIENCE if _is_served(start, served) else share) for start in ordered]
 
 
 def _is_served(start: Start, served: Set[bytes]) -> bool:
