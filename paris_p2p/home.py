@@ -104,6 +104,11 @@ class Home:
         return self.path / "reach"
 
     @property
+    def refusals_file(self) -> Path:
+        """Contents that were tried and refuted: never to be tried again."""
+        return self.path / "refusals.json"
+
+    @property
     def known_peers_file(self) -> Path:
         """Addresses that answered before: a way back in when every bootstrap is gone."""
         return self.path / "known-peers.json"

@@ -10,6 +10,8 @@
     POST /v1/connect         {"address": multiaddr}: meet one more peer
     POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
                               -> events: fetching*, fetched {"paths"}
+    POST /v1/condemned       {"content": hex, "reason": text}: a head or resume state that proved
+                              worthless when it was used -> {"condemned": whether one names it}
     POST /v1/claim           TrainingRequest -> events of the job, until it is released
     POST /v1/stop            {"job": id} asks that job to finish; answers at once
 
@@ -66,6 +68,7 @@ class Api:
                 Route("/v1/contributions", self._contributions),
                 Route("/v1/connect", self._connect, methods=["POST"]),
                 Route("/v1/fetch", self._fetch, methods=["POST"]),
+                Route("/v1/condemned", self._condemned, methods=["POST"]),
                 Route("/v1/claim", self._claim, methods=["POST"]),
                 Route("/v1/stop", self._stop, methods=["POST"]),
             ],
@@ -139,6 +142,17 @@ class Api:
                     yield event
             paths = {content.hex(): str(await self._peer.path(content)) for content in contents}
         yield {"event": "fetched", "paths": paths}
+
+    async def _condemned(self, request: Request) -> Response:
+        body = await _body(request)
+        (content,) = _contents({"contents": [body.get("content")]})
+        reason = body.get("reason")
+        if not isinstance(reason, str):
+            raise BadContent("reason is not text", "say why the content is worthless")
+        record = self._peer.record_of(content)
+        if record is not None:
+            await self._peer.condemn(record, reason)
+        return JSONResponse({"condemned": record is not None})
 
     async def _claim(self, request: Request) -> Response:
         if self._peer.config.seed_only:

@@ -18,6 +18,9 @@ from paris_p2p.records.run import slot_name
 if TYPE_CHECKING:
     from rich.table import Table
 
+MOST_REFUSED = 12
+"""Refusals that the table shows, the newest first."""
+
 
 def status(
     bootstrap: BootstrapOption = None,
@@ -46,6 +49,10 @@ def status(
         console.print(job_line(job))
     console.print(_slot_table(report["slots"]))
     console.print(_peer_table(report["peers"], report["peer"]["id"]))
+    if report["refused"]:
+        console.print(_refused_table(report["refused"][:MOST_REFUSED]))
+    if len(report["refused"]) > MOST_REFUSED:
+        console.print(f"{len(report['refused']) - MOST_REFUSED} older refusals: see --json")
 
 
 def _header(report: dict[str, Any]) -> str:
@@ -117,6 +124,16 @@ def _peer_table(peers: list[dict[str, Any]], me: str) -> Table:
         name = f"{peer['id'][-8:]}{' (me)' if peer['id'] == me else ''}"
         address = peer["addresses"][0].split("/p2p/")[0] if peer["addresses"] else "none"
         table.add_row(name, peer["role"], peer["agent"], address)
+    return table
+
+
+def _refused_table(refused: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table("refused", "by", "times", "reason", box=None)
+    for row in refused:
+        by = row["by"][-8:] if row["by"] else "unknown"
+        table.add_row(row["what"], by, str(row["times"]), row["reason"])
     return table
 
 

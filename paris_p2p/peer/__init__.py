@@ -18,6 +18,7 @@
 - `collecting`   letting go what is superseded, or what others hold when room is needed
 - `proving`      whether those who say that they serve a content do
 - `scrubbing`    reading the store again and again, so that damage is found
+- `refusals`     what was refused, from whom and why: condemned content, liars
 - `claiming`     choosing a slot and leasing it
 - `lease`        a slot this peer holds, while it renews
 - `device`       what this machine gives to training

@@ -60,6 +60,9 @@ Open = Callable[[Source | Seed, Callable[[], None]], AbstractAsyncContextManager
 Keep = Callable[[bytes, bytes, memoryview], Awaitable[None]]
 """Called with (source, chunk, its verified bytes), once for every chunk; the bytes go with it."""
 
+OnLie = Callable[[Source | Seed, LyingProvider], None]
+"""Called with a source that lied, and how."""
+
 
 class Download:
     """Fetches `chunks` and hands each to `keep`.
@@ -69,6 +72,7 @@ class Download:
     lookup : finds the peers that provide them now; called again and again.
     seeds : web servers, asked only when peers do not deliver.
     clock : seconds that never go back.
+    on_lie : told who sent what was not asked for.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Download:
         keep: Keep,
         standing: Standing,
         clock: Clock,
+        on_lie: OnLie = lambda source, error: None,
     ) -> None:
         self._plan = Scheduler(chunks)
         self._lookup = lookup
@@ -88,6 +93,7 @@ class Download:
         self._keep = keep
         self._standing = standing
         self._clock = clock
+        self._on_lie = on_lie
         self._peers: Mapping[bytes, Source] = {}
         self._looked = False
         self._talks: dict[bytes, asyncio.Task[None]] = {}
@@ -175,6 +181,7 @@ class Download:
         except LyingProvider as error:
             log.warning("%s is dropped for good: %s", source.name, error)
             self._standing.lied(key)
+            self._on_lie(source, error)
         except ParisError as error:
             log.info("%s: %s", source.name, error)
             self._standing.failed(key, self._clock())

@@ -18,8 +18,9 @@ from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.network.pacing import Pacers, paced, unlimited
 from paris_p2p.network.pages import read_pages
 from paris_p2p.network.swarm import Swarm
-from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkClient
+from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkClient, LyingProvider
 from paris_p2p.peer.downloading import Clock, Conversation, Download
+from paris_p2p.peer.refusals import Refusals
 from paris_p2p.peer.sources import Seed, Source, Standing
 from paris_p2p.peer.survey import presences
 from paris_p2p.records.keys import SHARED_LEVELS, providers_key
@@ -46,6 +47,7 @@ class Fetcher:
     clock : seconds that never go back.
     pacers : the limits of this peer's traffic; None: none.
     allow_private_seeds : use web seeds of the run that are not on the public internet, too.
+    refusals : where liars are noted, and what content is condemned.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Fetcher:
         clock: Clock = time.monotonic,
         pacers: Pacers | None = None,
         allow_private_seeds: bool = False,
+        refusals: Refusals | None = None,
     ) -> None:
         self._swarm = swarm
         self._blobs = blobs
@@ -65,6 +68,7 @@ class Fetcher:
         self._allow_private_seeds = allow_private_seeds
         self._rng = random.Random()
         self._standing = Standing(self._rng)
+        self._refusals = refusals or Refusals(None, time.time)
         self._places = asyncio.Semaphore(CONVERSATIONS)
         self.seeds: Sequence[Seed] = ()
         """The web servers of the run, once that is known."""
@@ -101,6 +105,11 @@ class Fetcher:
         for `patience` seconds (default: PATIENCE), with what has come kept for the next time;
         DiskFull when the disk is full.
         """
+        if self._refusals.is_condemned(content):
+            raise BadContent(
+                f"{content.hex()[:12]} was tried before and refuted",
+                "paris-peer status says why",
+            )
         manifest = await self._manifest(content, patience)
         if manifest.size > most:
             raise BadContent(
@@ -117,6 +126,10 @@ class Fetcher:
         if not await asyncio.to_thread(self._blobs.chunks.has, content):
             await self._gather(content, [content], lambda chunk: None, patience)
         return await asyncio.to_thread(self._blobs.chunks.get, content)
+
+    def _note_lie(self, source: Source | Seed, error: LyingProvider) -> None:
+        author = source.author if isinstance(source, Source) else None
+        self._refusals.note(author, source.name, f"{error}; it is never asked again")
 
     async def _manifest(self, content: bytes, patience: float | None) -> Manifest:
         known = await asyncio.to_thread(self._blobs.manifest, content)
@@ -147,6 +160,7 @@ class Fetcher:
             keep,
             self._standing,
             self._clock,
+            self._note_lie,
         )
         limit = PATIENCE if patience is None else patience
         if left := await download.run(limit, self._first_wait):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from paris_p2p.peer.recordbook import RecordBook
@@ -12,5 +12,11 @@ from paris_p2p.records.head import Head
 class HeadBook(RecordBook[Head]):
     """Heads of one run, the newest per (slot, author), under `folder`."""
 
-    def __init__(self, folder: Path, run: bytes, slots: Collection[int]) -> None:
-        super().__init__(Head, folder, run, slots)
+    def __init__(
+        self,
+        folder: Path,
+        run: bytes,
+        slots: Collection[int],
+        counts: Callable[[Head], bool] = lambda head: True,
+    ) -> None:
+        super().__init__(Head, folder, run, slots, counts)

@@ -34,8 +34,10 @@ from paris_p2p.peer.handing_over import HandoverBook
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.recordbook import RecordBook
+from paris_p2p.peer.refusals import Refusals
 from paris_p2p.peer.roster import Roster
 from paris_p2p.peer.sources import Seed
+from paris_p2p.records.head import Head
 from paris_p2p.records.presence import PEER, SEED
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest
@@ -110,20 +112,32 @@ async def _settle(
     """Find the run and put together its peer, which says and serves nothing yet."""
     blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
     pacers = Pacers(Pacer(config.upload_limit or None), Pacer(config.download_limit or None))
-    fetcher = Fetcher(swarm, blobs, pacers=pacers, allow_private_seeds=config.allow_private_seeds)
+    refusals = Refusals(home.refusals_file, time.time)
+    fetcher = Fetcher(
+        swarm,
+        blobs,
+        pacers=pacers,
+        allow_private_seeds=config.allow_private_seeds,
+        refusals=refusals,
+    )
     run_id, sealed = await _find_run(config, genesis, fetcher)
     run = roster.take_up(RunManifest.unseal(sealed, expect_id=run_id), identity.author)
     fetcher.seeds = tuple(map(Seed, run.http_seeds))
     await asyncio.to_thread(blobs.chunks.put, sealed)
     folder = home.runs_dir / run_id.hex()
-    heads = HeadBook(folder / "heads", run_id, run.slots())
-    resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots())
+
+    def counts(record: Head | Resume) -> bool:
+        return not refusals.is_condemned(record.manifest)
+
+    heads = HeadBook(folder / "heads", run_id, run.slots(), counts)
+    resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots(), counts)
     role = SEED if config.seed_only else PEER
     announcer = Announcer(swarm, identity, blobs, heads, resumes, run, run_id, time.time, role)
     peer = Peer(
         home, identity, swarm, blobs, heads, resumes, run, run_id, fetcher, announcer, config
     )
     peer.handovers = roster.book
+    peer.refusals = refusals
     return peer
 
 

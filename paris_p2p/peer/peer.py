@@ -27,12 +27,14 @@ from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.logbook import ContributionLogs
 from paris_p2p.peer.reaching import dialback_server
 from paris_p2p.peer.recordbook import RecordBook
+from paris_p2p.peer.refusals import Refusals
 from paris_p2p.peer.survey import survey
 from paris_p2p.records.claim import SlotState
 from paris_p2p.records.device import Device
+from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import MAX_SIZE, Manifest
 from paris_p2p.records.resume import Resume
-from paris_p2p.records.run import RunManifest
+from paris_p2p.records.run import RunManifest, slot_name
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import MissingChunk
 
@@ -57,6 +59,8 @@ class Peer:
     config: PeerConfig = field(default_factory=PeerConfig)
     clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.SystemRandom)
+    refusals: Refusals = field(default_factory=lambda: Refusals(None, time.time))
+    """What was refused, from whom and why."""
     sent: int = 0
     """Bytes served."""
     fetching: Counter[bytes] = field(default_factory=Counter)
@@ -141,6 +145,25 @@ class Peer:
             if resume.manifest == content
         ]
         return max(limits, default=MAX_SIZE)
+
+    def record_of(self, content: bytes) -> Head | Resume | None:
+        """A head or resume state that names this content, kept or heard of."""
+        for slot in self.run.slots():
+            records: list[Head | Resume] = [*self.heads.known(slot), *self.resumes.known(slot)]
+            for record in records:
+                if record.manifest == content:
+                    return record
+        return None
+
+    async def condemn(self, record: Head | Resume, reason: str) -> None:
+        """Never use, copy or announce again what this record names: it was tried and refuted."""
+        what = f"{record.KIND} of {slot_name(record.expert)} at step {record.step}"
+        content = record.manifest
+        await asyncio.to_thread(self.refusals.condemn, content, record.author, what, reason)
+        await self.announcer.give_up(content)
+        self.heads.forget(content)
+        self.resumes.forget(content)
+        await asyncio.to_thread(self.blobs.drop, content)
 
     async def fetch_events(
         self, contents: Sequence[bytes], most: int = MAX_SIZE, patience: float | None = None

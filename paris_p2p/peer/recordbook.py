@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -46,12 +46,19 @@ class RecordBook(Generic[Record]):
     folder : where the sealed records are kept; made when absent.
     run : id of the run (32 bytes); records of other runs are refused.
     slots : the slots that the run has; records of others are refused.
+    counts : whether a record counts here; those that do not are refused and take no room.
     """
 
     def __init__(
-        self, kind: type[Record], folder: Path, run: bytes, slots: Collection[int]
+        self,
+        kind: type[Record],
+        folder: Path,
+        run: bytes,
+        slots: Collection[int],
+        counts: Callable[[Record], bool] = lambda record: True,
     ) -> None:
         self.kind: type[Record] = kind
+        self._counts: Callable[[Record], bool] = counts
         self._folder = folder
         self._run = run
         self._slots = frozenset(slots)
@@ -129,6 +136,21 @@ class RecordBook(Generic[Record]):
                 if record.manifest == content:
                     self._forget_former(key)
 
+    def forget(self, content: bytes) -> None:
+        """Let every record go that names this content."""
+        with self._changing:
+            for key, (record, _) in list(self._newest.items()):
+                if record.manifest == content:
+                    self._pinned.discard(key)
+                    del self._newest[key]
+                    self._file(key).unlink(missing_ok=True)
+            for key, (record, _) in list(self._former.items()):
+                if record.manifest == content:
+                    self._forget_former(key)
+            for heard in self._heard.values():
+                for record in [record for record in heard if record.manifest == content]:
+                    del heard[record]
+
     def formers(self) -> list[tuple[Record, Record]]:
         """The former records, each with the newest of its author."""
         with self._changing:
@@ -183,6 +205,8 @@ class RecordBook(Generic[Record]):
         if record.run != self._run or record.expert not in self._slots:
             kind = self.kind.KIND
             raise BadContent(f"a {kind} record of another run", f"use a {kind} of this run")
+        if not self._counts(record):
+            raise BadContent(f"a {self.kind.KIND} record that does not count here")
         return record
 
     def _put(self, record: Record, sealed: bytes, synced: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from paris_p2p.identity import peer_id_of
 from paris_p2p.peer.keeping import wanted_content
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.refusals import Refusal
 from paris_p2p.peer.survey import read_peers
 from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.head import Head, ranked_heads
@@ -43,6 +44,7 @@ async def status_report(peer: Peer) -> Report:
         "contents": contents,
         "replication": replication_row(contents, peer.config.replicas),
         "peers": [_peer_row(presence) for presence in peers],
+        "refused": [refusal_row(refusal) for refusal in peer.refusals.all()],
     }
 
 
@@ -76,6 +78,20 @@ def head_row(head: Head) -> Report:
         "train_loss": head.train_loss,
         "held_out_loss": head.held_out_loss,
         "created": head.created,
+    }
+
+
+def refusal_row(refusal: Refusal) -> Report:
+    """What was refused; `condemned`: for good, by its content."""
+    author = bytes.fromhex(refusal.author)
+    return {
+        "what": refusal.what,
+        "by": peer_id_of(author) if author else None,
+        "reason": refusal.reason,
+        "content": refusal.content or None,
+        "condemned": bool(refusal.content),
+        "time": refusal.time,
+        "times": refusal.times,
     }
 
 

@@ -1,0 +1,127 @@
+"""What this peer refused, from whom and why: content that failed when it was tried, and liars.
+
+A signature says who published, not that it is any good. So what was tried and refuted is
+*condemned*: it is never fetched, copied, announced or used again, also after a restart. One try per
+content is what a liar can cost.
+
+Everything else worth telling the user, a provider of wrong bytes or an impossible claim, is noted
+and shown by `paris-peer status` for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from paris_p2p.errors import DiskFull
+from paris_p2p.home import write_atomically
+from paris_p2p.identity import Author
+
+MOST_CONDEMNED: Final = 1024
+"""Condemned contents remembered; beyond that the oldest is forgotten, and may be tried again."""
+
+MOST_NOTES: Final = 256
+"""Other refusals remembered; a repeated one counts up and takes no further room."""
+
+MAX_TEXT: Final = 300
+"""Characters of a reason that are kept: part of it may be a stranger's."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One thing refused. `author` is hex, "" when unknown; `content` likewise."""
+
+    what: str
+    """In words, for example "head of expert 3 at step 1200"."""
+    reason: str
+    author: str
+    """Who signed or sent it: a public key."""
+    content: str
+    """The content's id; "" when it is not content that was condemned."""
+    time: float
+    """Of the last time, in Unix seconds; for people to read."""
+    times: int = 1
+    """How often it happened."""
+
+
+class Refusals:
+    """What was refused, bounded. Safe for threads.
+
+    Parameters
+    ----------
+    file : where condemned contents are remembered; None for nowhere.
+    clock : Unix seconds.
+    """
+
+    def __init__(self, file: Path | None, clock: Callable[[], float]) -> None:
+        self._file = file
+        self._clock = clock
+        self._condemned = {refusal.content: refusal for refusal in _read(file)}
+        self._notes: dict[tuple[str, str, str], Refusal] = {}
+        self._changing = threading.Lock()
+
+    def condemn(self, content: bytes, author: Author, what: str, reason: str) -> None:
+        """Content that was tried and refuted: never to be tried again."""
+        refusal = self._refusal(author, what, reason, content)
+        log.warning("%s of %s is condemned: %s", what, author.hex()[:8], refusal.reason)
+        with self._changing:
+            self._condemned.pop(refusal.content, None)
+            self._condemned[refusal.content] = refusal
+            while len(self._condemned) > MOST_CONDEMNED:
+                del self._condemned[next(iter(self._condemned))]
+            self._save()
+
+    def is_condemned(self, content: bytes) -> bool:
+        return content.hex() in self._condemned
+
+    def note(self, author: Author | None, what: str, reason: str) -> None:
+        """Any other refusal that the user should be able to see."""
+        fresh = self._refusal(author or b"", what, reason)
+        key = (fresh.author, fresh.what, fresh.reason)
+        with self._changing:
+            before = self._notes.pop(key, None)
+            times = before.times + 1 if before else 1
+            self._notes[key] = Refusal(**{**asdict(fresh), "times": times})
+            while len(self._notes) > MOST_NOTES:
+                del self._notes[next(iter(self._notes))]
+
+    def all(self) -> list[Refusal]:
+        """Everything remembered, the newest first."""
+        with self._changing:
+            everything = [*self._condemned.values(), *self._notes.values()]
+        return sorted(everything, key=lambda refusal: -refusal.time)
+
+    def _refusal(self, author: Author, what: str, reason: str, content: bytes = b"") -> Refusal:
+        return Refusal(what, _printable(reason), author.hex(), content.hex(), self._clock())
+
+    def _save(self) -> None:
+        if self._file is None:
+            return
+        rows = [asdict(refusal) for refusal in self._condemned.values()]
+        with suppress(DiskFull):
+            write_atomically(self._file, json.dumps(rows).encode())
+
+
+def _read(file: Path | None) -> list[Refusal]:
+    """What was condemned before; nothing where that cannot be read."""
+    if file is None:
+        return []
+    try:
+        return [Refusal(**row) for row in json.loads(file.read_bytes())]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("what was condemned before is forgotten: %s cannot be read (%s)", file, error)
+        return []
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)[:MAX_TEXT]

@@ -1,0 +1,65 @@
+"""What was refused is remembered, bounded, and told."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from paris_p2p.peer.refusals import MAX_TEXT, MOST_CONDEMNED, MOST_NOTES, Refusals
+
+AUTHOR = b"\x01" * 32
+
+
+def _refusals(file: Path | None = None) -> Refusals:
+    ticks = itertools.count()
+    return Refusals(file, lambda: float(next(ticks)))
+
+
+def test_condemned_content_stays_condemned_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "refusals.json"
+    _refusals(file).condemn(b"\x02" * 32, AUTHOR, "head of expert 3", "its weights are not finite")
+
+    again = _refusals(file)
+
+    assert again.is_condemned(b"\x02" * 32)
+    assert not again.is_condemned(b"\x03" * 32)
+    assert [refusal.reason for refusal in again.all()] == ["its weights are not finite"]
+
+
+def test_a_damaged_file_is_forgotten_and_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "refusals.json"
+    file.write_text('[{"what": 3')
+
+    refusals = _refusals(file)
+    refusals.condemn(b"\x02" * 32, AUTHOR, "head", "bad")
+
+    assert _refusals(file).is_condemned(b"\x02" * 32)
+
+
+def test_it_stays_bounded_and_forgets_the_oldest() -> None:
+    refusals = _refusals()
+    for number in range(MOST_CONDEMNED + 1):
+        refusals.condemn(number.to_bytes(32, "big"), AUTHOR, "head", "bad")
+    for number in range(MOST_NOTES + 5):
+        refusals.note(AUTHOR, f"provider {number}", "lied")
+
+    assert len(refusals.all()) == MOST_CONDEMNED + MOST_NOTES
+    assert not refusals.is_condemned((0).to_bytes(32, "big"))
+    assert refusals.is_condemned(MOST_CONDEMNED.to_bytes(32, "big"))
+
+
+def test_what_happens_again_is_counted_not_listed_again() -> None:
+    refusals = _refusals()
+    for _ in range(3):
+        refusals.note(AUTHOR, "provider", "lied")
+
+    assert [(refusal.what, refusal.times) for refusal in refusals.all()] == [("provider", 3)]
+
+
+def test_a_reason_is_safe_to_print_and_short() -> None:
+    refusals = _refusals()
+    refusals.note(None, "record", "\x1b[2J" + "a" * 1000)
+
+    (refusal,) = refusals.all()
+    assert "\x1b" not in refusal.reason
+    assert len(refusal.reason) == MAX_TEXT
