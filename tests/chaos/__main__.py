@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -27,13 +28,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=None, help="default: from the clock")
     parser.add_argument("--volunteers", type=int, default=4)
+    parser.add_argument("--only", nargs="+", help="names of faults, in this order, once each")
     chosen = parser.parse_args()
     seed = int(time.time()) if chosen.seed is None else chosen.seed
     console = Console()
     console.print(f"chaos for {chosen.minutes:g} minutes, seed {seed}")
     with tempfile.TemporaryDirectory(prefix="chaos-homes-") as folder:
         with arena(Path(folder) / "swarm", chosen.volunteers) as swarm:
-            verdicts, failures = _torment(swarm, seed, chosen.minutes * 60, Path(folder), console)
+            faults = _chosen(chosen.only) if chosen.only else _shuffled(seed, chosen.minutes * 60)
+            verdicts, failures = _torment(swarm, seed, faults, Path(folder), console)
             swarm.swarm.close()
             leftovers = left_behind(swarm)
         console.print(_table(verdicts, failures))
@@ -41,18 +44,29 @@ def main() -> None:
     sys.exit(1 if failures or leftovers else 0)
 
 
-def _torment(
-    swarm: Arena, seed: int, seconds: float, folder: Path, console: Console
-) -> tuple[list[Verdict], list[tuple[str, str]]]:
+def _shuffled(seed: int, seconds: float) -> Iterator[Fault]:
     """Every fault in a shuffled order, again and again until the time is up."""
     rng = random.Random(seed)
-    verdicts: list[Verdict] = []
-    failures: list[tuple[str, str]] = []
     end = time.monotonic() + seconds
     queue: list[Fault] = []
     while time.monotonic() < end:
         queue = queue or rng.sample(FAULTS, len(FAULTS))
-        fault = queue.pop()
+        yield queue.pop()
+
+
+def _chosen(names: Sequence[str]) -> list[Fault]:
+    by_name = {fault.__name__: fault for fault in FAULTS}
+    return [by_name[name] for name in names]
+
+
+def _torment(
+    swarm: Arena, seed: int, faults: Iterable[Fault], folder: Path, console: Console
+) -> tuple[list[Verdict], list[tuple[str, str]]]:
+    """One fault after the other."""
+    rng = random.Random(seed)
+    verdicts: list[Verdict] = []
+    failures: list[tuple[str, str]] = []
+    for fault in faults:
         try:
             fault(swarm, rng)
             verdict = survive(swarm, fault.__name__, swarm.heads(), folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,8 +17,12 @@ from typing import Any
 
 import psutil
 
+from paris_p2p.errors import BadContent
 from paris_p2p.home import Home
+from paris_p2p.identity import author_of
 from paris_p2p.records.claim import LEASE
+from paris_p2p.records.head import Head
+from paris_p2p.records.manifest import Manifest
 from peers.local_swarm import LocalSwarm, local_swarm, wait_until
 from tests.chaos.enemy import Attack, Enemy
 from tests.chaos.gates import Gates
@@ -46,6 +51,7 @@ class Arena:
         self.run_id = seed_small_run(Home(swarm.home(DOOR)), time.time()).hex()
         self._places = {name: self._place(name) for name in (DOOR, *self.volunteers)}
         self._frozen: set[str] = set()
+        self._authors: set[bytes] = set()
         self._enemies: list[Enemy] = []
 
     def begin(self) -> None:
@@ -79,8 +85,10 @@ class Arena:
             f"/ip4/{host}/tcp/{gate}",
             *(() if name == DOOR else ("--train",)),
         )
+        peer_id = process.first("ready")["peer"]
+        self._authors.add(author_of(peer_id))
         if name == DOOR:
-            self._door_id = process.first("ready")["peer"]
+            self._door_id = peer_id
 
     def kill(self, *names: str) -> None:
         """kill -9 for peers with their trainers and p2pds, all at once."""
@@ -103,6 +111,13 @@ class Arena:
         """Let an enemy attack everybody, until `restore`."""
         victims = [self.swarm.address(name) for name in self.living()]
         self._enemies.append(Enemy(attack, victims, bytes.fromhex(self.run_id)))
+
+    def api_ports(self) -> list[int]:
+        """Where the living peers' local APIs listen."""
+        cards = [
+            json.loads(Home(self.swarm.home(name)).api_file.read_text()) for name in self.living()
+        ]
+        return [int(card["url"].rpartition(":")[2]) for card in cards]
 
     def restore(self) -> None:
         """Everybody up again, nobody attacked."""
@@ -145,13 +160,21 @@ class Arena:
         return time.monotonic() - began
 
     def heads(self) -> dict[int, int]:
-        """The furthest step of every slot whose checkpoint a living peer holds."""
+        """The furthest step of every slot that one of the swarm's own peers published, and that a
+        living peer holds whole."""
         furthest: dict[int, int] = {}
         for name in self.living():
-            for row in self.status(name)["slots"]:
-                if row["held"]:
-                    furthest[row["slot"]] = max(row["head"]["step"], furthest.get(row["slot"], 0))
+            for head in self._heads_in(Home(self.swarm.home(name))):
+                furthest[head.expert] = max(head.step, furthest.get(head.expert, 0))
         return furthest
+
+    def _heads_in(self, home: Home) -> Iterator[Head]:
+        """Its peers' heads in one home that are there with all they name, read beside its peer."""
+        for file in home.runs_dir.glob(f"*/heads/*.{Head.KIND}*"):
+            with suppress(OSError, BadContent):
+                head = Head.unseal(file.read_bytes())
+                if head.author in self._authors and _is_whole(home, head.manifest):
+                    yield head
 
     def is_one(self) -> bool:
         """Whether every living peer knows of every other: the swarm has not come apart."""
@@ -238,6 +261,16 @@ def arena(folder: Path, volunteers: int) -> Iterator[Arena]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = before
+
+
+def _is_whole(home: Home, content: bytes) -> bool:
+    """Whether the store in `home` has a content's manifest and every chunk of it."""
+
+    def place(chunk: bytes) -> Path:
+        return home.store_dir / chunk.hex()[:2] / chunk.hex()
+
+    manifest = Manifest.decode(place(content).read_bytes())
+    return all(place(chunk).is_file() for chunk in manifest.chunks)
 
 
 def _says(process: psutil.Process, word: str) -> bool:

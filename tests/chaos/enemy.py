@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import struct
 import tempfile
@@ -13,18 +14,16 @@ from pathlib import Path
 
 import msgpack
 
-from paris_p2p.identity import Identity
+from paris_p2p.identity import Identity, author_of
 from paris_p2p.network.hardening import DICTIONARY_LIMIT
-from paris_p2p.network.node import HivemindSwarm
 from paris_p2p.network.swarm import Stream
 from paris_p2p.network.validator import Record, key_digest
 from paris_p2p.network.wire import CHUNK_PROTOCOL, READY
-from paris_p2p.peer.headbook import HeadBook
-from paris_p2p.peer.survey import read_heads
 from paris_p2p.records import codec
+from paris_p2p.records.address import parse_address
 from paris_p2p.records.head import Head
-from paris_p2p.records.keys import claims_key, heads_key, providers_key
-from paris_p2p.records.presence import Presence
+from paris_p2p.records.keys import claims_key, heads_key
+from tests.chaos.stranger import stranger_among
 from tests.network.hostile import Hostile
 
 SLOTS = (0, 1)
@@ -39,11 +38,13 @@ class Enemy:
 
     def __init__(self, attack: Attack, victims: Sequence[str], run: bytes) -> None:
         self._attack = attack
-        self._victims = victims
-        self._run = run
+        self.victims = victims
+        self.authors = {author_of(parse_address(victim).peer_id) for victim in victims}
+        self.run = run
+        self.leaving = contextlib.AsyncExitStack()
+        """Closed when the attack ends."""
         self._ready = threading.Event()
         self._failure: Exception | None = None
-        self._swarm: HivemindSwarm | None = None
         self._thread = threading.Thread(target=asyncio.run, args=(self._live(),), daemon=True)
         self._thread.start()
         assert self._ready.wait(120), "the enemy did not get to its attack"
@@ -56,7 +57,7 @@ class Enemy:
     async def _live(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         with tempfile.TemporaryDirectory() as folder:
-            self._folder = Path(folder)
+            self.folder = Path(folder)
             for _ in range(ATTEMPTS):
                 self._failure = await self._attempt()
                 if self._failure is None:
@@ -64,7 +65,7 @@ class Enemy:
                 await asyncio.sleep(1)
             self._ready.set()
             await self._stopped.wait()
-            await self._leave()
+            await self.leaving.aclose()
 
     async def _attempt(self) -> Exception | None:
         """What stopped the attack: a victim whose p2pd is being built again resets streams."""
@@ -80,8 +81,8 @@ class Enemy:
         packet = b"\x00"
         for _ in range(200):
             packet = msgpack.packb(msgpack.ExtType(0x40, packet))
-        async with Hostile(self._folder) as hostile:
-            for address in self._victims:
+        async with Hostile(self.folder) as hostile:
+            for address in self.victims:
                 victim = await hostile.dial(address)
                 record = hostile.sign(key_digest("x"), packet, time.time() + 60)
                 await hostile.store(victim, record)
@@ -96,8 +97,8 @@ class Enemy:
 
     async def flood(self) -> None:
         for _ in range(8):
-            async with Hostile(self._folder) as hostile:
-                for address in self._victims:
+            async with Hostile(self.folder) as hostile:
+                for address in self.victims:
                     victim = await hostile.dial(address)
                     for _ in range(100):
                         key = secrets.token_bytes(20)
@@ -106,11 +107,11 @@ class Enemy:
                         await hostile.find(victim, key)
 
     async def forge(self) -> None:
-        async with Hostile(self._folder) as hostile:
-            for address in self._victims:
+        async with Hostile(self.folder) as hostile:
+            for address in self.victims:
                 victim = await hostile.dial(address)
                 for slot in SLOTS:
-                    for key in (claims_key(self._run, slot), heads_key(self._run, slot)):
+                    for key in (claims_key(self.run, slot), heads_key(self.run, slot)):
                         digest = key_digest(key)
                         forged = self._forged_head(slot, hostile.identity)
                         record = hostile.sign(digest, codec.encode([forged]), time.time() + 600)
@@ -138,30 +139,11 @@ class Enemy:
 
     async def _pose_as_provider(self, answer: Callable[[bytes, Stream], Awaitable[None]]) -> None:
         """Announce every head's content, and serve it in our own way."""
-        identity = Identity.generate()
-        key = self._folder / "key"
-        identity.save(key)
-        self._swarm = swarm = await HivemindSwarm.start(
-            key, identity, listen="127.0.0.1", bootstrap=self._victims, require_contact=True
-        )
-        await swarm.serve(CHUNK_PROTOCOL, answer)
-        heads = HeadBook(self._folder / "heads", self._run, SLOTS)
+        stranger = await self.leaving.enter_async_context(stranger_among(self))
+        await stranger.swarm.serve(CHUNK_PROTOCOL, answer)
         for slot in SLOTS:
-            await read_heads(swarm, heads, slot, self._run)
-        here = Presence(
-            run=self._run,
-            author=identity.author,
-            addresses=tuple(swarm.addresses()),
-            agent="paris-p2p/0",
-            role="peer",
-            time=time.time(),
-        ).seal(identity)
-        for head in heads.all():
-            await swarm.store(providers_key(head.manifest), here, time.time() + 600)
-
-    async def _leave(self) -> None:
-        if self._swarm is not None:
-            await self._swarm.close()
+            for head in await stranger.heads(slot):
+                await stranger.provide(head.manifest)
 
     async def _replay(self, hostile: Hostile, victim: bytes, digest: bytes) -> None:
         """Send what others said back, as it was signed and made to last longer."""
@@ -175,7 +157,7 @@ class Enemy:
     def _forged_head(self, slot: int, forger: Identity) -> bytes:
         """A head with the highest step there is, in the name of an author who never signed it."""
         head = Head(
-            run=self._run,
+            run=self.run,
             expert=slot,
             author=forger.author,
             step=10**9,

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from paris_p2p.records.claim import LEASE
-from peers.local_swarm import wait_until
+from peers.local_swarm import COMMAND, wait_until
+from tests.chaos import strangers
 from tests.chaos.arena import DOOR, FILLER, PATIENCE, Arena
 from tests.chaos.enemy import Enemy
+
+TRAINER = "paris_p2p.training"
+"""In the command line of a training process."""
 
 Fault = Callable[[Arena, random.Random], None]
 
 
 def kill_a_trainer(arena: Arena, rng: random.Random) -> None:
     """kill -9 of one trainer; its peer lives."""
-    for child in arena.children(_a_holder(arena, rng), "paris_p2p.training"):
+    for child in arena.children(_a_holder(arena, rng), TRAINER):
         child.kill()
 
 
@@ -110,6 +115,86 @@ def freeze_as_provider(arena: Arena, rng: random.Random) -> None:
     arena.set_upon(Enemy.stall)
 
 
+def kill_trainers_as_they_begin(arena: Arena, rng: random.Random) -> None:
+    """kill -9 of every trainer of one peer before its first step, as for want of memory."""
+    name, killed = _a_holder(arena, rng), 0
+    for child in arena.children(name, TRAINER):
+        child.kill()
+    deadline = time.monotonic() + PATIENCE
+    while killed < 2 and time.monotonic() < deadline:
+        for child in arena.children(name, TRAINER):
+            child.kill()
+            killed += 1
+        time.sleep(0.02)
+
+
+def visit_from_another_pid_namespace(arena: Arena, rng: random.Random) -> None:
+    """A peer that shares the temporary folder and sees none of the others' processes."""
+    home = arena.swarm.folder / "visitor"
+    command = [*COMMAND, "status", "--home", str(home), "--json"]
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    subprocess.run([*apart, *command], capture_output=True, check=False, timeout=120)
+
+
+def publish_heads_without_room(arena: Arena, rng: random.Random) -> None:
+    """Heads so far ahead that nobody could train on from them; a slot's trainer dies."""
+    arena.set_upon(strangers.heads_without_room)
+    arena.kill(_a_holder(arena, rng))
+
+
+def publish_overflowing_weights(arena: Arena, rng: random.Random) -> None:
+    """Heads whose weights overflow as soon as they are used; a slot's trainer dies."""
+    arena.set_upon(strangers.overflowing_weights)
+    arena.kill(_a_holder(arena, rng))
+
+
+def publish_poisoned_resume_states(arena: Arena, rng: random.Random) -> None:
+    """Resume states with an average that is too large; a slot's trainer dies."""
+    arena.set_upon(strangers.poisoned_resume_states)
+    arena.kill(_a_holder(arena, rng))
+
+
+def invent_heads(arena: Arena, rng: random.Random) -> None:
+    """A dozen heads a slot of content that nobody has; a slot's trainer dies."""
+    arena.set_upon(strangers.invented_heads)
+    arena.kill(_a_holder(arena, rng))
+
+
+def claim_24_gib(arena: Arena, rng: random.Random) -> None:
+    """Resume states that claim more than any home has room for."""
+    arena.set_upon(strangers.resume_states_of_24_gib)
+
+
+def dig_a_tar_pit(arena: Arena, rng: random.Random) -> None:
+    """The furthest heads, served a chunk every few seconds; a slot's trainer dies."""
+    arena.set_upon(strangers.tar_pit)
+    arena.kill(_a_holder(arena, rng))
+
+
+def drop_manifest_bombs(arena: Arena, rng: random.Random) -> None:
+    """Heads whose manifest is a megabyte of empty maps."""
+    arena.set_upon(strangers.manifest_bombs)
+
+
+def invent_claims(arena: Arena, rng: random.Random) -> None:
+    """Claims of impossible progress on every slot, renewed for as long as the attack lasts."""
+    arena.set_upon(strangers.invented_claims)
+
+
+def lie_about_the_time(arena: Arena, rng: random.Random) -> None:
+    """Four identities on one address say it is an hour later; a peer starts again among them."""
+    arena.set_upon(strangers.wrong_clocks)
+    name = rng.choice(arena.volunteers)
+    arena.kill(name)
+    arena.start(name)
+
+
+def use_up_files(arena: Arena, rng: random.Random) -> None:
+    """Thousands of idle connections to the local APIs, and a p2pd that must be started again."""
+    arena.set_upon(strangers.idle_connections(arena.api_ports()))
+    kill_a_p2pd(arena, rng)
+
+
 FAULTS: tuple[Fault, ...] = (
     kill_a_trainer,
     kill_a_p2pd,
@@ -126,6 +211,18 @@ FAULTS: tuple[Fault, ...] = (
     forge_and_replay,
     serve_wrong_bytes,
     freeze_as_provider,
+    kill_trainers_as_they_begin,
+    visit_from_another_pid_namespace,
+    publish_heads_without_room,
+    publish_overflowing_weights,
+    publish_poisoned_resume_states,
+    invent_heads,
+    claim_24_gib,
+    dig_a_tar_pit,
+    drop_manifest_bombs,
+    invent_claims,
+    lie_about_the_time,
+    use_up_files,
 )
 
 
