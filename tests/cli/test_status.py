@@ -10,7 +10,7 @@ import pytest
 from paris_p2p.api import client
 from paris_p2p.cli.status import replication_line, status
 from paris_p2p.peer.report import status_report
-from tests.peer.worlds import PeerWorld
+from tests.peer.worlds import PeerWorld, head_of
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,40 @@ async def test_what_strangers_call_themselves_is_printed_as_it_is(
     row = {"id": "12D3Koo", "role": "peer", "agent": "[red]x[/y]", "addresses": ["[link=http://a]"]}
     report["peers"] = [row]
 
+    printed = _printed(report, tmp_path, monkeypatch, capsys)
+    assert all(text in printed for text in ("[/]run", "[red]x[/y]", "[link=http://a]"))
+
+
+async def test_what_was_refused_is_told_with_its_author_and_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = PeerWorld(tmp_path)
+    honest, liar = await world.join(), await world.join()
+    head = head_of(liar, 0, step=7)
+    honest.heads.add(head.seal(liar.identity))
+    await honest.condemn(head, "its weights are not finite")
+    honest.refusals.note(liar.identity.author, "provider", "it sent other bytes")
+    report = {**await status_report(honest), "jobs": []}
+
+    told = {(row["by"], row["condemned"]) for row in report["refused"]}
+    assert told == {(liar.identity.peer_id, False), (liar.identity.peer_id, True)}
+    printed = _printed(report, tmp_path, monkeypatch, capsys)
+    for text in ("its weights are not finite", "it sent other bytes", liar.identity.peer_id[-8:]):
+        assert text in printed
+
+
+def _printed(
+    report: dict[str, Any],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """What the command says of a report."""
+
     @contextmanager
     def connected(*_: object) -> Iterator[Told]:
         yield Told(report)
 
     monkeypatch.setattr(client, "connected", connected)
-    status(home=tmp_path)
-    printed = capsys.readouterr().out
-    assert all(text in printed for text in ("[/]run", "[red]x[/y]", "[link=http://a]"))
+    status(home=home)
+    return capsys.readouterr().out
