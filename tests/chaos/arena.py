@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from paris_p2p.identity import author_of
 from paris_p2p.records.claim import LEASE
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import Manifest
+from paris_p2p.records.run import slot_name
 from peers.local_swarm import LocalSwarm, local_swarm, wait_until
 from tests.chaos.enemy import Attack, Enemy
 from tests.chaos.gates import Gates
@@ -52,6 +54,7 @@ class Arena:
         self._places = {name: self._place(name) for name in (DOOR, *self.volunteers)}
         self._frozen: set[str] = set()
         self._authors: set[bytes] = set()
+        self._seen: Counter[int] = Counter()
         self._enemies: list[Enemy] = []
 
     def begin(self) -> None:
@@ -64,6 +67,7 @@ class Arena:
             self.start(name)
         self.until_held("every expert to be held at first")
         wait_until(self._all_published, "a head of every expert", PATIENCE)
+        self.begun_anew([])
 
     # Doing
 
@@ -175,6 +179,21 @@ class Arena:
                 head = Head.unseal(file.read_bytes())
                 if head.author in self._authors and _is_whole(home, head.manifest):
                     yield head
+
+    def begun_anew(self, slots: Collection[int]) -> list[str]:
+        """Who began one of these slots from scratch since the last call."""
+        begun = []
+        for name in self.living():
+            process = self.swarm.peers[name]
+            seen, self._seen[process.popen.pid] = self._seen[process.popen.pid], len(process.events)
+            begun += [
+                f"{name} began {slot_name(event['slot'])} from scratch"
+                for event in process.events[seen:]
+                if event.get("event") == "resuming"
+                and event["from"] == "scratch"
+                and event["slot"] in slots
+            ]
+        return begun
 
     def is_one(self) -> bool:
         """Whether every living peer knows of every other: the swarm has not come apart."""

@@ -32,6 +32,8 @@ def survive(arena: Arena, fault: str, before: dict[int, int], folder: Path | Non
     """
     held_again = arena.until_held(f"every expert to be held again after: {fault}")
     wait_until(lambda: not _lost(before, arena.heads()), f"the heads after: {fault}", PATIENCE)
+    anew = arena.begun_anew(before)
+    assert not anew, f"work that others held was thrown away after: {fault}; {anew}"
     wait_until(arena.is_one, f"the peers to know each other after: {fault}", PATIENCE)
     wait_until(lambda: not arena.leaked(), f"processes of the dead to end after: {fault}", 90)
     if folder is not None:
