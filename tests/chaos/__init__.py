@@ -6,6 +6,7 @@ arena.py       the swarm under test: start, kill, freeze, look
 enemy.py       a hostile peer beside the swarm, and what it sends
 stranger.py    a peer that signs and serves whatever it likes
 strangers.py   what such peers publish
+flood.py       a run that names its authors, flooded by strangers
 faults.py      one function a fault
 invariants.py  what must hold after each
 test_chaos.py  the short form, in `make test`

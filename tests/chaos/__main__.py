@@ -20,6 +20,7 @@ from rich.table import Table
 from peers.local_swarm import SwarmProblem
 from tests.chaos.arena import Arena, arena
 from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.flood import flood_a_run_that_names_its_authors
 from tests.chaos.invariants import Verdict, left_behind, survive
 
 
@@ -38,6 +39,7 @@ def main() -> None:
             faults = _chosen(chosen.only) if chosen.only else _shuffled(seed, chosen.minutes * 60)
             verdicts, failures = _torment(swarm, seed, faults, Path(folder), console)
             swarm.swarm.close()
+            failures += [] if chosen.only else _flood(Path(folder) / "flooded", console)
             leftovers = left_behind(swarm)
         console.print(_table(verdicts, failures))
         console.print(f"left behind: {[str(path) for path in leftovers] or 'nothing'}")
@@ -77,6 +79,18 @@ def _torment(
             failures.append((fault.__name__, str(problem)))
         swarm.restore()
     return verdicts, failures
+
+
+def _flood(folder: Path, console: Console) -> list[tuple[str, str]]:
+    """The one fault that has a swarm of its own; what failed."""
+    name = flood_a_run_that_names_its_authors.__name__
+    try:
+        flood_a_run_that_names_its_authors(folder)
+    except (SwarmProblem, AssertionError) as problem:
+        console.print(f"  [red]{name}: {problem}[/red]", highlight=False)
+        return [(name, str(problem))]
+    console.print(f"  {name}: a newcomer sampled")
+    return []
 
 
 def _table(verdicts: list[Verdict], failures: list[tuple[str, str]]) -> Table:

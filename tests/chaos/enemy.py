@@ -114,7 +114,7 @@ class Enemy:
                     for key in (claims_key(self.run, slot), heads_key(self.run, slot)):
                         digest = key_digest(key)
                         forged = self._forged_head(slot, hostile.identity)
-                        record = hostile.sign(digest, codec.encode([forged]), time.time() + 600)
+                        record = hostile.announce(key, codec.encode([forged]), time.time() + 600)
                         await hostile.store(victim, record)
                         await self._replay(hostile, victim, digest)
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from paris_p2p.home import Home
-from paris_p2p.identity import Identity
+from paris_p2p.identity import Author, Identity
 from paris_p2p.peer.genesis import load_genesis
 from paris_p2p.records.run import ExpertSpec, RouterSpec, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 
 
-def seed_small_run(home: Home, now: float, clusters: int = 2, publish_every: int = 100) -> bytes:
+def seed_small_run(
+    home: Home,
+    now: float,
+    clusters: int = 2,
+    publish_every: int = 100,
+    trusted_authors: tuple[Author, ...] = (),
+) -> bytes:
     """Put the run and all its content into the store of `home`; returns the run's id."""
     genesis = load_genesis()
     shipped = genesis.run
@@ -24,6 +30,7 @@ def seed_small_run(home: Home, now: float, clusters: int = 2, publish_every: int
         author=creator.author,
         clusters=clusters,
         shards=shipped.shards[:clusters],
+        trusted_authors=trusted_authors,
         expert=ExpertSpec(32, 1, 2, 2, shipped.text_width),
         router=RouterSpec(32, 1, 2, 2),
         recipe=replace(

@@ -21,7 +21,6 @@ from safetensors.torch import load, save
 
 from paris_p2p.network.clock import TIME_PROTOCOL
 from paris_p2p.network.swarm import Stream
-from paris_p2p.network.validator import key_digest
 from paris_p2p.network.wire import CHUNK_PROTOCOL, READY
 from paris_p2p.records.claim import RENEW
 from paris_p2p.records.codec import encode
@@ -100,9 +99,9 @@ async def invented_heads(enemy: Enemy) -> None:
             for address in enemy.victims:
                 victim = await hostile.dial(address)
                 for slot in SLOTS:
-                    digest = key_digest(heads_key(enemy.run, slot))
                     heads = [_invented(enemy.run, slot, hostile) for _ in range(HEADS_A_RECORD)]
-                    record = hostile.sign(digest, encode(heads), time.time() + 600)
+                    key = heads_key(enemy.run, slot)
+                    record = hostile.announce(key, encode(heads), time.time() + 150)
                     await hostile.store(victim, record)
 
 

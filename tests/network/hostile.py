@@ -11,7 +11,7 @@ from paris_p2p.identity import Identity, author_of
 from paris_p2p.network.daemon import peer_id
 from paris_p2p.network.hardening import SUBKEY_HEADER, node_id_of
 from paris_p2p.network.lite import P2P, Multiaddr, P2PHandlerError, PeerID, dht_pb2
-from paris_p2p.network.validator import Record, signed_part
+from paris_p2p.network.validator import Record, key_digest, signed_part
 from paris_p2p.records import codec
 from paris_p2p.records.address import parse_address
 
@@ -95,6 +95,10 @@ class Hostile:
         """A properly signed record around any payload at all."""
         message = signed_part(key, self.identity.author, expires, payload)
         return Record(key, self.identity.author, expires, payload + self.identity.sign(message))
+
+    def announce(self, key: str, value: bytes, expires: float) -> Record:
+        """A record as honest peers make them: `value` under a key that people read."""
+        return self.sign(key_digest(key), codec.encode(value), expires)
 
     async def _call(self, victim: bytes, method: str, request: Any, answer: Any) -> Any | None:
         call = self.p2p.call_protobuf_handler(
