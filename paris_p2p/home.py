@@ -156,7 +156,7 @@ def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
     try:
         _take_lock(file, what, remedy)
         os.ftruncate(file, 0)
-        os.pwrite(file, str(os.getpid()).encode(), 0)
+        write_all(file, str(os.getpid()).encode())
         yield
         os.ftruncate(file, 0)
     finally:
@@ -203,6 +203,13 @@ def write_atomically(
         raise
 
 
+def write_all(file: int, data: bytes | memoryview) -> None:
+    """Write all of `data` to an open file: the system may take less of it at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
 def sweep_partial_files(folder: Path) -> None:
     """Remove what killed writers left directly in `folder`. Only its owner may: see `Home.lock`."""
     for leftover in folder.glob(f".*{PARTIAL_SUFFIX}"):
@@ -213,9 +220,7 @@ def _write_new(path: Path, parts: Iterable[bytes | memoryview], mode: int, synce
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         for part in parts:
-            rest = memoryview(part)
-            while rest:
-                rest = rest[os.write(file, rest) :]
+            write_all(file, part)
         if synced:
             os.fsync(file)
     finally:

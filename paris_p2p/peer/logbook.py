@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paris_p2p.errors import BadContent, DiskFull
-from paris_p2p.home import write_atomically
+from paris_p2p.home import write_all, write_atomically
 from paris_p2p.identity import Author, Identity
 from paris_p2p.records.contribution import (
     MOST_ENTRIES,
@@ -110,18 +110,22 @@ class ContributionLogs:
         return self._tails[author]
 
     def _extend(self, author: Author, whole: int, frame: bytes) -> None:
-        """Cut off what follows the whole entries, and append one."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.open(self._file(author), os.O_WRONLY | os.O_CREAT, 0o600)
+        """Cut off what follows the whole entries, and append one; on any error nothing is added."""
+        if not whole:
+            write_atomically(self._file(author), frame)
+            return
+        file = os.open(self._file(author), os.O_WRONLY | os.O_APPEND)
         try:
             os.ftruncate(file, whole)
-            os.pwrite(file, frame, whole)
+            write_all(file, frame)
             os.fsync(file)
-        except OSError as error:
+        except BaseException as error:
             os.ftruncate(file, whole)
-            raise DiskFull(
-                f"the contribution log cannot grow: {error.strerror}", "Free some space"
-            ) from error
+            if isinstance(error, OSError):
+                raise DiskFull(
+                    f"the contribution log cannot grow: {error.strerror}", "Free some space"
+                ) from error
+            raise
         finally:
             os.close(file)
 

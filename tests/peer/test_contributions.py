@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.errors import BadContent, DiskFull, NotAvailable
 from paris_p2p.identity import Identity
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Stream
@@ -100,6 +102,49 @@ def test_what_a_power_cut_left_at_the_end_is_cut_off(tmp_path: Path, left: bytes
     with file_of(tmp_path).open("ab") as file:
         file.write(left)
     assert ContributionLogs(tmp_path).append(ALICE, head(ALICE, 200)).number == 1
+
+
+def test_an_entry_is_whole_however_little_the_system_writes_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, pwrite = os.write, os.pwrite
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, bytes(data[:7])))
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, bytes(data[:7]), at))
+    logs = logs_in(tmp_path, 100, 200, 300)
+    assert [e.head.step for e in logs.entries(ALICE.author)] == [100, 200, 300]
+    assert [e.head.step for e in ContributionLogs(tmp_path).entries(ALICE.author)] == [
+        100,
+        200,
+        300,
+    ]
+
+
+@pytest.mark.parametrize("before", [(), (100,)], ids=["an empty log", "a log"])
+@pytest.mark.parametrize("failing", ["write", "fsync"])
+def test_a_log_is_as_before_when_the_disk_fills_up_within_an_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[int, ...], failing: str
+) -> None:
+    logs = logs_in(tmp_path, *before)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    room, write = [100], os.write
+
+    def fill_up(file: int, data: memoryview) -> int:
+        room[0] -= (taken := write(file, bytes(data[: room[0]])) if room[0] else 0)
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return taken
+
+    def fail(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, failing, fill_up if failing == "write" else fail)
+        with pytest.raises(DiskFull):
+            logs.append(ALICE, head(ALICE, 200))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+    assert logs.append(ALICE, head(ALICE, 300)).number == len(before)
+    assert [e.head.step for e in logs.entries(ALICE.author)] == [*before, 300]
 
 
 def test_a_log_that_was_tampered_with_is_not_carried_on(tmp_path: Path) -> None:
