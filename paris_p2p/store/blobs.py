@@ -157,8 +157,8 @@ class Blobs:
         """A made file against the manifest it was made from."""
         manifest = self.manifest(bytes.fromhex(file.name))
         with suppress(FileNotFoundError), file.open("rb") as pieces:
-            for chunk in manifest.chunks if manifest else ():
-                if content_id(pieces.read(CHUNK_SIZE)) != chunk:
+            for index, chunk in enumerate(manifest.chunks if manifest else ()):
+                if content_id(pieces.read(manifest.length(index))) != chunk:
                     file.unlink(missing_ok=True)
                     yield False
                     return

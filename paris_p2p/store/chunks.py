@@ -69,12 +69,11 @@ class ChunkStore:
 
     def sound(self, chunk: bytes) -> bool:
         """Whether what lies under this id is intact, or nothing does; a damaged copy is removed."""
-        present = self.has(chunk)
-        try:
-            self.get(chunk)
-        except MissingChunk:
-            return not present
-        return True
+        data = self._read(chunk)
+        if data is None or content_id(data) == chunk:
+            return True
+        self.delete(chunk)
+        return False
 
     def has(self, chunk: bytes) -> bool:
         """Whether there is a file for this id. Only `get` knows whether it is intact."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from paris_p2p.errors import BadContent, DiskFull
-from paris_p2p.records.manifest import CHUNK_SIZE, Manifest, content_id
+from paris_p2p.records.manifest import CHUNK_SIZE, SMALLEST_CHUNKS, Manifest, content_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore, MissingChunk
 
@@ -359,3 +359,22 @@ def test_a_scrub_removes_what_is_damaged_and_nothing_else(place: Place) -> None:
     assert not place.blobs.complete(rotten.id)
     assert place.blobs.complete(sound.id)
     assert place.blobs.path(sound.id).read_bytes() == data
+
+
+@pytest.mark.parametrize("chunk_size", [SMALLEST_CHUNKS, CHUNK_SIZE - 1, CHUNK_SIZE])
+def test_a_scrub_finds_files_sound_whatever_the_size_of_their_chunks(
+    place: Place, chunk_size: int
+) -> None:
+    data = content(2 * CHUNK_SIZE + 1)
+    pieces = [data[start : start + chunk_size] for start in range(0, len(data), chunk_size)]
+    chunks = tuple(map(place.chunks.put, pieces))
+    blob = Manifest(len(data), chunk_size, chunks, "shard", "s")
+    place.blobs.add_manifest(blob.encode())
+    file = place.blobs.path(blob.id)
+
+    assert all(place.blobs.scrub())
+    assert file.read_bytes() == data
+
+    file.write_bytes(data[:-1] + b"?")
+    assert list(place.blobs.scrub()).count(False) == 1
+    assert not file.exists()
