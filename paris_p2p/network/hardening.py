@@ -77,7 +77,8 @@ ANSWER_LIMIT = 1 << 21
 """Bytes of values in one answer; p2pd drops messages above 4 MiB."""
 
 DICTIONARY_LIMIT = MAX_OWNERS * (MAX_BODY + 64)
-"""Bytes of one key's records, encoded."""
+DICTIONARY_ITEMS = 4 * MAX_OWNERS
+"""Bytes of one key's records, encoded, and values: a list of three for each."""
 
 SUBKEY_HEADER = b"\xc4\x20"
 """msgpack for "32 bytes follow": hivemind sends subkeys packed."""
@@ -179,7 +180,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         if result.type != dht_pb2.FOUND_DICTIONARY:
             return None
         try:
-            rows = codec.decode(result.value, DICTIONARY_LIMIT)
+            rows = codec.decode(result.value, DICTIONARY_LIMIT, DICTIONARY_ITEMS)
         except BadContent:
             return None
         now = self.clock()

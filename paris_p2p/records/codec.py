@@ -2,7 +2,8 @@
 
 Canonical means that a value has exactly one encoding (shortest forms, sorted keys, 64-bit floats),
 so equal records have equal hashes. Whatever arrives from the network passes `decode`, which refuses
-everything else with BadContent and never allocates more than a small multiple of its input.
+everything else with BadContent. It never allocates more than a small multiple of its input, and
+never reads more values than the caller allows: a stranger's bytes may be millions of them.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from paris_p2p.identity import AUTHOR_LENGTH, SIGNATURE_LENGTH, Author, Identity
 MAX_DEPTH = 8
 """Lists and maps inside one another, counting the outermost."""
 
+ITEMS = 128
+"""Values inside lists and maps, keys included, where the caller allows no more."""
+
 RECORD_LIMIT = 2048
 """Bytes of a sealed record that fits into the DHT."""
 
 ENVELOPE_VERSION = 1
+_ENVELOPE_ITEMS = 5
 _DOMAIN = b"paris-p2p/1/"
 _INTEGERS = range(-(2**63), 2**64)
 _ARRAY_TAGS = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
 _MAP_TAGS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
+_TEXT_TAGS = frozenset((*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB))
 _EXTENSION_TAGS = frozenset((0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)))
 
 
@@ -36,17 +42,16 @@ def encode(value: object) -> bytes:
     return packed
 
 
-def decode(data: bytes, limit: int) -> Any:
+def decode(data: bytes, limit: int, items: int = ITEMS) -> Any:
     """The value that `encode` makes `data` of.
 
-    Whatever the bytes: BadContent when there is no such value, or more than `limit` bytes.
+    Whatever the bytes: BadContent when there is no such value, more than `limit` bytes, or more
+    than `items` values in its lists and maps, keys included.
     """
     if len(data) > limit:
         raise BadContent(f"{len(data)} bytes where at most {limit} are allowed")
-    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1, strict_map_key=True)
-    unpacker.feed(data)
     try:
-        value = _read(unpacker, data, MAX_DEPTH)
+        value = _Reader(data, items).value(MAX_DEPTH)
     except (ValueError, msgpack.UnpackException) as error:
         raise BadContent("not valid msgpack") from error
     if encode(value) != data:
@@ -61,12 +66,17 @@ def seal(identity: Identity, kind: str, body: dict[str, Any]) -> bytes:
     return encode([ENVELOPE_VERSION, kind, identity.author, content, signature])
 
 
-def unseal(data: bytes, kind: str, limit: int = RECORD_LIMIT) -> tuple[Author, dict[str, Any]]:
-    """Who signed this record of this `kind`, and its body. BadContent unless all of it holds."""
-    author, content, signature = _open_envelope(decode(data, limit), kind)
+def unseal(
+    data: bytes, kind: str, limit: int = RECORD_LIMIT, items: int = ITEMS
+) -> tuple[Author, dict[str, Any]]:
+    """Who signed this record of this `kind`, and its body. BadContent unless all of it holds.
+
+    `limit` and `items` as in `decode`; the items are the body's.
+    """
+    author, content, signature = _open_envelope(decode(data, limit, _ENVELOPE_ITEMS), kind)
     if not verify(author, signature, _signed_message(kind, author, content)):
         raise BadContent(f"the signature of this {kind} record is not its author's")
-    body = decode(content, limit)
+    body = decode(content, limit, items)
     if not isinstance(body, dict):
         raise BadContent(f"the body of this {kind} record is not a map")
     return author, body
@@ -131,26 +141,49 @@ def _spend_level(depth: int) -> None:
         raise BadContent(f"nested deeper than {MAX_DEPTH}")
 
 
-def _read(unpacker: Any, data: bytes, depth: int) -> object:
-    """The next value. Containers are read item by item, so a header's count allocates nothing."""
-    position = unpacker.tell()
-    tag = data[position] if position < len(data) else None
-    if tag in _EXTENSION_TAGS:
-        raise BadContent("extension types are not allowed")
-    if tag in _ARRAY_TAGS:
-        _spend_level(depth)
-        return [_read(unpacker, data, depth - 1) for _ in range(unpacker.read_array_header())]
-    if tag in _MAP_TAGS:
-        _spend_level(depth)
-        return _read_map(unpacker, data, depth - 1)
-    return unpacker.unpack()
+class _Reader:
+    """Reads one value, and no more than `items` inside it.
 
+    Containers are read item by item, so a header's count allocates nothing.
+    """
 
-def _read_map(unpacker: Any, data: bytes, depth: int) -> dict[str, object]:
-    items: dict[str, object] = {}
-    for _ in range(unpacker.read_map_header()):
-        key = unpacker.unpack()
-        if not isinstance(key, str):
-            raise BadContent("a map key that is not text")
-        items[key] = _read(unpacker, data, depth)
-    return items
+    def __init__(self, data: bytes, items: int) -> None:
+        self._data = data
+        self._left = items
+        self._unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1, strict_map_key=True)
+        self._unpacker.feed(data)
+
+    def value(self, depth: int) -> object:
+        """The next value, with at most `depth` levels of containers."""
+        tag = self._next_tag()
+        if tag in _EXTENSION_TAGS:
+            raise BadContent("extension types are not allowed")
+        if tag in _ARRAY_TAGS:
+            _spend_level(depth)
+            count = self._unpacker.read_array_header()
+            self._spend(count)
+            return [self.value(depth - 1) for _ in range(count)]
+        if tag in _MAP_TAGS:
+            _spend_level(depth)
+            return self._map(depth - 1)
+        return self._unpacker.unpack()
+
+    def _map(self, depth: int) -> dict[str, object]:
+        count = self._unpacker.read_map_header()
+        self._spend(2 * count)
+        items: dict[str, object] = {}
+        for _ in range(count):
+            if self._next_tag() not in _TEXT_TAGS:
+                raise BadContent("a map key that is not text")
+            key = self._unpacker.unpack()
+            items[key] = self.value(depth)
+        return items
+
+    def _next_tag(self) -> int | None:
+        place = self._unpacker.tell()
+        return self._data[place] if place < len(self._data) else None
+
+    def _spend(self, count: int) -> None:
+        if count > self._left:
+            raise BadContent("more values than such content has")
+        self._left -= count

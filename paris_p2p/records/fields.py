@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self, get_args, get_origi
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import AUTHOR_LENGTH, Author, Identity
-from paris_p2p.records.codec import RECORD_LIMIT, encode, seal, unseal
+from paris_p2p.records.codec import ITEMS, RECORD_LIMIT, encode, seal, unseal
 
 
 class Bound(Protocol):
@@ -199,6 +199,8 @@ class Signed(Checked):
 
     KIND: ClassVar[str]
     LIMIT: ClassVar[int] = RECORD_LIMIT
+    ITEMS: ClassVar[int] = ITEMS
+    """Values in the body, all fields and their names counted."""
     author: Author
 
     def to_body(self) -> dict[str, Any]:
@@ -218,7 +220,7 @@ class Signed(Checked):
     @classmethod
     def unseal(cls, sealed: bytes) -> Self:
         """The record in a signed envelope. BadContent unless every part of it holds."""
-        author, body = unseal(sealed, cls.KIND, cls.LIMIT)
+        author, body = unseal(sealed, cls.KIND, cls.LIMIT, cls.ITEMS)
         if "author" in body:
             raise BadContent("the author belongs in the envelope")
         record = cls.from_body({**body, "author": author})

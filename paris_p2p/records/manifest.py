@@ -66,7 +66,7 @@ class Manifest(Checked):
     @classmethod
     def decode(cls, data: bytes) -> Manifest:
         """The inverse of `encode`. BadContent for anything but a consistent manifest."""
-        body = decode(data, MANIFEST_LIMIT)
+        body = decode(data, MANIFEST_LIMIT, items=2 * len(cls._bounds))
         if not isinstance(body, dict) or not isinstance(body.get("chunks"), bytes):
             raise BadContent("not a manifest")
         return cls.from_body({**body, "chunks": _split_hashes(body["chunks"])})

@@ -166,6 +166,8 @@ class RunManifest(Signed):
 
     KIND: ClassVar[str] = "run"
     LIMIT: ClassVar[int] = 1 << 20
+    ITEMS: ClassVar[int] = 28 * MAX_CLUSTERS
+    """A shard has at most 25 values; two authors a cluster, and the rest, fit into three more."""
 
     name: Annotated[str, Text(64, shortest=1)]
     created: Time

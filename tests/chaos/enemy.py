@@ -15,7 +15,7 @@ from pathlib import Path
 import msgpack
 
 from paris_p2p.identity import Identity, author_of
-from paris_p2p.network.hardening import DICTIONARY_LIMIT
+from paris_p2p.network.hardening import DICTIONARY_ITEMS, DICTIONARY_LIMIT
 from paris_p2p.network.swarm import Stream
 from paris_p2p.network.validator import Record, key_digest
 from paris_p2p.network.wire import CHUNK_PROTOCOL, READY
@@ -148,7 +148,11 @@ class Enemy:
     async def _replay(self, hostile: Hostile, victim: bytes, digest: bytes) -> None:
         """Send what others said back, as it was signed and made to last longer."""
         for result in await hostile.find(victim, digest) or ():
-            rows = codec.decode(result.value, DICTIONARY_LIMIT) if result.value else []
+            rows = (
+                codec.decode(result.value, DICTIONARY_LIMIT, DICTIONARY_ITEMS)
+                if result.value
+                else []
+            )
             for owner, expires, body in rows:
                 signed = Record(digest, owner, expires, body)
                 lasting = Record(digest, owner, expires + 60, body)

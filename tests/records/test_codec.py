@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
-from paris_p2p.records.codec import MAX_DEPTH, decode, encode, seal, unseal
+from paris_p2p.network.hardening import DICTIONARY_ITEMS, DICTIONARY_LIMIT
+from paris_p2p.records.codec import ITEMS, MAX_DEPTH, decode, encode, seal, unseal
+from paris_p2p.records.manifest import MANIFEST_LIMIT, Manifest
+from paris_p2p.records.run import RunManifest
 
 SIGNER = Identity(bytes(range(32)))
 LIMIT = 4096
@@ -113,6 +116,64 @@ def test_decode_refuses_more_bytes_than_the_limit() -> None:
     assert decode(data, len(data)) == "12345"
     with pytest.raises(BadContent, match="at most 5"):
         decode(data, len(data) - 1)
+
+
+def list_of(count: int, item: bytes) -> bytes:
+    """The encoding of a list, made without the objects in it."""
+    return b"\xdd" + count.to_bytes(4, "big") + item * count
+
+
+def wide(limit: int) -> dict[str, bytes]:
+    """As many values as fit into `limit` bytes."""
+    many = limit - 8
+    return {
+        "maps": list_of(many, b"\x80"),
+        "numbers": list_of(many, b"\x00"),
+        "maps in pairs": list_of(many // 3, b"\x92\x80\x80"),
+        "keys": b"\xdf" + (many // 3).to_bytes(4, "big") + b"\xa1a\xc0" * (many // 3),
+        "a key that is many maps": b"\x81" + list_of(many - 8, b"\x80") + b"\xc0",
+    }
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Grows by one for every value that msgpack takes out of what is decoded."""
+    taken: list[bytes] = []
+    real = msgpack.Unpacker
+
+    class Counting:
+        def __init__(self, **options: object) -> None:
+            self._unpacker = real(**options)
+
+        def __getattr__(self, name: str) -> object:
+            if name not in ("feed", "tell"):
+                taken.append(name.encode())
+            return getattr(self._unpacker, name)
+
+    monkeypatch.setattr(msgpack, "Unpacker", Counting)
+    return taken
+
+
+@pytest.mark.parametrize("shape", wide(16).keys())
+def test_who_sends_a_million_values_has_few_of_them_read(shape: str, read: list[bytes]) -> None:
+    with pytest.raises(BadContent):
+        Manifest.decode(wide(MANIFEST_LIMIT)[shape])
+    with pytest.raises(BadContent):
+        RunManifest.unseal(wide(RunManifest.LIMIT)[shape])
+    with pytest.raises(BadContent):
+        decode(wide(LIMIT)[shape], LIMIT)
+    assert len(read) < 3 * ITEMS
+    read.clear()
+    with pytest.raises(BadContent):
+        decode(wide(DICTIONARY_LIMIT)[shape], DICTIONARY_LIMIT, DICTIONARY_ITEMS)
+    assert len(read) <= DICTIONARY_ITEMS + 1
+
+
+def test_as_many_values_as_allowed_are_read() -> None:
+    data = encode({"a": [1, 2], "b": 3})
+    assert decode(data, LIMIT, items=6) == {"a": [1, 2], "b": 3}
+    with pytest.raises(BadContent, match="more values"):
+        decode(data, LIMIT, items=5)
 
 
 def test_eight_levels_are_allowed() -> None:

@@ -9,6 +9,7 @@ from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
 from paris_p2p.records.codec import seal
 from paris_p2p.records.run import (
+    MAX_AUTHORS,
     MAX_CLUSTERS,
     MAX_SEEDS,
     MAX_URL,
@@ -44,6 +45,20 @@ def test_the_largest_run_fits_its_limit(run: RunManifest, signer: Identity) -> N
         ShardRef(bytes(32), 2**40, 2**40, ("a word", "another")) for _ in range(MAX_CLUSTERS)
     )
     largest = replace(run, clusters=MAX_CLUSTERS, shards=shards)
+    assert RunManifest.unseal(largest.seal(signer)) == largest
+
+
+def test_the_run_with_the_most_values_can_be_read(run: RunManifest, signer: Identity) -> None:
+    shards = (ShardRef(bytes(32), 1, 1, ("x",) * 16),) * MAX_CLUSTERS
+    authors = (bytes(32),) * MAX_AUTHORS
+    largest = replace(
+        run,
+        clusters=MAX_CLUSTERS,
+        shards=shards,
+        trusted_authors=authors,
+        members=authors,
+        http_seeds=("http://a",) * MAX_SEEDS,
+    )
     assert RunManifest.unseal(largest.seal(signer)) == largest
 
 
