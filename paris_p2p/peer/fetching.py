@@ -25,7 +25,7 @@ from paris_p2p.peer.sources import Seed, Source, Standing
 from paris_p2p.peer.survey import presences
 from paris_p2p.records.keys import SHARED_LEVELS, providers_key
 from paris_p2p.records.manifest import MAX_SIZE, Manifest
-from paris_p2p.store.blobs import Blobs
+from paris_p2p.store.blobs import Blobs, NoManifest
 
 PATIENCE = 30.0
 """Seconds without a single byte from anybody after which a fetch is given up."""
@@ -101,7 +101,8 @@ class Fetcher:
         """Have all of `content` in the store, verified; returns its manifest.
 
         `most` is the size in bytes that such content can have: a longer one is refused before any
-        of it is fetched. Raises BadContent for that; NotAvailable when nobody has given any of it
+        of it is fetched. Raises BadContent for that; NoManifest when there is no such content,
+        with what was fetched for it deleted again; NotAvailable when nobody has given any of it
         for `patience` seconds (default: PATIENCE), with what has come kept for the next time;
         DiskFull when the disk is full.
         """
@@ -135,8 +136,14 @@ class Fetcher:
         known = await asyncio.to_thread(self._blobs.manifest, content)
         if known is not None:
             return known
+        was_here = await asyncio.to_thread(self._blobs.chunks.has, content)
         encoded = await self.fetch_chunk(content, patience)
-        return await asyncio.to_thread(self._blobs.add_manifest, encoded)
+        try:
+            return await asyncio.to_thread(self._blobs.add_manifest, encoded)
+        except NoManifest:
+            if not was_here:  # else it is a piece of something else
+                await asyncio.to_thread(self._blobs.chunks.delete, content)
+            raise
 
     async def _gather(
         self,

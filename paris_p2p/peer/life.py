@@ -126,8 +126,11 @@ async def _settle(
     await asyncio.to_thread(blobs.chunks.put, sealed)
     folder = home.runs_dir / run_id.hex()
 
+    what_makes_the_run = run.content_ids() | {run_id}
+
     def counts(record: Head | Resume) -> bool:
-        return not refusals.is_condemned(record.manifest)
+        content = record.manifest
+        return content not in what_makes_the_run and not refusals.is_condemned(content)
 
     heads = HeadBook(folder / "heads", run_id, run.slots(), counts)
     resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots(), counts)

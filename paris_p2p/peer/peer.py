@@ -35,7 +35,7 @@ from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import MAX_SIZE, Manifest
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest, slot_name
-from paris_p2p.store.blobs import Blobs
+from paris_p2p.store.blobs import Blobs, NoManifest
 from paris_p2p.store.chunks import MissingChunk
 
 if TYPE_CHECKING:
@@ -116,10 +116,19 @@ class Peer:
         most: int = MAX_SIZE,
         patience: float | None = None,
     ) -> Manifest:
-        """Have a content of the run, held to `most` bytes and to the size its kind can have."""
+        """Have a content of the run, held to `most` bytes and to the size its kind can have.
+
+        What turns out to be no content at all is condemned with the record that names it.
+        """
         limit = min(most, self._limit(content))
-        with self.using([content]):
-            return await self.fetcher.fetch(content, on_bytes, limit, patience)
+        try:
+            with self.using([content]):
+                return await self.fetcher.fetch(content, on_bytes, limit, patience)
+        except NoManifest as error:
+            record = self.record_of(content)
+            if record is not None:
+                await self.condemn(record, error.message)
+            raise
 
     @contextmanager
     def using(self, contents: Sequence[bytes]) -> Iterator[None]:

@@ -23,6 +23,10 @@ from paris_p2p.records.manifest import CHUNK_SIZE, Manifest, content_id
 from paris_p2p.store.chunks import FILES, ChunkStore, MissingChunk, total_size
 
 
+class NoManifest(BadContent):
+    """What lies under the id of a blob is no manifest, and so no blob at all."""
+
+
 class Blobs:
     """Files <-> chunks. Blocking and safe for threads, like the ChunkStore beneath.
 
@@ -49,8 +53,11 @@ class Blobs:
         return self._add(pieces, kind, name)
 
     def add_manifest(self, encoded: bytes) -> Manifest:
-        """Keep a manifest whose chunks may follow later. BadContent when it is not one."""
-        manifest = Manifest.decode(encoded)
+        """Keep a manifest whose chunks may follow later. NoManifest when it is not one."""
+        try:
+            manifest = Manifest.decode(encoded)
+        except BadContent as error:
+            raise NoManifest(f"it is no manifest: {error.message}") from error
         with self._changing:
             self._keep_manifest(encoded)
         return manifest
@@ -80,7 +87,9 @@ class Blobs:
         return _times(self._known)
 
     def note_use(self, blob: bytes, now: float) -> None:
-        """Remember that the blob was of use at `now` (Unix seconds), if any of it is here."""
+        """Remember that the blob was of use at `now` (Unix seconds), if its manifest is here."""
+        if self.manifest(blob) is None:
+            return
         with self._changing:
             if self.chunks.has(blob):
                 self._mark(blob)

@@ -11,6 +11,7 @@ from paris_p2p.network.swarm import Stream
 from paris_p2p.network.wire import BUSY, serve_chunks
 from paris_p2p.peer import scheduling
 from paris_p2p.records.manifest import CHUNK_SIZE
+from paris_p2p.store.blobs import NoManifest
 from paris_p2p.store.chunks import MissingChunk
 from tests.peer.worlds import PeerWorld, content_of, eventually, head_of, hold, manifest_of
 
@@ -185,6 +186,36 @@ async def test_content_larger_than_its_kind_can_be_is_refused_before_it_is_fetch
     with pytest.raises(BadContent, match="says it has"):
         await seeker.fetcher.fetch(content, most=1000)
     assert not any(seeker.blobs.chunks.has(chunk) for chunk in manifest_of(0).chunks)
+
+
+async def test_what_is_no_manifest_is_fetched_once_deleted_and_condemned(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    liar, seeker = await world.join(), await world.join()
+    content = liar.blobs.chunks.put(b"\xdd\x00\x0f\xff\xf0" + b"\x80" * 0xFFFF0)
+    await liar.announcer.content(content)
+    seeker.heads.add(head_of(liar, 0, 5, content).seal(liar.identity))
+
+    with pytest.raises(NoManifest):
+        await seeker.fetch(content)
+
+    assert not seeker.blobs.chunks.has(content) and content not in seeker.blobs.known()
+    assert seeker.refusals.is_condemned(content)
+    assert [refusal.author for refusal in seeker.refusals.all()] == [liar.identity.author.hex()]
+    assert seeker.heads.all() == []
+
+
+async def test_a_piece_of_something_else_is_no_content_and_stays(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder, seeker = await world.join(), await world.join()
+    content = await hold(seeker, 0)
+    piece = manifest_of(0).chunks[1]
+    seeker.heads.add(head_of(holder, 0, 5, piece).seal(holder.identity))
+
+    with pytest.raises(NoManifest):
+        await seeker.fetch(piece)
+
+    assert seeker.blobs.complete(content)
+    assert seeker.refusals.is_condemned(piece)
 
 
 async def test_a_provider_that_comes_later_is_found(tmp_path: Path) -> None:

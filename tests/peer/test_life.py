@@ -20,7 +20,15 @@ from paris_p2p.peer.survey import read_peers
 from paris_p2p.records.run import RunManifest, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
-from tests.peer.worlds import PeerWorld, content_of, eventually, hold, make_run, manifest_of
+from tests.peer.worlds import (
+    PeerWorld,
+    content_of,
+    eventually,
+    head_of,
+    hold,
+    make_run,
+    manifest_of,
+)
 
 
 async def newcomer(world: PeerWorld, clock_ahead: float = 0) -> tuple[Identity, MemorySwarm]:
@@ -51,6 +59,22 @@ async def test_a_run_known_by_its_id_alone_is_fetched_from_a_peer(tmp_path: Path
         assert len(await read_peers(holder.swarm, holder.run_id)) == 2
 
     assert len(await read_peers(holder.swarm, holder.run_id)) == 1
+
+
+async def test_a_head_that_names_a_part_of_the_run_does_not_count(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder = await world.join()
+    await holder.announcer.everything()
+    identity, swarm = await newcomer(world)
+    config = PeerConfig(run=holder.run_id.hex())
+
+    async with running_peer(
+        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
+    ) as peer:
+        for part in (peer.run_id, *peer.run.content_ids()):
+            with pytest.raises(BadContent):
+                peer.heads.add(head_of(holder, 0, 2**40, part).seal(holder.identity))
+        peer.heads.add(head_of(holder, 0, 5, b"c" * 32).seal(holder.identity))
 
 
 async def test_no_peer_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

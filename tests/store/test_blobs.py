@@ -333,6 +333,13 @@ def test_the_time_of_last_use_is_kept_on_disk(place: Place) -> None:
     assert place.blobs.known()[blob] > 1000.0
 
 
+def test_what_is_no_manifest_never_becomes_a_known_blob(place: Place) -> None:
+    stray = place.chunks.put(b"a piece of something")
+    place.blobs.note_use(stray, 1000.0)
+    assert place.blobs.known() == {}
+    assert place.blobs.sweep((), before=time.time() + 60) == 1
+
+
 def test_usage_counts_the_files_made_of_chunks_too(place: Place) -> None:
     blob = place.blobs.add_bytes(b"data", "shard", "s").id
     without = place.blobs.usage()
