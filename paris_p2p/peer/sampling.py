@@ -202,6 +202,11 @@ def _encoder(
 ) -> Encoder:
     """A frozen network of the run: from the swarm, or by name from a hub's cache."""
     if artefact.kind == "hub":
+        if Path(artefact.reference).exists():
+            raise BadContent(
+                f"the run's encoder {artefact.reference} is also the name of a file here",
+                "Use another working directory: a run's encoders never come from it",
+            )
         return load_hub(artefact.reference)
     return load(fetch(artefact.reference))
 

@@ -5,6 +5,7 @@ The sealed manifest is content like any other: its BLAKE3 is the run's id.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
@@ -45,6 +46,11 @@ MAX_URL = 256
 
 CHECKPOINT_HEADER = 1 << 20
 """Bytes that the names and shapes in a checkpoint file may take."""
+
+_WORD = "[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+_HUB_NAME = re.compile(f"(?:{_WORD}/|timm:)?{_WORD}")
+_FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".onnx", ".json")
+"""How the names of files end that hold weights or settings."""
 
 Slot = Annotated[int, Integer(ROUTER, MAX_CLUSTERS - 1)]
 """Which of a run's networks: an expert's cluster, or ROUTER."""
@@ -255,11 +261,6 @@ def _is_hex_id(text: str) -> bool:
 
 
 def _is_hub_name(text: str) -> bool:
-    """Plain segments between slashes: nothing that a loader could take for a local path."""
-    segments = text.replace(":", "/").split("/")
-    return all(_is_plain_word(segment) for segment in segments)
-
-
-def _is_plain_word(text: str) -> bool:
-    spelled = text.replace("-", "").replace("_", "").replace(".", "")
-    return spelled.isascii() and spelled.isalnum() and not text.startswith(".")
+    """Whether no loader takes it for a local path: OWNER/NAME, NAME, or timm:NAME."""
+    looks_like_a_file = text.lower().endswith(_FILES)
+    return bool(_HUB_NAME.fullmatch(text)) and ".." not in text and not looks_like_a_file

@@ -165,8 +165,10 @@ class Blobs:
     def _scrub_file(self, file: Path) -> Iterator[bool]:
         """A made file against the manifest it was made from."""
         manifest = self.manifest(bytes.fromhex(file.name))
+        if manifest is None:
+            return
         with suppress(FileNotFoundError), file.open("rb") as pieces:
-            for index, chunk in enumerate(manifest.chunks if manifest else ()):
+            for index, chunk in enumerate(manifest.chunks):
                 if content_id(pieces.read(manifest.length(index))) != chunk:
                     file.unlink(missing_ok=True)
                     yield False

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from paris_p2p.errors import NotAvailable
+from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.model.encoders.autoencoder import (
     AutoencoderConfig,
     SmallAutoencoder,
@@ -25,6 +25,7 @@ from paris_p2p.model.encoders.clip import (
 from paris_p2p.model.expert import build_expert
 from paris_p2p.model.router import build_router
 from paris_p2p.model.weights import save_weights
+from paris_p2p.peer import sampling
 from paris_p2p.peer.request import SampleRequest
 from paris_p2p.peer.sampling import Ensemble
 from paris_p2p.records.run import ROUTER, Artefact, ExpertSpec, RouterSpec, RunManifest
@@ -152,3 +153,18 @@ def test_a_missing_expert_is_masked_and_its_mass_reported(shelf: Shelf) -> None:
 def test_without_a_router_nothing_can_be_drawn(shelf: Shelf) -> None:
     with pytest.raises(NotAvailable, match="router"):
         Ensemble(seal_tiny_run(shelf), {"-1": [], "0": [], "1": []}, shelf.fetch)
+
+
+def test_an_encoder_from_a_hub_never_comes_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner" / "autoencoder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadContent, match="another working directory"):
+        sampling._encoder(
+            Artefact("hub", "owner/autoencoder"), lambda content: tmp_path, fail, fail
+        )
+
+
+def fail(where: object) -> Any:
+    raise AssertionError(f"{where} was loaded")

@@ -94,7 +94,18 @@ def test_heads_must_share_the_width() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ViT-L-14", "openai/clip-vit-large-patch14", "hf-hub:apple/DFN5B", "sd-vae-ft-mse"]
+    "name",
+    [
+        "ViT-L-14",
+        "ViT-L-14/openai",
+        "ViT-B-32/laion2b_s34b_b79k",
+        "openai/clip-vit-large-patch14",
+        "stabilityai/sd-vae-ft-mse",
+        "sd-vae-ft-mse",
+        "Qwen/Qwen2.5-0.5B",
+        "timm:vit_large_patch14_dinov2.lvd142m",
+        "a",
+    ],
 )
 def test_hub_names(name: str) -> None:
     assert Artefact("hub", name).reference == name
@@ -111,7 +122,30 @@ def test_hub_names(name: str) -> None:
         "a\\b",
         "a//b",
         "file:///x",
+        "file:x",
         "",
+        "local-dir:models",
+        "local-dir:owner/models",
+        "LOCAL-DIR:models",
+        "hf-hub:owner/model",
+        "timm:local-dir:models",
+        "timm:vit_base/w",
+        "timm:",
+        "ViT-L-14/w.safetensors",
+        "ViT-L-14/W.SafeTensors",
+        "w.safetensors",
+        "ViT-L-14/w.pt",
+        "timm:vit.pth",
+        "C:weights",
+        "owner/models/weights",
+        "owner/",
+        "/name",
+        "owner/.",
+        "owner/name.",
+        "a..b/c",
+        "owner/-",
+        "owner/name\n",
+        "ówner/name",
     ],
 )
 def test_a_path_is_no_hub_name(name: str) -> None:
