@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paris_p2p.errors import BadContent
@@ -27,8 +27,20 @@ class NoManifest(BadContent):
     """What lies under the id of a blob is no manifest, and so no blob at all."""
 
 
+@dataclass(eq=False)
+class _Addition:
+    """A file that is being added: what no manifest names yet, and must stay all the same."""
+
+    size: int = 0
+    chunks: list[bytes] = field(default_factory=list)
+    written: set[bytes] = field(default_factory=set)
+    """Those that were not here before."""
+
+
 class Blobs:
     """Files <-> chunks. Blocking and safe for threads, like the ChunkStore beneath.
+
+    Nothing waits while a file is added: the lock is held for one chunk of it at a time.
 
     A chunk that proves damaged while a blob is read is removed and reported as MissingChunk:
     `missing` then lists it, to be fetched again.
@@ -39,6 +51,7 @@ class Blobs:
         self._known = root / "manifests"
         self._files = root / "files"
         self._changing = threading.Lock()
+        self._additions: list[_Addition] = []
         sweep_partial_files(self._known)
         sweep_partial_files(self._files)
 
@@ -59,7 +72,7 @@ class Blobs:
         except BadContent as error:
             raise NoManifest(f"it is no manifest: {error.message}") from error
         with self._changing:
-            self._keep_manifest(encoded)
+            self._mark(self.chunks.put(encoded))
         return manifest
 
     def manifest(self, blob: bytes) -> Manifest | None:
@@ -120,12 +133,13 @@ class Blobs:
         An addition that was killed leaves such chunks. Those with an id in `keep` stay. Returns how
         many were deleted: none while a manifest is damaged, for its chunks cannot be told.
         """
+        old = list(self.chunks.older_than(before))
         with self._changing:
             known = self.known()
             if not all(self.manifest(blob) for blob in known):
                 return 0
             needed = self._needed(known) | set(keep)
-            stray = [chunk for chunk in self.chunks.older_than(before) if chunk not in needed]
+            stray = [chunk for chunk in old if chunk not in needed]
             for chunk in stray:
                 self.chunks.delete(chunk)
         return len(stray)
@@ -176,43 +190,48 @@ class Blobs:
                 yield True
 
     def _needed(self, blobs: Iterable[bytes]) -> set[bytes]:
-        """Ids of the chunks that make these blobs, their manifests included."""
-        needed: set[bytes] = set()
+        """Ids of what makes these blobs, their manifests included, and of what is being added."""
+        needed = {chunk for addition in self._additions for chunk in addition.chunks}
         for blob in blobs:
             manifest = self.manifest(blob)
             needed |= {blob, *manifest.chunks} if manifest else {blob}
         return needed
 
     def _add(self, pieces: Iterable[bytes], kind: str, name: str) -> Manifest:
-        """One at a time, so that an addition which fails can take its own chunks back."""
         draft = Manifest(0, CHUNK_SIZE, (), kind, name)
-        written: list[bytes] = []
-        with self._changing:
-            try:
-                manifest = self._put_all(pieces, draft, written)
-                if not self.chunks.has(manifest.id):
-                    written.append(manifest.id)
-                self._keep_manifest(manifest.encode())
-            except BaseException:
-                for chunk in written:
-                    self.chunks.delete(chunk)
-                raise
+        with self._addition() as addition:
+            for piece in pieces:
+                with self._changing:
+                    self._put(piece, addition)
+                addition.size += len(piece)
+            manifest = replace(draft, size=addition.size, chunks=tuple(addition.chunks))
+            with self._changing:
+                self._put(manifest.encode(), addition)
+                self._mark(manifest.id)
         return manifest
 
-    def _put_all(self, pieces: Iterable[bytes], draft: Manifest, written: list[bytes]) -> Manifest:
-        """The draft with these pieces; `written` gets the chunks that were not here before."""
-        chunks: list[bytes] = []
-        size = 0
-        for piece in pieces:
-            chunk = content_id(piece)
-            if not self.chunks.has(chunk):
-                written.append(chunk)
-            chunks.append(self.chunks.put(piece))
-            size += len(piece)
-        return replace(draft, size=size, chunks=tuple(chunks))
+    @contextmanager
+    def _addition(self) -> Iterator[_Addition]:
+        """Nobody takes its chunks away while it lasts; one that fails takes its own back."""
+        addition = _Addition()
+        with self._changing:
+            self._additions.append(addition)
+        failed = True
+        try:
+            yield addition
+            failed = False
+        finally:
+            with self._changing:
+                self._additions.remove(addition)
+                if failed:
+                    for chunk in addition.written - self._needed(self.known()):
+                        self.chunks.delete(chunk)
 
-    def _keep_manifest(self, encoded: bytes) -> None:
-        self._mark(self.chunks.put(encoded))
+    def _put(self, piece: bytes, addition: _Addition) -> None:
+        chunk = content_id(piece)
+        if not self.chunks.has(chunk):
+            addition.written.add(chunk)
+        addition.chunks.append(self.chunks.put(piece))
 
     def _mark(self, blob: bytes) -> None:
         marker = self._known / blob.hex()

@@ -3,9 +3,11 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import queue
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -187,6 +189,77 @@ def test_threads_that_add_the_same_file_make_one_blob(place: Place) -> None:
     with ThreadPoolExecutor(8) as pool:
         added = set(pool.map(lambda _: place.blobs.add_bytes(data, "shard", "s"), range(8)))
     assert place.blobs.held() == [manifest.id for manifest in added]
+
+
+class SlowFile:
+    """A file that gives one chunk and then waits to be told to end, or to break."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+        self._pieces: queue.Queue[bytes | None] = queue.Queue()
+        threading.Thread(target=self._feed, daemon=True).start()
+
+    def give(self, piece: bytes | None) -> None:
+        """The next piece; None ends the file."""
+        self._pieces.put(piece)
+
+    def _feed(self) -> None:
+        with self.path.open("wb") as pipe:
+            while (piece := self._pieces.get()) is not None:
+                pipe.write(piece)
+                pipe.flush()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_nothing_waits_while_a_long_file_is_added_and_nothing_takes_its_chunks(
+    place: Place, elsewhere: Place, tmp_path: Path
+) -> None:
+    data = content(2 * CHUNK_SIZE)
+    other = place.blobs.add_bytes(data[:CHUNK_SIZE] + b"other", "shard", "other")
+    sent = elsewhere.blobs.add_bytes(b"sent", "shard", "sent")
+    source = SlowFile(tmp_path / "pipe")
+    with ThreadPoolExecutor(8) as pool:
+        adding = pool.submit(place.blobs.add_file, source.path, "checkpoint", "long")
+        source.give(data[CHUNK_SIZE:])
+        source.give(data[:CHUNK_SIZE])
+        last = content_id(data[CHUNK_SIZE:])
+        wait_for(lambda: place.chunks.has(last))
+        try:
+            for work in (
+                functools.partial(place.blobs.note_use, other.id, 1000.0),
+                functools.partial(place.blobs.add_manifest, sent.encode()),
+                functools.partial(place.blobs.drop, other.id),
+                functools.partial(place.blobs.sweep, (), time.time() + 60),
+            ):
+                pool.submit(work).result(timeout=10)
+            assert not adding.done()
+        finally:
+            source.give(None)
+        blob = adding.result(timeout=10)
+    assert place.blobs.read(blob.id) == data[CHUNK_SIZE:] + data[:CHUNK_SIZE]
+
+
+def test_an_addition_that_fails_leaves_what_another_shares_with_it(place: Place) -> None:
+    data = content(2 * CHUNK_SIZE)
+    others: list[Manifest] = []
+
+    def pieces() -> Iterator[bytes]:
+        yield data[:CHUNK_SIZE]
+        others.append(place.blobs.add_bytes(data, "shard", "other"))
+        yield b"of its own"
+        raise OSError("the file cannot be read any further")
+
+    with pytest.raises(OSError, match="any further"):
+        place.blobs._add(pieces(), "checkpoint", "broken")
+    assert place.blobs.read(others[0].id) == data
+    assert not place.chunks.has(content_id(b"of its own"))
 
 
 def test_a_full_disk_takes_back_what_was_added(
