@@ -25,6 +25,9 @@ from paris_p2p.network.swarm import INACTIVITY, StreamClosed
 from paris_p2p.network.wire import PIECE, PIECE_PATIENCE, LyingProvider, ProviderBusy
 from paris_p2p.records.manifest import content_id
 
+HEAD_PATIENCE = 2 * INACTIVITY
+"""Seconds a server has to begin its answer: "wait" (1xx) can be said for ever."""
+
 _OK = 200
 _MISSING = (404, 410)
 _TRANSITIONAL = tuple(map(ipaddress.ip_network, ("64:ff9b::/32", "2002::/16", "2001::/32")))
@@ -88,13 +91,21 @@ class SeedConversation:
         """The server's answer; dialled by address, asked by the name in its URL."""
         name = chunk.hex()
         path = f"{self._base.path.rstrip('/')}/{name[:2]}/{name}"
-        async with self._client.stream(
+        request = self._client.build_request(
             "GET",
             self._base.copy_with(host=str(address), path=path),
             headers={"Host": self._base.netloc.decode(), "Accept-Encoding": "identity"},
             extensions={"sni_hostname": self._base.host},
-        ) as response:
+        )
+        try:
+            async with asyncio.timeout(HEAD_PATIENCE):
+                response = await self._client.send(request, stream=True)
+        except TimeoutError as error:
+            raise StreamClosed("a web seed does not come to its answer") from error
+        try:
             yield response
+        finally:
+            await response.aclose()
 
     async def _public_address(self) -> Address:
         """An address of the server that may be dialled. Every one must be."""

@@ -137,6 +137,23 @@ async def test_a_lying_seed_is_dropped_for_another(tmp_path: Path) -> None:
     assert fetcher.received[liar.encode()] == 0
 
 
+async def test_a_server_that_says_wait_for_ever_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_seeds, "HEAD_PATIENCE", 0.3, raising=False)
+    left = threading.Event()
+
+    def wait(handler: Handler) -> None:
+        while not left.wait(0.02):
+            handler.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    with answering(wait) as url:
+        try:
+            async with asyncio.timeout(10):
+                with pytest.raises(StreamClosed, match="does not come to its answer"):
+                    await ask(url)
+        finally:
+            left.set()
+
+
 async def test_a_chunk_arrives_verified() -> None:
     def give(handler: Handler) -> None:
         name = content_id(WANTED).hex()
