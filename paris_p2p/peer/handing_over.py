@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,17 +33,23 @@ CHAIN_LIMIT = 1 << 14
 
 
 class HandoverBook:
-    """The one hand-over of every old key that this home believes, a sealed record a file."""
+    """The one hand-over of every old key that this home believes, a sealed record a file.
+
+    Safe for threads.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._changing = threading.Lock()
         self._sealed: dict[Author, tuple[Handover, bytes]] = {}
         for path in sorted(folder.glob("*.handover")):
             with contextlib.suppress(BadContent):
-                self._remember(path.read_bytes())
+                sealed = path.read_bytes()
+                handover = Handover.unseal(sealed)
+                self._sealed[handover.old] = (handover, sealed)
 
     def all(self) -> list[Handover]:
-        return [handover for handover, _ in self._sealed.values()]
+        return [handover for handover, _ in self.sealed()]
 
     def heir(self, old: Author) -> Author | None:
         """Who took over from `old`, as first seen."""
@@ -51,26 +58,30 @@ class HandoverBook:
 
     def keep(self, sealed: bytes) -> Handover:
         """Believe a hand-over, this home's own, whatever was believed of the old key before."""
-        handover = self._remember(sealed)
-        write_atomically(self._folder / f"{handover.old.hex()}.handover", sealed)
-        return handover
+        with self._changing:
+            return self._keep(sealed)
 
     def settle(self, old: Author, seen: Iterable[bytes]) -> None:
         """Believe the hand-over of `old` among what is seen at the same time, if there is one.
 
         Several that differ in the heir are a contest: a warning, and none of them is believed.
         """
-        if old in self._sealed:
-            return
         claims = {handover.author: sealed for handover, sealed in _of(old, seen)}
-        if len(claims) == 1:
-            self.keep(*claims.values())
-        elif claims:
+        with self._changing:
+            if old in self._sealed:
+                return
+            if len(claims) == 1:
+                self._keep(*claims.values())
+                return
+        if claims:
             log.warning("%s is handed over to several keys; none of them counts", peer_id_of(old))
 
     def ancestry(self, author: Author) -> bytes:
         """The chain that led to `author`, in the form that `keep_chain` takes."""
-        return encode([self._sealed[each.old][1] for each in ancestry(author, self.all())])
+        believed = self.sealed()
+        sealed = {handover.old: record for handover, record in believed}
+        chain = ancestry(author, [handover for handover, _ in believed])
+        return encode([sealed[handover.old] for handover in chain])
 
     def keep_chain(self, chain: bytes) -> None:
         """Believe this home's own chain, from a backup. BadContent when it is none."""
@@ -81,10 +92,12 @@ class HandoverBook:
             self.keep(sealed)
 
     def sealed(self) -> list[tuple[Handover, bytes]]:
-        return list(self._sealed.values())
+        with self._changing:
+            return list(self._sealed.values())
 
-    def _remember(self, sealed: bytes) -> Handover:
+    def _keep(self, sealed: bytes) -> Handover:
         handover = Handover.unseal(sealed)
+        write_atomically(self._folder / f"{handover.old.hex()}.handover", sealed)
         self._sealed[handover.old] = (handover, sealed)
         return handover
 

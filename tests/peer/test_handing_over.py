@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from paris_p2p.errors import BadContent
-from paris_p2p.identity import Identity
+from paris_p2p.home import write_atomically
+from paris_p2p.identity import Author, Identity
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.peer import handing_over
 from paris_p2p.peer.handing_over import HandoverBook, announce, follow, hand_over
 from paris_p2p.records.codec import encode
 from paris_p2p.records.handover import Handover, resolve
@@ -46,6 +51,29 @@ def test_of_several_seen_at_once_none_is_believed(
         book.settle(ALICE.author, [handed(ALICE, BOB), handed(ALICE, THIEF)])
     assert book.heir(ALICE.author) is None
     assert f"{ALICE.peer_id} is handed over to several keys" in caplog.text
+
+
+def test_of_two_threads_that_see_different_ones_the_first_is_believed(
+    book: HandoverBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(2)
+    writes: list[bytes] = []
+
+    def see(old: Author, seen: Iterable[bytes]) -> list[tuple[Handover, bytes]]:
+        together.wait(timeout=10)
+        return [(Handover.unseal(sealed), sealed) for sealed in seen]
+
+    def write(path: Path, sealed: bytes) -> None:
+        writes.append(sealed)
+        write_atomically(path, sealed)
+
+    monkeypatch.setattr(handing_over, "_of", see)
+    monkeypatch.setattr(handing_over, "write_atomically", write)
+    with ThreadPoolExecutor(2) as pool:
+        for heir in (BOB, THIEF):
+            pool.submit(book.settle, ALICE.author, [handed(ALICE, heir)])
+    assert [sealed for _, sealed in book.sealed()] == writes
+    assert HandoverBook(tmp_path / "handovers").sealed() == book.sealed()
 
 
 def test_noise_beside_a_hand_over_is_no_contest(book: HandoverBook) -> None:
