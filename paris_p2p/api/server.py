@@ -122,7 +122,9 @@ class Api:
     async def _contributions(self, request: Request) -> Response:
         (author,) = _contents({"contents": [request.query_params.get("author")]})
         peer = self._peer
-        line = await read_line(peer.swarm, peer.contributions, peer.handovers, author)
+        line = await read_line(
+            peer.swarm, peer.contributions, peer.handovers, author, peer.fetcher.pacers
+        )
         return JSONResponse({"logs": [told(reading) for reading in line]})
 
     async def _connect(self, request: Request) -> Response:

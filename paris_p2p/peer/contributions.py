@@ -6,7 +6,8 @@
               as it lies on disk (`logbook.py`)
 
 A peer keeps what it has fetched and checked. So logs outlive their authors' peers, and an author
-that rewrites a log is found out by whoever has read it before.
+that rewrites a log is found out by whoever has read it before: a client asks from its last entry
+on, which names all before it, and for the whole log where that is not what comes.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import asyncio
 import contextlib
 import logging
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import paris_p2p
 from paris_p2p.errors import BadContent, NotAvailable, ParisError, Unreachable
 from paris_p2p.identity import Author, Identity, peer_id_of
+from paris_p2p.network.pacing import Pacers, paced, unlimited
+from paris_p2p.network.places import NetworkOf, Places, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream, Swarm
 from paris_p2p.peer.handing_over import HandoverBook, follow
-from paris_p2p.peer.logbook import LOG_LIMIT, ContributionLogs, frames
-from paris_p2p.records.contribution import Contribution, checked
+from paris_p2p.peer.logbook import LOG_LIMIT, ContributionLogs, frames, last_frame
+from paris_p2p.records.contribution import Contribution, End, continued
 from paris_p2p.records.handover import ancestry, lineage
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import contributions_key
@@ -36,14 +41,21 @@ log = logging.getLogger(__name__)
 
 CONTRIBUTIONS_PROTOCOL = PROTOCOL_PREFIX + "contributions/1"
 
-READERS = 4
-"""Logs that we send at a time; others are told that we have none."""
+READERS = 8
+"""Logs that we send at a time, one to a peer; others are told that we have none. See `places.py`
+for who gives way to whom."""
+
+HOLDERS = 4
+"""Peers that are asked for one log."""
 
 LIFE, PERIOD = 300.0, 100.0
 """Seconds an announced log lives, and after which it is announced again."""
 
 PATIENCE = 60.0
-"""Seconds that fetching a log from one peer may take."""
+"""Seconds that one peer may take to send us a log, and to take one from us."""
+
+Ask = Callable[[int], Awaitable[bytes]]
+"""Asks one peer for a log beyond so many bytes."""
 
 _LENGTH = struct.Struct(">I")
 _REQUEST = struct.Struct(">32sQ")
@@ -59,26 +71,62 @@ class Reading:
     fresh: bool
 
 
-class LogServer:
-    """Answers who asks for a log that is here. Pass it to `Swarm.serve`."""
+@dataclass(frozen=True)
+class _Log:
+    """A log that was checked, as it lies on disk."""
 
-    def __init__(self, logs: ContributionLogs) -> None:
+    data: bytes
+    entries: list[Contribution]
+    end: End
+
+    @property
+    def last(self) -> bytes:
+        """Its last entry, with its length before it."""
+        return last_frame(self.data)
+
+    def followed_by(self, rest: bytes) -> _Log:
+        """This log and what goes on after it. BadContent unless all of it holds."""
+        entries, end = continued(self.end, frames(rest))
+        return _Log(self.data + rest, [*self.entries, *entries], end)
+
+
+class LogServer:
+    """Answers who asks for a log that is here, under the upload limit. Pass it to `Swarm.serve`.
+
+    `network_of` and `clock` as in `Places`.
+    """
+
+    def __init__(
+        self,
+        logs: ContributionLogs,
+        *,
+        pacers: Pacers | None = None,
+        network_of: NetworkOf = nowhere,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._logs = logs
-        self._reading: set[bytes] = set()
+        self._pacers = pacers or unlimited()
+        self._places = Places(READERS, 1, network_of, clock=clock)
 
     async def __call__(self, caller: bytes, stream: Stream) -> None:
         author, had = _REQUEST.unpack(await stream.read_exactly(_REQUEST.size))
-        if caller in self._reading or len(self._reading) >= READERS:
+        place = await self._places.take(stream)
+        if place is None:
             await stream.write(_LENGTH.pack(_ABSENT))
             return
-        self._reading.add(caller)
         try:
-            data = await asyncio.to_thread(self._logs.read, author)
-            rest = data[had:] if had <= len(data) else b""
-            await stream.write(_LENGTH.pack(len(rest) if data else _ABSENT))
-            await stream.write(rest)
+            async with asyncio.timeout(PATIENCE):
+                await self._send(paced(stream, self._pacers), author, had)
+        except TimeoutError:
+            log.info("%s took too long over a contribution log", caller.hex())
         finally:
-            self._reading.discard(caller)
+            self._places.leave(place)
+
+    async def _send(self, stream: Stream, author: Author, had: int) -> None:
+        data = await asyncio.to_thread(self._logs.read, author)
+        rest = data[had:]
+        await stream.write(_LENGTH.pack(len(rest) if data else _ABSENT))
+        await stream.write(rest)
 
 
 async def note(
@@ -111,36 +159,42 @@ async def announce(
             await swarm.store(contributions_key(author), presence, now + LIFE)
 
 
-async def read_log(swarm: Swarm, logs: ContributionLogs, author: Author) -> Reading:
+async def read_log(
+    swarm: Swarm, logs: ContributionLogs, author: Author, pacers: Pacers | None = None
+) -> Reading:
     """The longest sound log of `author` that any peer has, checked, and kept here.
 
     Raises NotAvailable when nobody has one, BadContent when two sound logs contradict each other:
     the author has signed both, so this is proof that it rewrote its log.
     """
-    best, fresh = await asyncio.to_thread(logs.read, author), author == swarm.author
-    had = len(best)
+    best, fresh = await asyncio.to_thread(_kept, logs, author), author == swarm.author
+    had = len(best.data)
     for source, addresses in await _holders(swarm, author):
+        ask = partial(_ask, swarm, source, addresses, author, pacers or unlimited())
         try:
-            data = await _sound_log(swarm, source, addresses, author, best)
+            found = await _sound_log(ask, best)
         except (ParisError, TimeoutError) as error:
             log.info("%s has no log of %s for us: %s", source.hex(), author.hex(), error)
             continue
-        if not (data.startswith(best) or best.startswith(data)):
+        if not (found.data.startswith(best.data) or best.data.startswith(found.data)):
             raise BadContent(
                 f"{peer_id_of(author)} has signed two logs that contradict each other",
                 "Count on neither: its author rewrites what it has told before",
             )
-        best, fresh = max(best, data, key=len), True
-    if not best:
+        best, fresh = max(best, found, key=lambda each: len(each.data)), True
+    if not best.data:
         raise NotAvailable(f"no peer has a contribution log of {peer_id_of(author)}")
-    entries = await asyncio.to_thread(checked, author, frames(best))
-    if len(best) > had:
-        await asyncio.to_thread(logs.keep, author, best)
-    return Reading(author, entries, fresh)
+    if len(best.data) > had:
+        await asyncio.to_thread(logs.keep, author, best.data)
+    return Reading(author, best.entries, fresh)
 
 
 async def read_line(
-    swarm: Swarm, logs: ContributionLogs, book: HandoverBook, author: Author
+    swarm: Swarm,
+    logs: ContributionLogs,
+    book: HandoverBook,
+    author: Author,
+    pacers: Pacers | None = None,
 ) -> list[Reading]:
     """The logs of `author` and of those who took over from it, as far as there are any.
 
@@ -150,7 +204,7 @@ async def read_line(
     readings = []
     for each in lineage(author, book.all()):
         with contextlib.suppress(NotAvailable):
-            readings.append(await read_log(swarm, logs, each))
+            readings.append(await read_log(swarm, logs, each, pacers))
     if not readings:
         raise NotAvailable(
             f"no peer has a contribution log of {peer_id_of(author)}",
@@ -165,20 +219,26 @@ def own_line(logs: ContributionLogs, book: HandoverBook, author: Author) -> list
     return [Reading(each, logs.entries(each), fresh=True) for each in line]
 
 
-async def _sound_log(
-    swarm: Swarm, source: Author, addresses: tuple[str, ...], author: Author, known: bytes
-) -> bytes:
+def _kept(logs: ContributionLogs, author: Author) -> _Log:
+    return _nothing_of(author).followed_by(logs.read(author))
+
+
+def _nothing_of(author: Author) -> _Log:
+    return _Log(b"", [], End(author))
+
+
+async def _sound_log(ask: Ask, known: _Log) -> _Log:
     """A peer's log, checked: what goes on after `known`, or else all of it.
 
     Raises BadContent, NotAvailable, Unreachable, TimeoutError.
     """
-    data = known + await _ask(swarm, source, addresses, author, len(known))
-    try:
-        await asyncio.to_thread(checked, author, frames(data))
-    except BadContent:
-        data = await _ask(swarm, source, addresses, author, 0)
-        await asyncio.to_thread(checked, author, frames(data))
-    return data
+    rest = await ask(len(known.data) - len(known.last))
+    if rest.startswith(known.last):
+        return await asyncio.to_thread(known.followed_by, rest[len(known.last) :])
+    whole = await ask(0)
+    if not whole:
+        raise BadContent("it tells of a log without entries")
+    return await asyncio.to_thread(_nothing_of(known.end.author).followed_by, whole)
 
 
 def told(reading: Reading) -> dict[str, Any]:
@@ -216,11 +276,16 @@ async def _holders(swarm: Swarm, author: Author) -> list[tuple[Author, tuple[str
             presence = Presence.unseal(entry.value)
             if presence.author == entry.owner != swarm.author:
                 holders.append((presence.author, presence.addresses))
-    return sorted(holders, key=lambda holder: holder[0] != author)[:READERS]
+    return sorted(holders, key=lambda holder: holder[0] != author)[:HOLDERS]
 
 
 async def _ask(
-    swarm: Swarm, source: Author, addresses: tuple[str, ...], author: Author, had: int
+    swarm: Swarm,
+    source: Author,
+    addresses: tuple[str, ...],
+    author: Author,
+    pacers: Pacers,
+    had: int,
 ) -> bytes:
     """What a peer has of a log beyond the first `had` bytes. NotAvailable when it has none."""
     stream = await swarm.open(source, CONTRIBUTIONS_PROTOCOL, addresses)
@@ -232,6 +297,6 @@ async def _ask(
                 raise NotAvailable("it has none, or no time")
             if had + length > LOG_LIMIT:
                 raise BadContent(f"a log of {had + length} bytes, over {LOG_LIMIT}")
-            return await stream.read_exactly(length)
+            return await paced(stream, pacers).read_exactly(length)
     finally:
         await stream.close()

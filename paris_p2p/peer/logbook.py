@@ -12,6 +12,7 @@ import contextlib
 import os
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,12 @@ def frames(data: bytes) -> Iterator[bytes]:
             raise BadContent("the log ends within an entry")
         yield sealed
         place += 4 + length
+
+
+def last_frame(data: bytes) -> bytes:
+    """The last entry of a whole log, with its length before it; nothing of an empty one."""
+    sealed = deque(frames(data), maxlen=1)
+    return b"".join(_LENGTH.pack(len(each)) + each for each in sealed)
 
 
 def _whole(data: bytes) -> bytes:

@@ -214,11 +214,11 @@ class Peer:
 
     async def serve(self) -> None:
         """Answer other peers: chunks, contribution logs, and whether they can be reached."""
-        chunks = ChunkServer(
-            self.read_chunk, pacers=self.fetcher.pacers, network_of=self.swarm.network_of
-        )
+        pacers, network_of = self.fetcher.pacers, self.swarm.network_of
+        chunks = ChunkServer(self.read_chunk, pacers=pacers, network_of=network_of)
         await self.swarm.serve(CHUNK_PROTOCOL, chunks)
-        await self.swarm.serve(CONTRIBUTIONS_PROTOCOL, LogServer(self.contributions))
+        logs = LogServer(self.contributions, pacers=pacers, network_of=network_of)
+        await self.swarm.serve(CONTRIBUTIONS_PROTOCOL, logs)
         dialling_back = dialback_server(self.swarm, self.run_id, time.monotonic)
         await self.swarm.serve(DIALBACK_PROTOCOL, dialling_back)
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from paris_p2p.errors import ParisError
+from paris_p2p.network.pacing import paced
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkClient
 from paris_p2p.peer.peer import Peer
@@ -65,7 +66,7 @@ async def _ask(peer: Peer, source: Source, question: Question) -> bool:
         async with asyncio.timeout(PATIENCE):
             stream = await peer.swarm.open(source.author, CHUNK_PROTOCOL, source.addresses)
             try:
-                return await question(ChunkClient(stream))
+                return await question(ChunkClient(paced(stream, peer.fetcher.pacers)))
             finally:
                 await stream.close()
     except (ParisError, TimeoutError):

@@ -78,12 +78,18 @@ class End:
         return entry, End(self.author, self.length + 1, content_id(sealed))
 
 
-def checked(author: Author, sealed: Iterable[bytes]) -> list[Contribution]:
-    """The entries of `author`'s whole log. BadContent unless all of them hold, as one chain."""
-    end, entries = End(author), []
+def continued(end: End, sealed: Iterable[bytes]) -> tuple[list[Contribution], End]:
+    """The entries that follow a log's `end`, and where it ends then. BadContent unless all hold."""
+    entries = []
     for each in sealed:
         entry, end = end.followed_by(each)
         entries.append(entry)
+    return entries, end
+
+
+def checked(author: Author, sealed: Iterable[bytes]) -> list[Contribution]:
+    """The entries of `author`'s whole log. BadContent unless all of them hold, as one chain."""
+    entries, _ = continued(End(author), sealed)
     return entries
 
 

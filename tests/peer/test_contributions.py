@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import subprocess
@@ -15,8 +16,11 @@ import pytest
 from paris_p2p.errors import BadContent, DiskFull, NotAvailable
 from paris_p2p.identity import Identity
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
-from paris_p2p.network.swarm import Stream
-from paris_p2p.peer import logbook
+from paris_p2p.network.memory_streams import PIPE_CAPACITY
+from paris_p2p.network.pacing import Pacer, Pacers
+from paris_p2p.network.places import NetworkOf, nowhere
+from paris_p2p.network.swarm import Stream, StreamClosed
+from paris_p2p.peer import contributions, logbook
 from paris_p2p.peer.contributions import (
     CONTRIBUTIONS_PROTOCOL,
     LogServer,
@@ -27,6 +31,7 @@ from paris_p2p.peer.contributions import (
 from paris_p2p.peer.logbook import LOG_LIMIT, ContributionLogs
 from paris_p2p.records.contribution import Contribution
 from paris_p2p.records.head import Head
+from tests.peer.worlds import eventually
 
 ALICE, BOB, MALLORY = (Identity(bytes([number] * 32)) for number in range(3))
 RUN = bytes(32)
@@ -284,6 +289,124 @@ async def test_an_author_who_tells_two_logs_is_found_out_by_a_newcomer(
     carol, none = await peers.join(Identity.generate())
     with pytest.raises(BadContent, match="has signed two logs"):
         await read_log(carol, none, ALICE.author)
+
+
+@pytest.mark.parametrize(
+    "steps", [(900,), (100, 900), (100, 200, 900)], ids=["shorter", "of one length", "longer"]
+)
+async def test_a_fork_is_found_out_however_long_it_is(
+    peers: Peers, tmp_path: Path, steps: tuple[int, ...]
+) -> None:
+    _, alices = await peers.join(ALICE, 100, 200, 300)
+    swarm, logs = await peers.join(BOB)
+    await read_log(swarm, logs, ALICE.author)
+    known = logs.read(ALICE.author)
+    alices.keep(ALICE.author, logs_in(tmp_path / "fork", *steps).read(ALICE.author))
+    with pytest.raises(BadContent, match="has signed two logs that contradict each other"):
+        await read_log(swarm, logs, ALICE.author)
+    assert logs.read(ALICE.author) == known
+
+
+async def test_an_older_copy_of_a_log_contradicts_nothing(peers: Peers, tmp_path: Path) -> None:
+    _, alices = await peers.join(ALICE, 100, 200, 300)
+    swarm, logs = await peers.join(BOB)
+    await read_log(swarm, logs, ALICE.author)
+    alices.keep(ALICE.author, logs_in(tmp_path / "older", 100).read(ALICE.author))
+    reading = await read_log(swarm, logs, ALICE.author)
+    assert reading.fresh and len(reading.entries) == 3
+
+
+async def test_entries_that_are_known_are_not_checked_again(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, alices = await peers.join(ALICE, 100, 200)
+    swarm, logs = await peers.join(BOB)
+    await read_log(swarm, logs, ALICE.author)
+    alices.append(ALICE, head(ALICE, 300, parent=200))
+    checks: list[bytes] = []
+    unseal = Contribution.unseal
+    monkeypatch.setattr(
+        Contribution, "unseal", lambda sealed: checks.append(sealed) or unseal(sealed)
+    )
+    assert len((await read_log(swarm, logs, ALICE.author)).entries) == 3
+    assert len(checks) == 3
+
+
+class LongLog(ContributionLogs):
+    """A log longer than what a stream takes ahead of its reader."""
+
+    def read(self, author: bytes) -> bytes:
+        return bytes(2 * PIPE_CAPACITY)
+
+
+async def reading(swarm: MemorySwarm, server: MemorySwarm) -> tuple[Stream, bool]:
+    """A stream on which a log was asked for, and whether the server begins to send it."""
+    stream = await swarm.open(server.author, CONTRIBUTIONS_PROTOCOL, server.addresses())
+    await stream.write(ALICE.author + bytes(8))
+    return stream, await stream.read_exactly(4) != b"\xff" * 4
+
+
+async def readers_of(
+    peers: Peers, folder: Path, count: int, network_of: NetworkOf = nowhere
+) -> tuple[MemorySwarm, list[MemorySwarm]]:
+    server, *readers = [
+        peers.network.join(Identity.generate().author, inactivity=60) for _ in range(count + 1)
+    ]
+    served = LogServer(LongLog(folder), network_of=network_of)
+    await server.serve(CONTRIBUTIONS_PROTOCOL, served)
+    return server, readers
+
+
+async def test_who_takes_too_long_over_a_log_makes_room_for_others(
+    peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contributions, "PATIENCE", 0.2)
+    monkeypatch.setattr(contributions, "READERS", 1)
+    server, (slow, other) = await readers_of(peers, tmp_path, 2)
+    stream, begun = await reading(slow, server)
+    assert begun
+
+    async def other_is_served() -> bool:
+        with contextlib.suppress(StreamClosed):
+            await stream.read_exactly(1)
+        _, begun = await reading(other, server)
+        return begun
+
+    await eventually(other_is_served)
+
+
+async def test_readers_of_one_network_give_way_to_another(
+    peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contributions, "READERS", 2)
+    crowd: set[bytes] = set()
+
+    async def network_of(author: bytes) -> str:
+        return "crowd" if author in crowd else "elsewhere"
+
+    server, readers = await readers_of(peers, tmp_path, 4, network_of)
+    *crowded, newcomer = readers
+    crowd |= {swarm.author for swarm in crowded}
+    assert [(await reading(swarm, server))[1] for swarm in crowded] == [True, True, False]
+    assert (await reading(newcomer, server))[1]
+
+
+async def test_a_log_waits_for_its_turn_under_the_upload_limit(
+    peers: Peers, tmp_path: Path
+) -> None:
+    passed: list[int] = []
+
+    class Counting(Pacer):
+        async def let_pass(self, owner: bytes, size: int) -> None:
+            assert owner == bob.author
+            passed.append(size)
+
+    alice, logs = await peers.join(ALICE, 100, 200)
+    pacers = Pacers(upload=Counting(1 << 20), download=Pacer(None))
+    await alice.serve(CONTRIBUTIONS_PROTOCOL, LogServer(logs, pacers=pacers))
+    bob, none = await peers.join(BOB)
+    await read_log(bob, none, ALICE.author)
+    assert sum(passed) == 4 + len(logs.read(ALICE.author))
 
 
 LIES = {
