@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import paris_p2p
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.records.head import Head
-from paris_p2p.records.run import RunManifest, run_id
+from paris_p2p.records.run import RunManifest, run_id, slot_name
 from paris_p2p.store.blobs import Blobs
+
+log = logging.getLogger(__name__)
 
 RUN_FILE = "run.paris"
 
@@ -60,7 +63,8 @@ def load_genesis() -> Genesis:
 def seed_genesis(genesis: Genesis, blobs: Blobs, heads: HeadBook) -> None:
     """Take the shipped run into the store, so that this peer can serve all of it.
 
-    Raises BadContent when a shipped file is not what the run manifest names.
+    A shipped head that does not count here, since its content was refuted, is left out. Raises
+    BadContent when a shipped file is not what the run manifest names.
     """
     blobs.chunks.put(genesis.sealed)
     stored = {blobs.add_file(path, kind, path.name).id for path, kind in genesis.content_files()}
@@ -71,9 +75,13 @@ def seed_genesis(genesis: Genesis, blobs: Blobs, heads: HeadBook) -> None:
             "reinstall paris-p2p",
         )
     for sealed in genesis.heads():
-        head: Head = heads.add(sealed)
+        head = Head.unseal(sealed)
         if head.manifest not in stored:
             raise BadContent(
                 f"the genesis head at step {head.step} names a checkpoint that is not shipped",
                 "reinstall paris-p2p",
             )
+        try:
+            heads.add(sealed)
+        except BadContent as error:
+            log.warning("the shipped head of %s is left out: %s", slot_name(head.expert), error)

@@ -28,6 +28,7 @@ from paris_p2p.records.contribution import (
     gained_steps,
 )
 from paris_p2p.records.head import Head
+from paris_p2p.store.chunks import FILES
 
 LOG_LIMIT = 16 << 20
 """Bytes of one log."""
@@ -57,7 +58,7 @@ class ContributionLogs:
 
     def authors(self) -> list[Author]:
         """Whose logs are here."""
-        return [bytes.fromhex(path.stem) for path in sorted(self._folder.glob("*.log"))]
+        return [bytes.fromhex(path.stem) for path in sorted(self._folder.glob(f"{FILES}.log"))]
 
     def read(self, author: Author) -> bytes:
         """The whole entries of an author's log, as they lie on disk; empty when there is none."""

@@ -76,6 +76,12 @@ def test_a_log_says_what_was_published_and_how_far_each_head_went(tmp_path: Path
     assert logs.authors() == [ALICE.author] and logs.entries(BOB.author) == []
 
 
+def test_a_foreign_file_among_the_logs_is_nobodys(tmp_path: Path) -> None:
+    logs = logs_in(tmp_path, 100)
+    (tmp_path / "notes.log").write_bytes(b"my own notes")
+    assert logs.authors() == [ALICE.author]
+
+
 def test_a_log_goes_on_after_a_restart(tmp_path: Path) -> None:
     logs_in(tmp_path, 100)
     entry = ContributionLogs(tmp_path).append(ALICE, head(ALICE, 150, parent=100))

@@ -40,6 +40,17 @@ def test_the_shipped_run_can_be_served_whole(tmp_path: Path) -> None:
         assert head.step > 0
 
 
+def test_a_shipped_head_that_was_refuted_is_left_out_of_the_store(tmp_path: Path) -> None:
+    genesis = load_genesis()
+    blobs = Blobs(ChunkStore(tmp_path / "store"), tmp_path / "cache")
+    slots = genesis.run.slots()
+    book = HeadBook(tmp_path / "heads", genesis.id, slots, lambda head: head.expert != ROUTER)
+
+    seed_genesis(genesis, blobs, book)
+
+    assert {head.expert for head in book.all()} == set(slots) - {ROUTER}
+
+
 def test_all_data_in_the_tree_is_small() -> None:
     files = [path for path in load_genesis().folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= SMALL
