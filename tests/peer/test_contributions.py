@@ -31,7 +31,7 @@ from paris_p2p.peer.contributions import (
 from paris_p2p.peer.logbook import LOG_LIMIT, ContributionLogs
 from paris_p2p.records.contribution import Contribution
 from paris_p2p.records.head import Head
-from tests.peer.worlds import eventually
+from tests.peer.worlds import PeerWorld, eventually
 
 ALICE, BOB, MALLORY = (Identity(bytes([number] * 32)) for number in range(3))
 RUN = bytes(32)
@@ -397,22 +397,25 @@ async def test_readers_of_one_network_give_way_to_another(
     assert (await reading(newcomer, server))[1]
 
 
-async def test_a_log_waits_for_its_turn_under_the_upload_limit(
-    peers: Peers, tmp_path: Path
-) -> None:
-    passed: list[int] = []
+async def test_a_peer_sends_logs_in_turn_under_its_upload_limit(tmp_path: Path) -> None:
+    passed: list[tuple[bytes, int]] = []
 
-    class Counting(Pacer):
+    class Noting(Pacer):
         async def let_pass(self, owner: bytes, size: int) -> None:
-            assert owner == bob.author
-            passed.append(size)
+            passed.append((owner, size))
 
-    alice, logs = await peers.join(ALICE, 100, 200)
-    pacers = Pacers(upload=Counting(1 << 20), download=Pacer(None))
-    await alice.serve(CONTRIBUTIONS_PROTOCOL, LogServer(logs, pacers=pacers))
-    bob, none = await peers.join(BOB)
-    await read_log(bob, none, ALICE.author)
-    assert sum(passed) == 4 + len(logs.read(ALICE.author))
+    world = PeerWorld(tmp_path)
+    alice, bob = await world.join(), await world.join()
+    alice.fetcher.pacers = Pacers(upload=Noting(1 << 20), download=Pacer(None))
+    await alice.serve()
+    alice.contributions.append(alice.identity, head(alice.identity, 100))
+    await announce(alice.swarm, alice.identity, RUN, alice.contributions, alice.clock())
+
+    await read_log(bob.swarm, bob.contributions, alice.identity.author)
+
+    assert {owner for owner, _ in passed} == {bob.identity.author}
+    sent = len(alice.contributions.read(alice.identity.author))
+    assert sum(size for _, size in passed) == 4 + sent
 
 
 LIES = {

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paris_p2p.network.pacing import Pacer, Pacers
 from paris_p2p.peer.proving import is_served, proven_providers
-from tests.peer.worlds import PeerWorld, has_nothing, hold
+from tests.peer.worlds import PeerWorld, content_of, has_nothing, hold
 
 
 async def test_who_announces_and_is_gone_or_has_nothing_serves_nothing(tmp_path: Path) -> None:
@@ -30,3 +31,19 @@ async def test_one_that_answers_among_many_that_do_not_is_enough(tmp_path: Path)
 
     assert await is_served(asker, content)
     assert await proven_providers(asker, content, 6) == 1
+
+
+async def test_a_proof_is_fetched_under_the_download_limit(tmp_path: Path) -> None:
+    passed: list[int] = []
+
+    class Noting(Pacer):
+        async def let_pass(self, owner: bytes, size: int) -> None:
+            passed.append(size)
+
+    world = PeerWorld(tmp_path)
+    asker, holder = await world.join(), await world.join()
+    content = await hold(holder, 1)
+    asker.fetcher.pacers = Pacers(upload=Pacer(None), download=Noting(1 << 20))
+
+    assert await proven_providers(asker, content, 1) == 1
+    assert sum(passed) >= len(content_of(1))
