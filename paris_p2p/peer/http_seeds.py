@@ -30,16 +30,19 @@ HEAD_PATIENCE = 2 * INACTIVITY
 
 _OK = 200
 _MISSING = (404, 410)
-_TRANSITIONAL = tuple(map(ipaddress.ip_network, ("64:ff9b::/32", "2002::/16", "2001::/32")))
+_TRANSITIONAL = ("64:ff9b::/32", "2002::/16", "2001::/32", "::/96")
 """IPv6 networks whose addresses carry an IPv4 address, which may be any."""
+_SITE_LOCAL = "fec0::/10"
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, (*_TRANSITIONAL, _SITE_LOCAL)))
+"""Networks that Python calls global, and that are not of the public internet for certain."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_public(address: Address) -> bool:
     """Whether this is one machine on the public internet, as far as the address tells."""
-    carried = any(address in network for network in _TRANSITIONAL)
-    return address.is_global and not address.is_multicast and not carried
+    excluded = any(address in network for network in _NOT_PUBLIC)
+    return address.is_global and not address.is_multicast and not excluded
 
 
 class SeedConversation:

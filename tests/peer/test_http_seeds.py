@@ -258,6 +258,8 @@ PRIVATE = [
     "::ffff:127.0.0.1",
     "64:ff9b::7f00:1",  # 127.0.0.1 through a NAT64
     "2002:7f00:1::",  # 127.0.0.1 through 6to4
+    "::127.0.0.1",  # IPv4-compatible, long given up
+    "fec0::1",  # site-local, likewise
 ]
 
 
