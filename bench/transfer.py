@@ -30,6 +30,7 @@ from paris_p2p.network.daemon import peer_id
 from paris_p2p.network.node import HivemindSwarm
 from paris_p2p.peer.fetching import Fetcher
 from paris_p2p.records.address import parse_address
+from paris_p2p.records.manifest import MAX_SIZE
 
 PROVIDERS = 3
 GOALS = {"raw libp2p stream": 0.85, "libtorrent, TCP": 1.0, "aria2": 0.8}
@@ -116,7 +117,7 @@ async def receive_raw(swarm: HivemindSwarm, author: bytes, size: int) -> None:
 async def fetch(swarm: HivemindSwarm, content: bytes, folder: Path) -> None:
     """What a peer does: look providers up, fetch, verify, keep."""
     blobs = store_in(folder)
-    await Fetcher(swarm, blobs).fetch(content)
+    await Fetcher(swarm, blobs).fetch(content, most=MAX_SIZE)
 
 
 async def seconds(folder: Path, transfer: Transfer) -> float:

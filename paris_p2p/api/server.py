@@ -10,8 +10,9 @@
     POST /v1/connect         {"address": multiaddr}: meet one more peer
     POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
                               -> events: fetching*, fetched {"paths"}
-    POST /v1/condemned       {"content": hex, "reason": text}: a head or resume state that proved
-                              worthless when it was used -> {"condemned": whether one names it}
+    POST /v1/condemned       {"content": hex, "author": PeerID, "reason": text}: a head or resume
+                              state that proved worthless when it was used -> {"condemned": bool};
+                              without "author", false where several name that content
     POST /v1/claim           TrainingRequest -> events of the job, until it is released
     POST /v1/stop            {"job": id} asks that job to finish; answers at once
 
@@ -35,8 +36,10 @@ from starlette.routing import Route
 from paris_p2p.api.events import SESSION_OPEN, Event, encode_events
 from paris_p2p.api.guard import guarded
 from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
+from paris_p2p.identity import author_of
 from paris_p2p.peer.checkup import report
 from paris_p2p.peer.contributions import read_line, told
+from paris_p2p.peer.obtaining import checkpoint_limit, obtain
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.probes import peer_checkup, training_need
 from paris_p2p.peer.report import heads_report, status_report
@@ -137,24 +140,32 @@ class Api:
         return _stream(self._fetched(_contents(body), _patience(body)))
 
     async def _fetched(self, contents: list[bytes], patience: float | None) -> AsyncIterator[Event]:
-        with self._peer.using(contents):
-            fetching = self._peer.fetch_events(contents, patience=patience)
-            async with aclosing(fetching) as events:
-                async for event in events:
-                    yield event
-            paths = {content.hex(): str(await self._peer.path(content)) for content in contents}
+        peer = self._peer
+        async with peer.using(contents):
+            for content in contents:
+                fetching = obtain(peer, [content], checkpoint_limit(peer, content), patience)
+                async with aclosing(fetching) as events:
+                    async for event in events:
+                        yield event
+            paths = {content.hex(): str(await peer.path(content)) for content in contents}
         yield {"event": "fetched", "paths": paths}
 
     async def _condemned(self, request: Request) -> Response:
+        """Where records contradict each other, their authors are to blame, not the content."""
         body = await _body(request)
         (content,) = _contents({"contents": [body.get("content")]})
         reason = body.get("reason")
         if not isinstance(reason, str):
             raise BadContent("reason is not text", "say why the content is worthless")
-        record = self._peer.record_of(content)
-        if record is not None:
+        records = self._peer.naming(content)
+        if "author" in body:
+            author = author_of(str(body["author"]))
+            records = [record for record in records if record.author == author]
+        if len({record.author for record in records}) != 1:
+            return JSONResponse({"condemned": False})
+        for record in records:
             await self._peer.condemn(record, reason)
-        return JSONResponse({"condemned": record is not None})
+        return JSONResponse({"condemned": True})
 
     async def _claim(self, request: Request) -> Response:
         if self._peer.config.seed_only:

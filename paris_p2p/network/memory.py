@@ -57,13 +57,19 @@ class MemoryNetwork:
         self._joined = 0
 
     def join(
-        self, author: bytes, *, clock: Clock | None = None, inactivity: float = INACTIVITY
+        self,
+        author: bytes,
+        *,
+        clock: Clock | None = None,
+        inactivity: float = INACTIVITY,
+        host: str = "127.0.0.1",
     ) -> MemorySwarm:
-        """A new peer that knows nobody yet. Its own `clock` may be off; others stay right."""
+        """A new peer at `host` that knows nobody yet. Its own `clock` may be off; others stay
+        right."""
         if author in self._peers:
             raise ValueError("this author is in the network already")
         self._joined += 1
-        peer = MemorySwarm(self, author, self._joined, clock or self.clock, inactivity)
+        peer = MemorySwarm(self, author, self._joined, clock or self.clock, inactivity, host)
         self._peers[author] = peer
         return peer
 
@@ -103,10 +109,17 @@ class MemorySwarm:
     """One peer of a `MemoryNetwork`; keeps the `Swarm` contract."""
 
     def __init__(
-        self, network: MemoryNetwork, author: bytes, port: int, clock: Clock, inactivity: float
+        self,
+        network: MemoryNetwork,
+        author: bytes,
+        port: int,
+        clock: Clock,
+        inactivity: float,
+        host: str,
     ) -> None:
         self._network = network
         self._author = author
+        self._host = host
         self._port = port
         self._clock = clock
         self._end = End(author, inactivity)
@@ -121,7 +134,7 @@ class MemorySwarm:
         return self._author
 
     def addresses(self) -> list[str]:
-        return [str(Address(f"/ip4/127.0.0.1/tcp/{self._port}", peer_id_of(self._author)))]
+        return [str(Address(f"/ip4/{self._host}/tcp/{self._port}", peer_id_of(self._author)))]
 
     async def store(self, key: str, value: bytes, expires: float) -> bool:
         check_record(key, value, expires, self._clock())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 
@@ -16,3 +17,13 @@ async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
         for task in running:
             task.cancel()
         await asyncio.wait(running, timeout=0.2)
+
+
+async def finished(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that must not be left half-done; a cancellation comes after its end."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait([task])

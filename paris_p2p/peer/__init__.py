@@ -14,6 +14,10 @@
 - `http_seeds`   chunks from a web server that the run names
 - `announcing`   presence, provider and head records, renewed before they expire
 - `keeping`      what to keep, copy and let go: pure decisions
+- `providing`    who serves what this peer may keep, and from which networks
+- `room`         room in the quota for what is about to be fetched
+- `obtaining`    content for use on this machine: fetched within the quota, made into a file
+- `left_runs`    the runs that a home took part in before
 - `replicating`  keeping a run's content at enough providers
 - `collecting`   letting go what is superseded, or what others hold when room is needed
 - `proving`      whether those who say that they serve a content do

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import paris_p2p
 from paris_p2p.errors import Unreachable
@@ -22,9 +22,9 @@ from paris_p2p.identity import Identity
 from paris_p2p.network.pages import Pages
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.keeping import Origins, possible_heads, possible_resumes, shared_out
 from paris_p2p.peer.recordbook import Record, RecordBook
 from paris_p2p.records.codec import encode
-from paris_p2p.records.head import ranked_heads
 from paris_p2p.records.keys import (
     PEER_LEVELS,
     SHARED_LEVELS,
@@ -34,7 +34,7 @@ from paris_p2p.records.keys import (
     resume_key,
 )
 from paris_p2p.records.presence import PEER, Presence
-from paris_p2p.records.resume import Resume, ranked_resumes
+from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest
 from paris_p2p.store.blobs import Blobs
 
@@ -87,6 +87,8 @@ class Announcer:
         self._provided: set[bytes] = set()
         self._given_up: set[bytes] = set()
         self._passed_on: dict[str, set[bytes]] = {}
+        self.providers: Mapping[bytes, Origins] = {}
+        """Who served each content when that was looked up last, and from which network."""
 
     def update(self, run: RunManifest) -> None:
         """Take the run's lists as they stand now."""
@@ -172,7 +174,7 @@ class Announcer:
         Only what is held: a head that names content nobody has must not displace one that is real.
         """
         here = [head for head in self._heads.of(slot) if head.manifest in held]
-        best = ranked_heads(here, self._run.trusted_authors)
+        best = self._shared_out(possible_heads(self._run, here))
         await self._pass_on(self._heads, best, heads_key(self._run_id, slot), at_once)
 
     async def _slot_resumes(
@@ -180,16 +182,22 @@ class Announcer:
     ) -> None:
         """Announce the resume states of a slot that are held, as heads are."""
         here = [resume for resume in self._resumes.of(slot) if resume.manifest in held]
-        best = ranked_resumes(here, self._run.trusted_authors)
+        best = self._shared_out(possible_resumes(self._run, here))
         await self._pass_on(self._resumes, best, resume_key(self._run_id, slot), at_once)
+
+    def _shared_out(self, ranked: Sequence[Record]) -> list[Record]:
+        """This peer's own, and of the others those that have a place by who serves them."""
+        mine = {self._identity.author: ""}
+        origins = {record: self.providers.get(record.manifest) or mine for record in ranked}
+        best = shared_out(ranked, origins, PER_RECORD, PER_RECORD)
+        own = [record for record in ranked if record.author == self._identity.author]
+        return own + [record for record in best if record not in own]
 
     async def _pass_on(
         self, book: RecordBook[Record], best: Sequence[Record], key: str, at_once: bool
     ) -> None:
-        """Announce the first few, this peer's own before others'; `at_once`: needed or not."""
-        chosen = sorted(best, key=lambda record: record.author != self._identity.author)
-        del chosen[PER_RECORD:]
-        here = [record for record in chosen if book.pin(record)]
+        """Announce the first few; `at_once`: needed or not."""
+        here = [record for record in best[:PER_RECORD] if book.pin(record)]
         said = [record for record in here if at_once or self._is_needed(book, record, key)]
         self._passed_on[key] = {record.manifest for record in said}
         if said:

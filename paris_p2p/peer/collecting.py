@@ -1,7 +1,8 @@
 """Letting content go: what is superseded after a grace, what others hold when room is needed.
 
 Kept in any case: what this author published last in every slot, of whatever run; what is being
-fetched; and every current content unless `replicas` other peers have just proven to hold it.
+fetched; and every current content unless `replicas` other peers have just proven to hold it. What
+else a run needs that this home has left goes where room is needed.
 
 A current content is given up in two steps, so that the holders of one content who all need room do
 not all drop it: each takes back its announcement, waits a random time, and looks who is left.
@@ -11,23 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Set
 from contextlib import suppress
 from functools import partial
 
 from paris_p2p.errors import BadContent
-from paris_p2p.peer.keeping import (
-    Stored,
-    outranked,
-    own_content,
-    superseded,
-    to_spare,
-    wanted_content,
-)
+from paris_p2p.peer.keeping import Stored, left, outranked, own_content, superseded, to_spare
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.providing import best_here, wanted
 from paris_p2p.peer.proving import proven_providers
 from paris_p2p.peer.recordbook import Record, RecordBook
 from paris_p2p.records.head import Head
+from paris_p2p.records.manifest import Manifest
 from paris_p2p.records.resume import Resume
 
 log = logging.getLogger(__name__)
@@ -40,6 +36,8 @@ STRAY = 60 * 60.0
 SETTLE = (2.0, 10.0)
 """Seconds, at random, between taking back an announcement and looking who is left."""
 
+LetGo = Callable[[], Awaitable[object]]
+
 
 async def collect(peer: Peer) -> None:
     """One round: let go what is superseded, and more where the quota is exceeded."""
@@ -48,7 +46,7 @@ async def collect(peer: Peer) -> None:
     keep = await asyncio.to_thread(_kept, peer)
     await asyncio.to_thread(_note_uses, peer, keep)
     for content in superseded(await _stored(peer), keep, peer.clock() - GRACE):
-        await _drop(peer, content)
+        await _drop(peer, content, "there is newer")
     await asyncio.to_thread(peer.blobs.sweep, _records(peer), peer.clock() - STRAY)
     if not await make_room(peer, 0, grace=GRACE):
         await spare(peer, 0)
@@ -57,27 +55,55 @@ async def collect(peer: Peer) -> None:
 async def make_room(peer: Peer, size: int, grace: float = 0.0) -> bool:
     """Let go what nobody should miss until `size` more bytes fit into the quota; whether they do.
 
-    First what is superseded, then files that can be made again, then what is outranked; of these
-    contents only what was of no use for `grace` seconds.
+    First what is superseded, then files that can be made again, then what runs that were left are
+    made of, then what is outranked; of these contents only what was of no use for `grace` seconds.
     """
-    if await _fits(peer, size):
+    if await has_room(peer, size):
         return True
-    for let_go in await _dispensable(peer, peer.clock() - grace):
+    for _, let_go in await _dispensable(peer, peer.clock() - grace):
         await let_go()
-        if await _fits(peer, size):
+        if await has_room(peer, size):
             return True
     return False
 
 
+async def make_room_for(peer: Peer, size: int, *, sparing: bool) -> bool:
+    """As `make_room` and, `sparing`, `spare` would, or let go nothing where both are not enough."""
+    if not await can_make_room(peer, size, sparing=sparing):
+        return False
+    return await make_room(peer, size, GRACE) or (sparing and await spare(peer, size))
+
+
+async def can_make_room(peer: Peer, size: int, *, sparing: bool) -> bool:
+    """Whether `make_room_for` would, by what is known of who holds what else."""
+    needed = size - await _room(peer)
+    if needed > 0:
+        needed -= sum(bytes for bytes, _ in await _dispensable(peer, peer.clock() - GRACE))
+    if needed > 0 and sparing:
+        sizes = await asyncio.to_thread(_current_sizes, peer)
+        others = {content: _known_others(peer, content) for content in sizes}
+        return bool(to_spare(others, sizes, peer.config.replicas, needed))
+    return needed <= 0
+
+
 async def spare(peer: Peer, size: int) -> bool:
     """Let go current contents that others hold until `size` more bytes fit; whether they do."""
-    candidates = await asyncio.to_thread(_spareable, peer)
-    found = await asyncio.gather(*(peer.fetcher.providers(content) for content in candidates))
-    others = {content: len(by) for content, by in zip(candidates, found, strict=True)}
-    needed = await asyncio.to_thread(peer.blobs.usage) + size - peer.config.store_quota
-    for content in to_spare(others, candidates, peer.config.replicas, needed):
+    others, sizes = await _spareable(peer)
+    needed = size - await _room(peer)
+    for content in to_spare(others, sizes, peer.config.replicas, needed):
         await _spare(peer, content)
-    return await _fits(peer, size)
+    return await has_room(peer, size)
+
+
+async def has_room(peer: Peer, size: int) -> bool:
+    """Whether `size` more bytes fit into the quota, with all that is promised room there."""
+    return await _room(peer) >= size
+
+
+async def _room(peer: Peer) -> int:
+    """Bytes that the quota has left; less than none where it is exceeded."""
+    spoken_for = sum(promise.size for promise in peer.promises)
+    return peer.config.store_quota - await asyncio.to_thread(peer.blobs.usage) - spoken_for
 
 
 async def _let_formers_go(peer: Peer, book: RecordBook[Record]) -> None:
@@ -89,14 +115,20 @@ async def _let_formers_go(peer: Peer, book: RecordBook[Record]) -> None:
             book.let_go(former)
 
 
-async def _dispensable(peer: Peer, before: float) -> list[Callable[[], Awaitable[None]]]:
-    """What to do one after the other until there is room."""
+async def _dispensable(peer: Peer, before: float) -> list[tuple[int, LetGo]]:
+    """What to do one after the other until there is room, and how many bytes each gives."""
     keep, stored = await asyncio.to_thread(_kept, peer), await _stored(peer)
+    sizes = {item.content: item.size for item in stored}
+
+    def drops(contents: Iterable[bytes], why: str) -> list[tuple[int, LetGo]]:
+        return [(sizes[content], partial(_drop, peer, content, why)) for content in contents]
+
     files = await asyncio.to_thread(_unused_files, peer)
     return [
-        *(partial(_drop, peer, content) for content in superseded(stored, keep, before)),
-        *(partial(asyncio.to_thread, peer.blobs.drop_file, content) for content in files),
-        *(partial(_drop, peer, content) for content in outranked(stored, keep, before)),
+        *drops(superseded(stored, keep, before), "there is newer"),
+        *((size, partial(peer.let_go_file, content, unused)) for size, content, unused in files),
+        *drops(left(stored, keep, before), "its run was left"),
+        *drops(outranked(stored, keep, before), "there is better"),
     ]
 
 
@@ -106,24 +138,21 @@ async def _spare(peer: Peer, content: bytes) -> None:
     await asyncio.sleep(peer.rng.uniform(*SETTLE))
     replicas = peer.config.replicas
     enough = await proven_providers(peer, content, replicas) >= replicas
-    if enough and content not in _in_use(peer):
-        await asyncio.to_thread(peer.blobs.drop, content)
+    if enough and await peer.let_go(content):
         log.info("made room: others hold %s", content.hex()[:12])
     else:
         await peer.announcer.content(content)
 
 
-async def _drop(peer: Peer, content: bytes) -> None:
+async def _drop(peer: Peer, content: bytes, why: str) -> None:
     """Drop a content that nobody should miss, unless somebody has begun to use it."""
-    if content in _in_use(peer):
+    if content in peer.in_use():
         return
     await peer.announcer.give_up(content)
-    await asyncio.to_thread(peer.blobs.drop, content)
-    log.info("let go %s: there is newer", content.hex()[:12])
-
-
-async def _fits(peer: Peer, size: int) -> bool:
-    return await asyncio.to_thread(peer.blobs.usage) + size <= peer.config.store_quota
+    if await peer.let_go(content):
+        log.info("let go %s: %s", content.hex()[:12], why)
+    elif await asyncio.to_thread(peer.blobs.complete, content):
+        await peer.announcer.content(content)
 
 
 async def _stored(peer: Peer) -> list[Stored]:
@@ -132,10 +161,25 @@ async def _stored(peer: Peer) -> list[Stored]:
 
 def _read_stored(peer: Peer) -> Iterator[Stored]:
     heads = {head.manifest for head in peer.heads.all()}
-    named = heads | {resume.manifest for resume in peer.resumes.all()}
+    named = heads | {resume.manifest for resume in peer.resumes.all()} | peer.run.content_ids()
+    elsewhere = peer.left_runs.contents() - named
     for content, last_use in peer.blobs.known().items():
         manifest = peer.blobs.manifest(content)
-        yield Stored(content, manifest.kind if manifest else "", content in named, last_use)
+        yield Stored(
+            content,
+            manifest.kind if manifest else "",
+            content in named,
+            last_use,
+            content in elsewhere,
+            _bytes_here(peer, manifest) if manifest else 0,
+        )
+
+
+def _bytes_here(peer: Peer, manifest: Manifest) -> int:
+    missing = set(peer.blobs.missing(manifest))
+    return sum(
+        manifest.length(i) for i, chunk in enumerate(manifest.chunks) if chunk not in missing
+    )
 
 
 def _kept(peer: Peer) -> set[bytes]:
@@ -144,25 +188,30 @@ def _kept(peer: Peer) -> set[bytes]:
     The best of what is here too, because a record that ranks first may name nothing real.
     """
     here = {content for content in peer.blobs.known() if peer.blobs.complete(content)}
-    wanted = wanted_content(peer.run, peer.heads, peer.resumes)
-    best = wanted_content(peer.run, peer.heads, peer.resumes, here)
-    return wanted | best | _own(peer) | _in_use(peer)
+    current = wanted(peer).keys() | best_here(peer, here).keys()
+    return current | _own(peer) | peer.in_use()
 
 
-def _spareable(peer: Peer) -> dict[bytes, int]:
-    """Current contents that are here as a whole and not this peer's own, with their bytes."""
-    candidates = wanted_content(peer.run, peer.heads, peer.resumes) - _own(peer) - _in_use(peer)
+async def _spareable(peer: Peer) -> tuple[dict[bytes, int], dict[bytes, int]]:
+    """Current contents that are here as a whole and not this peer's own: how many others provide
+    each, and its bytes."""
+    sizes = await asyncio.to_thread(_current_sizes, peer)
+    found = await asyncio.gather(*(peer.fetcher.providers(content) for content in sizes))
+    return {content: len(by) for content, by in zip(sizes, found, strict=True)}, sizes
+
+
+def _known_others(peer: Peer, content: bytes) -> int:
+    return len(peer.providers.get(content, {}).keys() - {peer.identity.author})
+
+
+def _current_sizes(peer: Peer) -> dict[bytes, int]:
+    candidates = _kept(peer) - _own(peer) - peer.in_use()
     manifests = {content: peer.blobs.manifest(content) for content in candidates}
     return {
         content: manifest.size
         for content, manifest in manifests.items()
         if manifest is not None and not peer.blobs.missing(manifest)
     }
-
-
-def _in_use(peer: Peer) -> set[bytes]:
-    """Contents being fetched; while this peer trains, those that a run is made of too."""
-    return set(peer.fetching) | (peer.run.content_ids() if peer.training else set())
 
 
 def _own(peer: Peer) -> set[bytes]:
@@ -185,20 +234,18 @@ def _note_uses(peer: Peer, keep: Set[bytes]) -> None:
         peer.blobs.note_use(content, now)
 
 
-def _unused_files(peer: Peer) -> list[bytes]:
-    """Contents whose made file was not used for GRACE seconds, the longest unused first."""
+def _unused_files(peer: Peer) -> list[tuple[int, bytes, float]]:
+    """Bytes and contents of made files that were not used for GRACE seconds, and since when they
+    must not have been; the longest unused first."""
     if peer.training:
         return []
     used = peer.blobs.files()
     before = peer.clock() - GRACE
-    return sorted((content for content in used if used[content] < before), key=used.__getitem__)
+    unused = sorted((content for content in used if used[content] < before), key=used.__getitem__)
+    manifests = [(content, peer.blobs.manifest(content)) for content in unused]
+    return [(made.size if made else 0, content, before) for content, made in manifests]
 
 
 def _records(peer: Peer) -> set[bytes]:
     """Chunks that are records of runs, and so of no file."""
-    names = [path.name for path in peer.home.runs_dir.iterdir()]
-    return {peer.run_id} | {bytes.fromhex(name) for name in names if _is_id(name)}
-
-
-def _is_id(name: str) -> bool:
-    return len(name) == 64 and set(name) <= set("0123456789abcdef")
+    return {peer.run_id, *peer.left_runs.ids()}

@@ -24,7 +24,7 @@ from paris_p2p.peer.refusals import Refusals
 from paris_p2p.peer.sources import Seed, Source, Standing
 from paris_p2p.peer.survey import presences
 from paris_p2p.records.keys import SHARED_LEVELS, providers_key
-from paris_p2p.records.manifest import MAX_SIZE, Manifest
+from paris_p2p.records.manifest import Manifest
 from paris_p2p.store.blobs import Blobs, NoManifest
 
 PATIENCE = 30.0
@@ -47,7 +47,7 @@ class Fetcher:
     clock : seconds that never go back.
     pacers : the limits of this peer's traffic; None: none.
     allow_private_seeds : use web seeds of the run that are not on the public internet, too.
-    refusals : where liars are noted, and what content is condemned.
+    refusals : where liars are noted.
     """
 
     def __init__(
@@ -95,32 +95,46 @@ class Fetcher:
         self,
         content: bytes,
         on_bytes: OnBytes = lambda have, total: None,
-        most: int = MAX_SIZE,
+        *,
+        most: int,
         patience: float | None = None,
     ) -> Manifest:
-        """Have all of `content` in the store, verified; returns its manifest.
+        """Have all of `content` in the store, verified; errors as for its two steps."""
+        manifest = await self.manifest(content, most=most, patience=patience)
+        await self.fetch_rest(manifest, on_bytes, patience)
+        return manifest
 
-        `most` is the size in bytes that such content can have: a longer one is refused before any
-        of it is fetched. Raises BadContent for that; NoManifest when there is no such content,
-        with what was fetched for it deleted again; NotAvailable when nobody has given any of it
-        for `patience` seconds (default: PATIENCE), with what has come kept for the next time;
-        DiskFull when the disk is full.
+    async def manifest(
+        self, content: bytes, *, most: int, patience: float | None = None
+    ) -> Manifest:
+        """What `content` is made of, before any of it is fetched.
+
+        `most` is the size in bytes that such content can have: BadContent for a longer one.
+        NoManifest when there is no such content, with what was fetched for it deleted again;
+        NotAvailable when nobody has given it for `patience` seconds (default: PATIENCE).
         """
-        if self._refusals.is_condemned(content):
-            raise BadContent(
-                f"{content.hex()[:12]} was tried before and refuted",
-                "paris-peer status says why",
-            )
         manifest = await self._manifest(content, patience)
         if manifest.size > most:
             raise BadContent(
                 f"{content.hex()[:12]} says it has {manifest.size} bytes, over {most}",
                 "Whoever announced it is wrong or lying",
             )
+        return manifest
+
+    async def fetch_rest(
+        self,
+        manifest: Manifest,
+        on_bytes: OnBytes = lambda have, total: None,
+        patience: float | None = None,
+    ) -> None:
+        """Have all chunks of a content in the store.
+
+        NotAvailable when nobody has given any of it for `patience` seconds (default: PATIENCE),
+        with what has come kept for the next time; DiskFull when the disk is full.
+        """
         missing = await asyncio.to_thread(self._blobs.missing, manifest)
         progress = _Progress(manifest, missing, on_bytes)
-        await self._gather(content, missing, progress.kept, patience)
-        return manifest
+        await self._gather(manifest.id, missing, progress.kept, patience)
 
     async def fetch_chunk(self, content: bytes, patience: float | None = None) -> bytes:
         """One chunk that is announced under its own id: a run record, or a manifest."""

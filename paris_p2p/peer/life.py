@@ -130,7 +130,9 @@ async def _settle(
 
     def counts(record: Head | Resume) -> bool:
         content = record.manifest
-        return content not in what_makes_the_run and not refusals.is_condemned(content)
+        return content not in what_makes_the_run and not refusals.is_condemned(
+            content, record.author
+        )
 
     heads = HeadBook(folder / "heads", run_id, run.slots(), counts)
     resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots(), counts)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paris_p2p.config import PeerConfig
+from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.dialback import DIALBACK_PROTOCOL
 from paris_p2p.network.swarm import Swarm
+from paris_p2p.network.tasks import finished
 from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkServer
 from paris_p2p.peer.announcing import Announcer
 from paris_p2p.peer.claiming import Claimant
@@ -24,6 +26,8 @@ from paris_p2p.peer.contributions import CONTRIBUTIONS_PROTOCOL, LogServer
 from paris_p2p.peer.fetching import Fetcher, OnBytes
 from paris_p2p.peer.handing_over import HandoverBook
 from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.keeping import Origins, record_limit
+from paris_p2p.peer.left_runs import LeftRuns
 from paris_p2p.peer.logbook import ContributionLogs
 from paris_p2p.peer.reaching import dialback_server
 from paris_p2p.peer.recordbook import RecordBook
@@ -40,6 +44,24 @@ from paris_p2p.store.chunks import MissingChunk
 
 if TYPE_CHECKING:
     from paris_p2p.peer.training import TrainingJob
+
+
+@dataclass(eq=False)
+class Promise:
+    """Room in the quota for what is not on the disk yet, in bytes."""
+
+    absent: int
+    """Of the content that is being fetched."""
+    file: int
+    """Of the file that will be made of it."""
+
+    @property
+    def size(self) -> int:
+        return self.absent + self.file
+
+    def arrived(self, have: int, total: int) -> None:
+        """So much of the content is here now."""
+        self.absent = total - have
 
 
 @dataclass
@@ -71,10 +93,24 @@ class Peer:
     """The training of them."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from making room for own work until a record names it: what none names may go."""
+    admitting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from making room for what is to be fetched until that is promised."""
+    promises: set[Promise] = field(default_factory=set)
+    """The room in the quota that is spoken for."""
+    providers: dict[bytes, Origins] = field(default_factory=dict)
+    """Who served each content when that was looked up last, and from which network."""
+    unserved: dict[bytes, float] = field(default_factory=dict)
+    """Contents that nobody who announced them gave, with when that was (Unix seconds)."""
+    offers: deque[Mapping[bytes, Head]] = field(default_factory=lambda: deque(maxlen=2))
+    """The heads that commands were told of last: one may be superseded before it is asked for."""
     contributions: ContributionLogs = field(init=False)
     handovers: HandoverBook = field(init=False)
+    left_runs: LeftRuns = field(init=False)
+    _letting_go: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
+        self.announcer.providers = self.providers
+        self.left_runs = LeftRuns(self.home.runs_dir, self.blobs.chunks, self.run_id)
         self.contributions = ContributionLogs(self.home.contributions_dir)
         self.handovers = HandoverBook(self.home.handovers_dir)
 
@@ -113,104 +149,116 @@ class Peer:
         self,
         content: bytes,
         on_bytes: OnBytes = lambda have, total: None,
-        most: int = MAX_SIZE,
+        most: int | None = None,
         patience: float | None = None,
     ) -> Manifest:
-        """Have a content of the run, held to `most` bytes and to the size its kind can have.
+        """Have a content of the run; `most` and errors as for `manifest`."""
+        async with self.using([content]):
+            manifest = await self.manifest(content, most, patience)
+            await self.fetcher.fetch_rest(manifest, on_bytes, patience)
+            self.limit(content)  # it may have been condemned meanwhile
+            return manifest
 
-        What turns out to be no content at all is condemned with the record that names it.
+    async def manifest(
+        self, content: bytes, most: int | None = None, patience: float | None = None
+    ) -> Manifest:
+        """What a content is made of, held to what it can be at most, and to `most` bytes.
+
+        NotAvailable for what nothing names, BadContent for what was refuted or is too large. What
+        turns out to be no content at all is condemned with every record that names it.
         """
-        limit = min(most, self._limit(content))
+        limit = self.limit(content)
         try:
-            with self.using([content]):
-                return await self.fetcher.fetch(content, on_bytes, limit, patience)
+            return await self.fetcher.manifest(
+                content, most=limit if most is None else min(most, limit), patience=patience
+            )
         except NoManifest as error:
-            record = self.record_of(content)
-            if record is not None:
+            for record in self.naming(content):
                 await self.condemn(record, error.message)
             raise
 
-    @contextmanager
-    def using(self, contents: Sequence[bytes]) -> Iterator[None]:
-        """While it lasts, these contents are not let go."""
+    def limit(self, content: bytes) -> int:
+        """Bytes that a content can have at most, by what names it. Errors as for `manifest`."""
+        if content in self.run.content_ids():
+            return MAX_SIZE
+        named = self.naming(content)
+        if named:
+            return max(record_limit(self.run, record) for record in named)
+        name = content.hex()[:12]
+        if self.refusals.is_condemned(content):
+            raise BadContent(
+                f"{name} was tried before and refuted", "paris-peer status says by what"
+            )
+        raise NotAvailable(
+            f"nothing that this peer knows of its run names {name}",
+            "a newer checkpoint may have taken its place: run the command again",
+        )
+
+    def naming(self, content: bytes) -> list[Head | Resume]:
+        """The records that name a content, kept or heard of, without those that were refuted."""
+        records: list[Head | Resume] = [*self.heads.naming(content), *self.resumes.naming(content)]
+        records += [offered[content] for offered in self.offers if content in offered]
+        return [
+            record
+            for record in dict.fromkeys(records)
+            if not self.refusals.is_condemned(content, record.author)
+        ]
+
+    @asynccontextmanager
+    async def using(self, contents: Sequence[bytes]) -> AsyncIterator[None]:
+        """While it lasts, these contents are not let go; one that is just going is gone before."""
         self.fetching.update(contents)
         try:
+            async with self._letting_go:
+                pass
             yield
         finally:
             self.fetching.subtract(contents)
             self.fetching = +self.fetching  # without what nobody fetches any more
 
-    def _limit(self, content: bytes) -> int:
-        """Bytes that a content can have at most, by what names it."""
-        if content in self.run.content_ids():
-            return MAX_SIZE
-        limits = [
-            self.run.checkpoint_limit(head.expert)
-            for head in self.heads.all()
-            if head.manifest == content
-        ] + [
-            self.run.resume_limit(resume.expert)
-            for resume in self.resumes.all()
-            if resume.manifest == content
-        ]
-        return max(limits, default=MAX_SIZE)
+    def in_use(self) -> set[bytes]:
+        """Contents being fetched; while this peer trains, those that a run is made of too."""
+        return set(self.fetching) | (self.run.content_ids() if self.training else set())
 
-    def record_of(self, content: bytes) -> Head | Resume | None:
-        """A head or resume state that names this content, kept or heard of."""
-        for slot in self.run.slots():
-            records: list[Head | Resume] = [*self.heads.known(slot), *self.resumes.known(slot)]
-            for record in records:
-                if record.manifest == content:
-                    return record
-        return None
+    async def let_go(self, content: bytes) -> bool:
+        """Drop a content unless it is in use; whether it is gone.
+
+        Whoever begins to use it meanwhile waits until that is decided.
+        """
+        async with self._letting_go:
+            if content in self.in_use():
+                return False
+            await finished(asyncio.to_thread(self.blobs.drop, content))
+            return True
+
+    async def let_go_file(self, content: bytes, before: float) -> None:
+        """Delete the file made of a content, unless it was used since `before` (Unix seconds)."""
+        async with self._letting_go:
+            if content not in self.in_use():
+                await finished(asyncio.to_thread(self._drop_unused_file, content, before))
+
+    def _drop_unused_file(self, content: bytes, before: float) -> None:
+        if self.blobs.files().get(content, before) < before:
+            self.blobs.drop_file(content)
 
     async def condemn(self, record: Head | Resume, reason: str) -> None:
-        """Never use, copy or announce again what this record names: it was tried and refuted."""
-        what = f"{record.KIND} of {slot_name(record.expert)} at step {record.step}"
-        content = record.manifest
-        await asyncio.to_thread(self.refusals.condemn, content, record.author, what, reason)
-        await self.announcer.give_up(content)
-        self.heads.forget(content)
-        self.resumes.forget(content)
-        await asyncio.to_thread(self.blobs.drop, content)
+        """Never again take a content for what this record says: it was tried and refuted.
 
-    async def fetch_events(
-        self, contents: Sequence[bytes], most: int = MAX_SIZE, patience: float | None = None
-    ) -> AsyncGenerator[dict[str, Any]]:
-        """Fetch what is not here yet, one after the other; yields "fetching" events in bytes.
-
-        `most` and `patience` are those of `fetch`, for each.
+        The content goes, unless another record names it or the run is made of it: a liar may have
+        signed for another's honest work.
         """
-        for content in contents:
-            if await asyncio.to_thread(self.blobs.complete, content):
-                continue
-            async with aclosing(self._fetch_steps(content, most, patience)) as steps:
-                async for have, total in steps:
-                    yield {
-                        "event": "fetching",
-                        "content": content.hex(),
-                        "bytes": have,
-                        "total": total,
-                    }
-            await self.announcer.content(content)
-
-    async def _fetch_steps(
-        self, content: bytes, most: int, patience: float | None
-    ) -> AsyncGenerator[tuple[int, int]]:
-        """(bytes here, bytes in all) while one content is fetched; its errors are raised."""
-        steps: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
-
-        def tell(have: int, total: int) -> None:
-            steps.put_nowait((have, total))
-
-        fetching = asyncio.create_task(self.fetch(content, tell, most, patience))
-        fetching.add_done_callback(lambda _: steps.put_nowait(None))
-        try:
-            while (step := await steps.get()) is not None:
-                yield step
-            await fetching
-        finally:
-            fetching.cancel()
+        what = f"{record.KIND} of {slot_name(record.expert)} at step {record.step}"
+        content, author = record.manifest, record.author
+        await asyncio.to_thread(self.refusals.condemn, content, author, what, reason)
+        worthless = not self.naming(content) and content not in self.run.content_ids()
+        if worthless:
+            await self.announcer.give_up(content)
+        self.heads.forget(content, author)
+        self.resumes.forget(content, author)
+        if worthless:
+            await self.let_go(content)
+        else:
+            await self.announcer.everything()
 
     async def serve(self) -> None:
         """Answer other peers: chunks, contribution logs, and whether they can be reached."""

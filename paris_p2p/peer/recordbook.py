@@ -136,20 +136,31 @@ class RecordBook(Generic[Record]):
                 if record.manifest == content:
                     self._forget_former(key)
 
-    def forget(self, content: bytes) -> None:
-        """Let every record go that names this content."""
+    def forget(self, content: bytes, author: Author) -> None:
+        """Let every record of this author go that names this content."""
+
+        def is_meant(record: Record) -> bool:
+            return record.manifest == content and record.author == author
+
         with self._changing:
             for key, (record, _) in list(self._newest.items()):
-                if record.manifest == content:
+                if is_meant(record):
                     self._pinned.discard(key)
                     del self._newest[key]
                     self._file(key).unlink(missing_ok=True)
             for key, (record, _) in list(self._former.items()):
-                if record.manifest == content:
+                if is_meant(record):
                     self._forget_former(key)
             for heard in self._heard.values():
-                for record in [record for record in heard if record.manifest == content]:
+                for record in list(filter(is_meant, heard)):
                     del heard[record]
+
+    def naming(self, content: bytes) -> list[Record]:
+        """Every record that names this content, kept or only heard of."""
+        kept = self.all()
+        with self._changing:
+            heard = [record for records in self._heard.values() for record in records]
+        return [record for record in dict.fromkeys(kept + heard) if record.manifest == content]
 
     def formers(self) -> list[tuple[Record, Record]]:
         """The former records, each with the newest of its author."""

@@ -4,6 +4,9 @@ A signature says who published, not that it is any good. So what was tried and r
 *condemned*: it is never fetched, copied, announced or used again, also after a restart. One try per
 content is what a liar can cost.
 
+What is condemned is an author's word about a content, not the content: anyone can sign a record
+that names another's honest work as something that it is not.
+
 Everything else worth telling the user, a provider of wrong bytes or an impossible claim, is noted
 and shown by `paris-peer status` for as long as the process lives.
 """
@@ -64,7 +67,7 @@ class Refusals:
     def __init__(self, file: Path | None, clock: Callable[[], float]) -> None:
         self._file = file
         self._clock = clock
-        self._condemned = {refusal.content: refusal for refusal in _read(file)}
+        self._condemned = {(one.content, one.author): one for one in _read(file)}
         self._notes: dict[tuple[str, str, str], Refusal] = {}
         self._changing = threading.Lock()
 
@@ -73,14 +76,18 @@ class Refusals:
         refusal = self._refusal(author, what, reason, content)
         log.warning("%s of %s is condemned: %s", what, author.hex()[:8], refusal.reason)
         with self._changing:
-            self._condemned.pop(refusal.content, None)
-            self._condemned[refusal.content] = refusal
+            self._condemned.pop((refusal.content, refusal.author), None)
+            self._condemned[refusal.content, refusal.author] = refusal
             while len(self._condemned) > MOST_CONDEMNED:
                 del self._condemned[next(iter(self._condemned))]
             self._save()
 
-    def is_condemned(self, content: bytes) -> bool:
-        return content.hex() in self._condemned
+    def is_condemned(self, content: bytes, author: Author | None = None) -> bool:
+        """Whether a content was refuted as what this author said of it; None: as anybody did."""
+        if author is not None:
+            return (content.hex(), author.hex()) in self._condemned
+        with self._changing:
+            return any(condemned == content.hex() for condemned, _ in self._condemned)
 
     def note(self, author: Author | None, what: str, reason: str) -> None:
         """Any other refusal that the user should be able to see."""

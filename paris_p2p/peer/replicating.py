@@ -18,11 +18,12 @@ import logging
 from collections.abc import Set
 
 from paris_p2p.errors import BadContent, NotAvailable
-from paris_p2p.peer.collecting import GRACE, make_room, spare
-from paris_p2p.peer.keeping import Thin, wanted_content, worth_copying
+from paris_p2p.peer.keeping import Thin, worth_copying
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.providing import learn_providers, note_unserved, served_only, wanted
 from paris_p2p.peer.proving import proven_providers
 from paris_p2p.peer.resumes import learn_resumes
+from paris_p2p.peer.room import NoRoom, may_have_room, room_for
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ DOUBT = 0.05
 """Share of rounds in which the providers of one content are asked for proof: every ten minutes."""
 PATIENCE = 20.0
 """Seconds without a byte after which a copy is left for the next round."""
+LOOKS = 4
+"""How often in a round it is looked again what is wanted, without what nobody sent."""
 
 
 async def replicate(peer: Peer) -> None:
@@ -43,14 +46,46 @@ async def replicate(peer: Peer) -> None:
     """
     await peer.survey()
     await learn_resumes(peer, peer.run.slots())
-    wanted = wanted_content(peer.run, peer.heads, peer.resumes)
-    worth = await _worth_copying(peer, wanted)
+    await learn_providers(peer)
+    worth = await _obtainable(peer)
     for thin in worth:
         await asyncio.sleep(0 if peer.config.seed_only else peer.rng.uniform(0, MAX_BACKOFF))
-        if await _worth_copying(peer, {thin.content}):
-            await _copy(peer, thin)
+        if await _is_still_thin(peer, thin.content):
+            await _copy(peer, thin.content)
     if peer.rng.random() < DOUBT:
-        await _doubt_one(peer, wanted - {thin.content for thin in worth})
+        await _doubt_one(peer, wanted(peer).keys() - {thin.content for thin in worth})
+
+
+async def _obtainable(peer: Peer) -> list[Thin]:
+    """What is worth copying, without what nobody sends: that makes place for others."""
+    for _ in range(LOOKS):
+        worth = await _worth_copying(peer)
+        there = await served_only(peer, [thin.content for thin in worth])
+        if len(there) == len(worth):
+            break
+    return [thin for thin in worth if thin.content in there]
+
+
+async def _worth_copying(peer: Peer) -> list[Thin]:
+    """What to copy as far as it is known who provides it, the thinnest first, equals in random
+    order."""
+    contents = wanted(peer).keys()
+    here = await asyncio.to_thread(_here, peer, contents)
+    missing = {content for content in contents if not here.get(content)}
+    others = {content: len(peer.providers.get(content, ())) for content in missing}
+    worth = worth_copying(missing, here.keys(), others, _replicas(peer))
+    peer.rng.shuffle(worth)
+    return sorted(worth, key=lambda thin: thin.providers)
+
+
+async def _is_still_thin(peer: Peer, content: bytes) -> bool:
+    """Whether to copy a content now: others may have, and its record may have gone."""
+    if content not in wanted(peer):
+        return False
+    here = await asyncio.to_thread(_here, peer, {content})
+    providers = {content: len(await peer.fetcher.providers(content))}
+    missing = {content} if not here.get(content) else set[bytes]()
+    return bool(worth_copying(missing, here.keys(), providers, _replicas(peer)))
 
 
 async def _doubt_one(peer: Peer, contents: Set[bytes]) -> None:
@@ -60,64 +95,33 @@ async def _doubt_one(peer: Peer, contents: Set[bytes]) -> None:
     if not missing:
         return
     content, replicas = peer.rng.choice(missing), peer.config.replicas
-    proven = await proven_providers(peer, content, replicas)
-    if 0 < proven < replicas:
-        await _copy(peer, Thin(content, proven))
+    if 0 < await proven_providers(peer, content, replicas) < replicas:
+        await _copy(peer, content)
 
 
-async def _worth_copying(peer: Peer, wanted: Set[bytes]) -> list[Thin]:
-    """What to copy of these, the thinnest first, equals in random order."""
-    here = await asyncio.to_thread(_here, peer, wanted)
-    missing = {content for content in wanted if not here.get(content)}
-    found = await asyncio.gather(*(peer.fetcher.providers(content) for content in missing))
-    providers = {content: len(sources) for content, sources in zip(missing, found, strict=True)}
-    replicas = None if peer.config.seed_only else peer.config.replicas
-    worth = worth_copying(missing, set(here), providers, replicas)
-    peer.rng.shuffle(worth)
-    return sorted(worth, key=lambda thin: thin.providers)
+async def _copy(peer: Peer, content: bytes) -> None:
+    """Fetch a content, as far as there is room for it, and say that this peer serves it."""
+    most, thin = wanted(peer)[content], len(peer.providers.get(content, ())) < peer.config.replicas
+    if not await may_have_room(peer, content, sparing=thin):
+        return
+    try:
+        async with peer.using([content]):
+            manifest = await peer.manifest(content, most, PATIENCE)
+            async with room_for(peer, manifest, as_file=False, sparing=thin) as promise:
+                await peer.fetch(content, promise.arrived, most, PATIENCE)
+            await peer.announcer.content(content)
+    except (NotAvailable, BadContent) as error:
+        note_unserved(peer, content)
+        log.warning("could not copy %s: %s", content.hex()[:12], error)
+    except NoRoom as error:
+        log.info("not copied: %s", error)
+
+
+def _replicas(peer: Peer) -> int | None:
+    return None if peer.config.seed_only else peer.config.replicas
 
 
 def _here(peer: Peer, contents: Set[bytes]) -> dict[bytes, bool]:
     """Those of which something is in the store, and whether all is."""
     known = peer.blobs.known()
     return {content: peer.blobs.complete(content) for content in contents if content in known}
-
-
-async def _copy(peer: Peer, thin: Thin) -> None:
-    """Fetch one content and announce it, where that is possible now and within the quota."""
-    room = await _room_for(peer, thin)
-    if room <= 0:
-        return
-    try:
-        await peer.fetch(thin.content, most=room, patience=PATIENCE)
-    except (NotAvailable, BadContent) as error:
-        log.warning("could not copy %s: %s", thin.content.hex()[:12], error)
-    else:
-        await peer.announcer.content(thin.content)
-
-
-async def _room_for(peer: Peer, thin: Thin) -> int:
-    """Bytes that the whole content may have; 0 when the rest of it does not fit in any way."""
-    present, absent = await asyncio.to_thread(_extent, peer, thin.content)
-    fits = await make_room(peer, absent, grace=GRACE)
-    if not fits and thin.providers < peer.config.replicas:
-        fits = await spare(peer, absent)
-    if not fits:
-        return 0
-    return peer.config.store_quota - await asyncio.to_thread(peer.blobs.usage) + present
-
-
-def _extent(peer: Peer, content: bytes) -> tuple[int, int]:
-    """Bytes of a content that are here, and that are not.
-
-    By its manifest, else by the records that name it; one byte where nothing tells.
-    """
-    manifest = peer.blobs.manifest(content)
-    if manifest is not None:
-        missing = set(peer.blobs.missing(manifest))
-        here = [i for i, chunk in enumerate(manifest.chunks) if chunk not in missing]
-        present = sum(map(manifest.length, here))
-        return present, manifest.size - present
-    sizes = [head.size for head in peer.heads.all() if head.manifest == content]
-    sizes += [resume.size for resume in peer.resumes.all() if resume.manifest == content]
-    return 0, max(sizes, default=1)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from paris_p2p.identity import peer_id_of
-from paris_p2p.peer.keeping import wanted_content
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.providing import learn_providers, wanted
 from paris_p2p.peer.refusals import Refusal
 from paris_p2p.peer.survey import read_peers
 from paris_p2p.records.claim import Claim, SlotState
@@ -56,6 +56,7 @@ async def heads_report(peer: Peer) -> Report:
     await peer.survey()
     run = peer.run
     candidates = {slot: peer.heads.known(slot) for slot in run.slots()}
+    peer.offers.append({head.manifest: head for heads in candidates.values() for head in heads})
     sealed = await asyncio.to_thread(peer.blobs.chunks.get, peer.run_id)
     return {
         "run": peer.run_id.hex(),
@@ -97,15 +98,14 @@ def refusal_row(refusal: Refusal) -> Report:
 
 async def _contents(peer: Peer, held: set[bytes]) -> list[Report]:
     """Everything the swarm should keep of this run, with how many peers serve it."""
-    wanted = sorted(wanted_content(peer.run, peer.heads, peer.resumes))
-    sources = await asyncio.gather(*(peer.fetcher.providers(content) for content in wanted))
+    await learn_providers(peer)
     return [
         {
             "content": content.hex(),
-            "providers": len(found) + (content in held),
+            "providers": len(peer.providers.get(content, ())),
             "held": content in held,
         }
-        for content, found in zip(wanted, sources, strict=True)
+        for content in sorted(wanted(peer))
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,11 +12,15 @@ import pytest
 
 from paris_p2p.api.events import decode_events
 from paris_p2p.api.server import MAX_BODY, Api
-from paris_p2p.errors import NotAvailable, Unreachable
+from paris_p2p.errors import BadContent, DiskFull, NotAvailable, Unreachable
+from paris_p2p.identity import peer_id_of
 from paris_p2p.peer import claiming, fetching
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.survey import read_claims
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.records.codec import encode
+from paris_p2p.records.keys import heads_key
+from paris_p2p.records.manifest import CHUNK_SIZE, MAX_CHUNKS, MAX_SIZE, Manifest
 from tests.peer.stand_in import install
 from tests.peer.worlds import PeerWorld, content_of, eventually, head_of, hold, manifest_of
 
@@ -79,9 +84,83 @@ async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(
     monkeypatch.setattr(fetching, "PATIENCE", 0.2)
     peer = await PeerWorld(tmp_path).join()
     async with calling(peer) as client:
-        response = await client.post("/v1/fetch", json={"contents": ["00" * 32]})
+        response = await client.post("/v1/fetch", json={"contents": [manifest_of(0).id.hex()]})
     with pytest.raises(NotAvailable, match="no reachable peer"):
         list(decode_events(response.text.splitlines()))
+
+
+async def test_a_head_that_is_only_heard_of_is_held_to_the_size_of_its_slot(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    liar, peer = await world.join(), await world.join()
+    piece = liar.blobs.chunks.put(b"z" * CHUNK_SIZE)
+    chunks = (piece, *(number.to_bytes(32, "big") for number in range(1, MAX_CHUNKS)))
+    huge = Manifest(MAX_SIZE, CHUNK_SIZE, chunks, "checkpoint", "weights")
+    liar.blobs.chunks.put(huge.encode())
+    newer = head_of(liar, 0, 1, b"n" * 32, created=2000.0)
+    older = head_of(liar, 0, 10**9, huge.id, created=1000.0)
+    sealed = [newer.seal(liar.identity), older.seal(liar.identity)]
+    await liar.swarm.store(heads_key(liar.run_id, 0), encode(sealed), liar.clock() + 100)
+    await liar.announcer.content(huge.id)
+
+    async with calling(peer) as client:
+        offered = (await client.get("/v1/heads")).json()["heads"]["0"]
+        response = await client.post("/v1/fetch", json={"contents": [huge.id.hex()]})
+
+    assert huge.id.hex() in {head["manifest"] for head in offered}
+    with pytest.raises(BadContent, match="over"):
+        list(decode_events(response.text.splitlines()))
+    assert not peer.blobs.chunks.has(piece)
+
+
+async def test_a_head_that_was_offered_can_be_had_although_a_newer_one_took_its_place(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    holder, peer = await world.join(), await world.join()
+    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights").id
+    head = head_of(holder, 0, 5, content)
+    holder.heads.add(head.seal(holder.identity))
+    await holder.announcer.everything()
+
+    async with calling(peer) as client:
+        await client.get("/v1/heads")
+        peer.heads.forget(content, head.author)
+        response = await client.post("/v1/fetch", json={"contents": [content.hex()]})
+
+    assert list(decode_events(response.text.splitlines()))[-1]["event"] == "fetched"
+
+
+async def test_a_fetch_that_the_quota_has_no_room_for_says_so(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder, peer = await world.join(), await world.join()
+    content = await hold(holder, 0)
+    peer.config = replace(peer.config, store_quota=manifest_of(0).size)
+
+    async with calling(peer) as client:
+        response = await client.post("/v1/fetch", json={"contents": [content.hex()]})
+
+    with pytest.raises(DiskFull, match=r"quota of 3\.1 MB has no room .* store_quota"):
+        list(decode_events(response.text.splitlines()))
+
+
+async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_condemned(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    honest, liar, peer = [await world.join() for _ in range(3)]
+    content = peer.blobs.add_bytes(b"weights", "checkpoint", "weights").id
+    for author, step in ((honest, 5), (liar, 2**40)):
+        peer.heads.add(head_of(author, 0, step, content).seal(author.identity))
+    body = {"content": content.hex(), "reason": "it is far worse than it claims"}
+
+    async with calling(peer) as client:
+        without = (await client.post("/v1/condemned", json=body)).json()
+        named = {**body, "author": peer_id_of(liar.identity.author)}
+        by_name = (await client.post("/v1/condemned", json=named)).json()
+
+    assert (without, by_name) == ({"condemned": False}, {"condemned": True})
+    assert [head.author for head in peer.heads.all()] == [honest.identity.author]
+    assert peer.blobs.complete(content)
 
 
 @pytest.mark.parametrize(

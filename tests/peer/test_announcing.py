@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paris_p2p.peer import announcing
-from paris_p2p.peer.keeping import wanted_content
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.providing import learn_providers, wanted
 from paris_p2p.peer.survey import read_claims, read_peers, survey
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import claims_key, heads_key
+from paris_p2p.records.manifest import MAX_SIZE
 from tests.peer.test_claiming import claim
 from tests.peer.worlds import PeerWorld, eventually, head_of, hold
 
@@ -40,13 +41,13 @@ async def test_a_head_outlives_its_authors_peer(tmp_path: Path) -> None:
     author.heads.add(head_of(author, 1, 40, content).seal(author.identity))
     await author.announcer.everything()
     await keeper.survey()
-    await keeper.fetcher.fetch(content)
+    await keeper.fetcher.fetch(content, most=MAX_SIZE)
     await author.announcer.withdraw()
     world.network.drop(author.identity.author)
 
     await keeper.announcer.everything()
     await seeker.survey()
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert seeker.blobs.read(content) == b"weights"
     assert seeker.heads.of(1)[0].author == author.identity.author
@@ -59,7 +60,7 @@ async def test_a_copied_checkpoint_is_announced_with_its_head_at_once(tmp_path: 
     author.heads.add(head_of(author, 1, 40, content).seal(author.identity))
     await author.announcer.everything()
     await keeper.survey()
-    await keeper.fetcher.fetch(content)
+    await keeper.fetcher.fetch(content, most=MAX_SIZE)
 
     await keeper.announcer.content(content)
     await author.announcer.withdraw()
@@ -109,7 +110,8 @@ async def test_a_head_that_names_nothing_real_displaces_no_honest_one(tmp_path: 
 
     assert {head.step for head in honest.heads.of(1)} == {40, 2**46}
     assert 40 in {head.step for head in seeker.heads.of(1)}
-    assert content in wanted_content(seeker.run, seeker.heads, seeker.resumes)
+    await learn_providers(seeker)
+    assert content in wanted(seeker)
 
 
 async def announcers_of_heads(peer: Peer, slot: int) -> set[bytes]:
@@ -181,7 +183,7 @@ async def test_a_head_that_enough_others_pass_on_is_passed_on_by_nobody_else(
     await author.announcer.everything()
     for keeper in keepers:
         await keeper.survey()
-        await keeper.fetcher.fetch(content)
+        await keeper.fetcher.fetch(content, most=MAX_SIZE)
         await keeper.announcer.everything()
 
     assert await announcers_of_heads(author, 1) == {
@@ -223,7 +225,7 @@ async def test_an_announcement_that_outlives_any_honest_one_silences_nobody(
     await author.announcer.content(content)
     await liar.swarm.store(heads_key(liar.run_id, 1), encode([sealed]), liar.clock() + 3000)
     await keeper.survey()
-    await keeper.fetcher.fetch(content)
+    await keeper.fetcher.fetch(content, most=MAX_SIZE)
 
     await keeper.announcer.everything()
 

@@ -20,7 +20,7 @@ from paris_p2p.peer.publishing import Checkpoint
 from paris_p2p.peer.publishing import publish as publish_file
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import heads_key
-from tests.peer.worlds import PeerWorld, has_nothing, head_of, hold, manifest_of
+from tests.peer.worlds import PeerWorld, eventually, has_nothing, head_of, hold, manifest_of
 
 
 @dataclass
@@ -223,6 +223,63 @@ async def test_own_newest_work_of_another_run_is_kept(world: PeerWorld, clock: C
     assert me.blobs.complete(mine)
     assert not me.blobs.chunks.has(sealed), "of no run that this home knows"
     assert me.blobs.chunks.has(me.run_id)
+
+
+async def test_what_a_run_that_was_left_is_made_of_goes_where_room_is_needed(
+    world: PeerWorld, clock: Clock
+) -> None:
+    me, other = await world.join(), await world.join()
+    sealed = replace(me.run, name="left", author=me.identity.author).seal(me.identity)
+    left_run = me.blobs.chunks.put(sealed)
+    shard = await hold(me, 1)
+    me.run = replace(me.run, shards=(me.run.shards[0], me.run.shards[0]))
+    book = HeadBook(me.home.runs_dir / left_run.hex() / "heads", left_run, (0,))
+    mine, others = [
+        me.blobs.add_bytes(data, "checkpoint", "weights").id for data in (b"mine", b"others")
+    ]
+    for by, content in ((me, mine), (other, others)):
+        head = replace(head_of(by, 0, 1, content), run=left_run)
+        book.add(head.seal(by.identity))
+    odd = me.blobs.add_bytes(b"nobody knows", "dataset", "odd").id
+
+    clock.ahead = 10 * collecting.STRAY
+    await collect(me)
+    assert all(map(me.blobs.complete, (shard, mine, others, odd)))
+
+    set_quota(me, 0)
+    await make_room(me, 1 << 40)
+    assert me.blobs.known().keys() == {mine}
+    assert me.blobs.chunks.has(left_run)
+
+
+async def test_whoever_begins_to_fetch_what_is_being_collected_has_it_in_the_end(
+    world: PeerWorld, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author, keeper, other = [await world.join() for _ in range(3)]
+    old = publish(keeper, author, 0, 1, b"old weights")
+    publish(other, author, 0, 1, b"old weights")
+    await collect(keeper)
+    keeper.offers.append({old: keeper.heads.of(0)[0]})
+    publish(keeper, author, 0, 2, b"new weights")
+    clock.ahead = GRACE + 60
+    await other.announcer.everything()
+    dropping, released, drop = threading.Event(), threading.Event(), keeper.blobs.drop
+
+    def slow(blob: bytes) -> None:
+        dropping.set()
+        assert released.wait(20)
+        drop(blob)
+
+    monkeypatch.setattr(keeper.blobs, "drop", slow)
+    collecting_all = asyncio.create_task(collect(keeper))
+    await eventually(dropping.is_set)
+    fetching = asyncio.create_task(keeper.fetch(old))
+    await eventually(lambda: bool(keeper.fetching))
+    released.set()
+    await collecting_all
+    await fetching
+
+    assert keeper.blobs.complete(old)
 
 
 async def test_publishing_at_the_quota_lets_the_oldest_superseded_go_first(

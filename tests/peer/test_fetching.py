@@ -10,7 +10,7 @@ from paris_p2p.network import wire
 from paris_p2p.network.swarm import Stream
 from paris_p2p.network.wire import BUSY, serve_chunks
 from paris_p2p.peer import scheduling
-from paris_p2p.records.manifest import CHUNK_SIZE
+from paris_p2p.records.manifest import CHUNK_SIZE, MAX_SIZE
 from paris_p2p.store.blobs import NoManifest
 from paris_p2p.store.chunks import MissingChunk
 from tests.peer.worlds import PeerWorld, content_of, eventually, head_of, hold, manifest_of
@@ -22,7 +22,9 @@ async def test_a_shard_arrives_whole_and_verified(tmp_path: Path) -> None:
     content = await hold(holder, 0)
     seen: list[tuple[int, int]] = []
 
-    await seeker.fetcher.fetch(content, lambda have, total: seen.append((have, total)))
+    await seeker.fetcher.fetch(
+        content, lambda have, total: seen.append((have, total)), most=MAX_SIZE
+    )
 
     assert seeker.blobs.read(content) == content_of(0)
     assert seen[0][0] < seen[-1][0] == seen[-1][1] == len(content_of(0))
@@ -36,7 +38,7 @@ async def test_several_providers_share_the_work(tmp_path: Path) -> None:
         content = await hold(holder, 0)
 
     sources = await seeker.fetcher.providers(content)
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert {source.author for source in sources} == {h.identity.author for h in holders}
     assert seeker.blobs.complete(content)
@@ -54,7 +56,7 @@ async def test_a_liar_is_dropped_and_the_chunk_comes_from_an_honest_peer(tmp_pat
     content = await hold(honest, 0)
     await hold(liar, 0)
 
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert seeker.blobs.read(content) == content_of(0)
     assert seeker.fetcher.received[liar.identity.author] == 0
@@ -69,7 +71,7 @@ async def test_a_frozen_provider_does_not_stop_the_fetch(tmp_path: Path) -> None
     content = await hold(honest, 0)
     await hold(frozen, 0)
 
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert seeker.blobs.complete(content)
 
@@ -80,7 +82,7 @@ async def test_chunks_on_disk_are_not_fetched_again(tmp_path: Path) -> None:
     content = await hold(holder, 0)
     seeker.blobs.chunks.put(content_of(0)[:CHUNK_SIZE])
 
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     manifest = manifest_of(0)
     received = seeker.fetcher.received[holder.identity.author]
@@ -91,14 +93,14 @@ async def test_a_corrupt_chunk_on_disk_is_fetched_again(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(), await world.join()
     content = await hold(holder, 0)
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
     chunk = manifest_of(0).chunks[0]
     file = next(seeker.home.store_dir.rglob(chunk.hex()))
     file.write_bytes(b"rotten" + file.read_bytes()[6:])
     with pytest.raises(MissingChunk):
         seeker.blobs.read(content)
 
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert seeker.blobs.read(content) == content_of(0)
 
@@ -112,7 +114,7 @@ async def test_providers_that_hold_parts_complete_each_other(tmp_path: Path) -> 
     one.blobs.chunks.delete(first)
     two.blobs.chunks.delete(second)
 
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert seeker.blobs.read(content) == content_of(0)
 
@@ -123,7 +125,7 @@ async def test_nobody_serves_it(tmp_path: Path) -> None:
     seeker = await world.join()
 
     with pytest.raises(NotAvailable, match="no reachable peer"):
-        await seeker.fetcher.fetch(manifest_of(0).id, patience=0.3)
+        await seeker.fetcher.fetch(manifest_of(0).id, most=MAX_SIZE, patience=0.3)
 
 
 async def test_a_provider_that_trickles_does_not_hold_a_fetch_up(
@@ -141,7 +143,7 @@ async def test_a_provider_that_trickles_does_not_hold_a_fetch_up(
     content = await hold(honest, 0)
     await hold(slow, 0)
 
-    await asyncio.wait_for(seeker.fetcher.fetch(content), 20)
+    await asyncio.wait_for(seeker.fetcher.fetch(content, most=MAX_SIZE), 20)
 
     assert seeker.blobs.complete(content)
 
@@ -160,7 +162,7 @@ async def test_providers_that_have_nothing_do_not_hide_one_that_has(tmp_path: Pa
         await hold(await world.join(serve=empty), 0)
     seeker = await world.join()
 
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert seeker.blobs.complete(content)
 
@@ -221,7 +223,7 @@ async def test_a_piece_of_something_else_is_no_content_and_stays(tmp_path: Path)
 async def test_a_provider_that_comes_later_is_found(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(), await world.join()
-    fetching = asyncio.create_task(seeker.fetcher.fetch(manifest_of(0).id))
+    fetching = asyncio.create_task(seeker.fetcher.fetch(manifest_of(0).id, most=MAX_SIZE))
     await asyncio.sleep(0.2)
     assert not fetching.done()
 
@@ -246,7 +248,7 @@ async def test_a_busy_provider_is_asked_again_later(tmp_path: Path) -> None:
     holder, seeker = await world.join(serve=busy_at_first), await world.join()
     content = await hold(holder, 0)
 
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert refused == 2
     assert seeker.blobs.complete(content)
@@ -269,7 +271,7 @@ async def test_an_interrupted_fetch_goes_on_where_it_stopped(tmp_path: Path) -> 
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(serve=part), await world.join()
     content = await hold(holder, 0)
-    first = asyncio.create_task(seeker.fetcher.fetch(content))
+    first = asyncio.create_task(seeker.fetcher.fetch(content, most=MAX_SIZE))
     missing = len(manifest_of(0).chunks) - 2
     await eventually(
         lambda: (
@@ -281,7 +283,7 @@ async def test_an_interrupted_fetch_goes_on_where_it_stopped(tmp_path: Path) -> 
     await asyncio.wait([first])
     await holder.serve()
 
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     sent = holder.sent
     assert sent == len(content_of(0)) + len(manifest_of(0).encode())
@@ -306,7 +308,7 @@ async def test_many_that_trickle_do_not_hide_one_that_delivers(
     seeker = await world.join()
     seeker.fetcher._standing.failed(honest.identity.author, time.monotonic() - 60)
 
-    await asyncio.wait_for(seeker.fetcher.fetch(content), 60)
+    await asyncio.wait_for(seeker.fetcher.fetch(content, most=MAX_SIZE), 60)
 
     assert seeker.blobs.complete(content)
 
@@ -321,7 +323,7 @@ async def test_a_full_disk_ends_the_fetch(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(seeker.blobs.chunks, "put_verified", no_room)
     with pytest.raises(DiskFull):
-        await seeker.fetcher.fetch(content)
+        await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
 
 async def test_a_bug_in_one_conversation_does_not_end_the_fetch(
@@ -342,7 +344,7 @@ async def test_a_bug_in_one_conversation_does_not_end_the_fetch(
         return await open_(author, *where)
 
     monkeypatch.setattr(seeker.swarm, "open", buggy)
-    await seeker.fetcher.fetch(content)
+    await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert bugs > 1
     assert seeker.blobs.complete(content)

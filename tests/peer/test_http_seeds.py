@@ -22,7 +22,7 @@ from paris_p2p.peer.fetching import Fetcher
 from paris_p2p.peer.http_seeds import converse_with_seed, is_public
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.sources import Seed
-from paris_p2p.records.manifest import CHUNK_SIZE, content_id
+from paris_p2p.records.manifest import CHUNK_SIZE, MAX_SIZE, content_id
 from tests.peer.worlds import PeerWorld, content_of, hold, manifest_of
 
 WANTED = b"the chunk that is wanted"
@@ -99,7 +99,7 @@ async def test_content_that_no_peer_has_comes_from_a_copy_of_a_store(tmp_path: P
     await gone.announcer.withdraw()
     with serving(folder_of(gone)) as url:
         fetcher = with_seeds(seeker, url + "/")
-        await fetcher.fetch(content)
+        await fetcher.fetch(content, most=MAX_SIZE)
     assert seeker.blobs.read(content) == content_of(0)
     assert sum(fetcher.received.values()) == len(content_of(0)) + len(manifest_of(0).encode())
 
@@ -110,7 +110,7 @@ async def test_a_seed_is_left_alone_while_peers_deliver(tmp_path: Path) -> None:
     content = await hold(holder, 0)
     asked: list[str] = []
     with answering(lambda handler: asked.append(handler.path)) as url:
-        await with_seeds(seeker, url).fetch(content)
+        await with_seeds(seeker, url).fetch(content, most=MAX_SIZE)
     assert seeker.blobs.complete(content) and not asked
 
 
@@ -129,9 +129,9 @@ async def test_a_lying_seed_is_dropped_for_another(tmp_path: Path) -> None:
     with answering(lie) as liar, serving(folder_of(gone)) as honest:
         fetcher = with_seeds(seeker, liar)
         with pytest.raises(NotAvailable):
-            await fetcher.fetch(content, patience=0.5)
+            await fetcher.fetch(content, patience=0.5, most=MAX_SIZE)
         fetcher.seeds = (*fetcher.seeds, Seed(honest))
-        await fetcher.fetch(content)
+        await fetcher.fetch(content, most=MAX_SIZE)
     assert seeker.blobs.complete(content)
     assert len(lies) == 1
     assert fetcher.received[liar.encode()] == 0
@@ -236,7 +236,7 @@ async def test_a_seed_inside_a_private_network_is_refused_unasked(tmp_path: Path
             await ask(url.replace("127.0.0.1", "localhost"), allow_private=False)
         fetcher = with_seeds(seeker, url, allow_private=False)
         with pytest.raises(NotAvailable):
-            await fetcher.fetch(bytes(32), patience=0.5)
+            await fetcher.fetch(bytes(32), most=MAX_SIZE, patience=0.5)
     assert not asked
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from paris_p2p.peer.keeping import (
     Stored,
+    left,
     outranked,
     own_content,
     superseded,
@@ -28,6 +29,7 @@ STORED = st.lists(
         kind=st.sampled_from(["checkpoint", "resume", "shard", "encoder", "dataset", ""]),
         named=st.booleans(),
         last_use=st.floats(0, 100),
+        left=st.booleans(),
     ),
     unique_by=lambda item: item.content,
 )
@@ -53,15 +55,16 @@ def test_the_thinnest_comes_first() -> None:
 
 
 @given(STORED, SETS, st.floats(0, 100))
-def test_only_trained_contents_go_and_only_after_their_grace_the_oldest_first(
+def test_what_is_let_go_was_of_no_use_for_its_grace_and_the_oldest_goes_first(
     stored: list[Stored], keep: set[bytes], before: float
 ) -> None:
     by_id = {item.content: item for item in stored}
-    for chosen, named in ((superseded, False), (outranked, True)):
+    for chosen, named in ((superseded, False), (left, False), (outranked, True)):
         gone = chosen(stored, keep, before)
         assert not keep & set(gone)
         assert all(by_id[content].named is named for content in gone)
-        assert all(by_id[content].kind in ("checkpoint", "resume", "") for content in gone)
+        trained = all(by_id[content].kind in ("checkpoint", "resume", "") for content in gone)
+        assert trained or chosen is not superseded
         times = [by_id[content].last_use for content in gone]
         assert times == sorted(times)
         assert all(time < before for time in times)
@@ -96,12 +99,15 @@ async def test_only_the_first_heads_of_a_slot_are_wanted(tmp_path: Path) -> None
         head = head_of(author, 0, step, bytes([step]) * 32)
         keeper.heads.add(head.seal(author.identity))
 
-    wanted = wanted_content(keeper.run, keeper.heads, keeper.resumes)
-    assert {bytes([9]) * 32, bytes([8]) * 32} <= wanted
-    assert bytes([5]) * 32 not in wanted
+    def wanted(steps: tuple[int, ...]) -> set[int]:
+        """Steps of the heads that are wanted while those of `steps` are served by one peer."""
+        providers = {bytes([step]) * 32: {b"somebody": "n"} for step in steps}
+        found = wanted_content(keeper.run, keeper.heads, keeper.resumes, providers)
+        return {content[0] for content in found.keys() - keeper.run.content_ids()}
 
-    here = {bytes([5]) * 32, bytes([8]) * 32}
-    assert here <= wanted_content(keeper.run, keeper.heads, keeper.resumes, here)
+    assert wanted((5, 8, 9)) == {8, 9}
+    assert wanted((5, 8)) == {5, 8}
+    assert wanted(()) == set()
 
 
 async def test_own_content_is_what_one_author_published_last(tmp_path: Path) -> None:

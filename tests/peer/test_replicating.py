@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from paris_p2p.peer import collecting, replicating
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.replicating import replicate
+from paris_p2p.records.codec import encode
+from paris_p2p.records.head import Head
+from paris_p2p.records.keys import heads_key, resume_key
+from paris_p2p.records.manifest import CHUNK_SIZE, MAX_SIZE, Manifest
+from paris_p2p.records.resume import Resume
 from tests.peer.worlds import PeerWorld, content_of, has_nothing, head_of, hold, manifest_of
 
 SMALL, LARGE = manifest_of(1), manifest_of(0)
@@ -182,3 +188,132 @@ async def test_a_head_that_names_nothing_real_holds_nobody_up(tmp_path: Path) ->
     await replicate(peer)
 
     assert peer.blobs.complete(SMALL.id) and peer.blobs.complete(LARGE.id)
+
+
+async def invented(world: PeerWorld, number: int, slot: int = 0) -> list[Head]:
+    """Heads of as many authors of one network, the furthest ones, of content that nobody has."""
+    heads = []
+    for index in range(number):
+        liar = await world.join(serve=has_nothing, host="10.66.0.9")
+        head = head_of(liar, slot, 10**9 + index, liar.identity.author, created=liar.clock())
+        sealed = encode([head.seal(liar.identity)])
+        await liar.swarm.store(heads_key(liar.run_id, slot), sealed, liar.clock() + 100)
+        heads.append(head)
+    return heads
+
+
+async def published(author: Peer, step: int, slot: int = 0) -> Head:
+    content = author.blobs.add_bytes(b"weights of step %d" % step, "checkpoint", "weights").id
+    head = head_of(author, slot, step, content, created=author.clock())
+    author.heads.add(head.seal(author.identity), held=True)
+    await author.announcer.everything()
+    return head
+
+
+async def copied(keepers: Sequence[Peer]) -> None:
+    """A round of every keeper's life."""
+    for keeper in keepers:
+        await replicate(keeper)
+        await keeper.announcer.everything()
+        await collecting.collect(keeper)
+
+
+async def test_invented_heads_do_not_keep_an_honest_one_from_outliving_its_trainer(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    keepers = [await world.join(host=f"10.2.{number}.1") for number in range(3)]
+    trainer = await world.join(host="10.1.0.1")
+    lies = await invented(world, 20)
+    for liar in [
+        peer for peer in world.peers if peer.swarm.addresses()[0].startswith("/ip4/10.66")
+    ]:
+        await liar.announcer.content(lies[-1].manifest)
+    flooder = await world.join(host="10.66.0.9")
+    for step in (2 * 10**9, 3 * 10**9):
+        await published(flooder, step)
+    honest = await published(trainer, 600)
+
+    for _ in range(2):
+        await copied(keepers)
+    world.network.drop(trainer.identity.author)
+    for _ in range(2):
+        await copied(keepers)
+
+    holders = [keeper for keeper in keepers if keeper.blobs.complete(honest.manifest)]
+    assert len(holders) >= 2, "with the trainer, as many as there should be"
+    newcomer = await world.join(host="10.3.0.1")
+    await newcomer.survey()
+    assert honest in newcomer.heads.of(0)
+    await newcomer.fetch(honest.manifest)
+
+
+async def test_many_heads_of_one_network_with_real_content_have_one_place(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    trainer = await world.join(host="10.1.0.1")
+    keepers = [await world.join(host=f"10.2.{number}.1") for number in range(3)]
+    flooders = [await world.join(host="10.66.0.9") for _ in range(12)]
+    lies = [await published(liar, 10**9 + step) for step, liar in enumerate(flooders)]
+    honest = await published(trainer, 600)
+
+    for _ in range(3):
+        await copied(keepers)
+        world.network.drop(trainer.identity.author)
+
+    assert all(keeper.blobs.complete(honest.manifest) for keeper in keepers[:2])
+    copies = [lie for lie in lies if any(k.blobs.complete(lie.manifest) for k in keepers)]
+    assert len(copies) == 1
+
+
+async def test_a_resume_state_that_claims_more_than_one_can_have_lets_nothing_go(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    holders = [await world.join() for _ in range(3)]
+    liar, peer = await world.join(), await world.join()
+    for one in (*holders, peer):
+        await hold(one, 0)
+    set_quota(peer, 0)
+    for size in (MAX_SIZE, peer.run.resume_limit(1)):
+        chunks = [number.to_bytes(32, "big") for number in range(-(-size // CHUNK_SIZE))]
+        state = Manifest(size, CHUNK_SIZE, tuple(chunks), "resume", "state")
+        resume = Resume(liar.run_id, 1, liar.identity.author, 9, 9, state.id, size, liar.clock())
+        liar.resumes.add(resume.seal(liar.identity), held=True)
+        liar.blobs.add_manifest(state.encode())
+        sealed = encode([resume.seal(liar.identity)])
+        await liar.swarm.store(resume_key(liar.run_id, 1), sealed, liar.clock() + 100)
+        await liar.announcer.content(state.id)
+
+        await replicate(peer)
+
+        assert peer.blobs.known().keys() >= {LARGE.id}
+        assert peer.blobs.complete(LARGE.id)
+
+
+async def test_what_is_condemned_is_not_copied(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    liar, peer = await world.join(), await world.join()
+    head = await published(liar, 2**40)
+    peer.refusals.condemn(head.manifest, head.author, "head", "it diverges")
+
+    await replicate(peer)
+
+    assert head.manifest not in peer.blobs.known()
+
+
+async def test_what_nobody_gave_comes_after_what_somebody_may_have(tmp_path: Path) -> None:
+    """All on one network, where it does not tell the honest from the liars."""
+    world = PeerWorld(tmp_path)
+    trainer, peer = await world.join(), await world.join()
+    for step in range(12):
+        liar = await world.join(serve=has_nothing)
+        lie = head_of(liar, 0, 10**9 + step, liar.identity.author, created=liar.clock())
+        sealed = encode([lie.seal(liar.identity)])
+        await liar.swarm.store(heads_key(liar.run_id, 0), sealed, liar.clock() + 100)
+        await liar.announcer.content(lie.manifest)
+    honest = await published(trainer, 600)
+
+    for _ in range(3):
+        await replicate(peer)
+
+    assert peer.blobs.complete(honest.manifest)

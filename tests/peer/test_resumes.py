@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paris_p2p.peer.keeping import wanted_content
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.providing import learn_providers, wanted
 from paris_p2p.peer.publishing import publish_resume
 from paris_p2p.peer.resumes import learn_resumes
 from tests.peer.worlds import PeerWorld
@@ -43,10 +43,10 @@ async def test_the_furthest_of_a_slot_is_worth_keeping_and_no_other(tmp_path: Pa
     other = await published(behind, 40, b"behind")
     await learn_resumes(keeper, [0, 1])
 
-    wanted = wanted_content(keeper.run, keeper.heads, keeper.resumes)
+    await learn_providers(keeper)
 
-    assert furthest in wanted
-    assert other not in wanted
+    assert furthest in wanted(keeper)
+    assert other not in wanted(keeper)
 
 
 async def test_a_newer_state_of_the_same_author_takes_the_place_of_the_older(
@@ -58,4 +58,5 @@ async def test_a_newer_state_of_the_same_author_takes_the_place_of_the_older(
     newer = await published(author, 50, b"newer")
     await learn_resumes(seeker, [1])
     assert [resume.manifest for resume in seeker.resumes.of(1)] == [newer]
-    assert older not in wanted_content(author.run, author.heads, author.resumes)
+    await learn_providers(seeker)
+    assert newer in wanted(seeker) and older not in wanted(seeker)

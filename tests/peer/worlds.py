@@ -20,6 +20,7 @@ from paris_p2p.peer.fetching import Fetcher
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.recordbook import RecordBook
+from paris_p2p.peer.refusals import Refusals
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import CHUNK_SIZE, Manifest
 from paris_p2p.records.resume import Resume
@@ -94,10 +95,10 @@ class PeerWorld:
     sealed: bytes = field(default_factory=make_run)
     peers: list[Peer] = field(default_factory=list)
 
-    async def join(self, *, serve: Handler | None = None) -> Peer:
-        """One more peer; `serve` replaces its honest chunk service."""
+    async def join(self, *, serve: Handler | None = None, host: str = "127.0.0.1") -> Peer:
+        """One more peer, at `host`; `serve` replaces its honest chunk service."""
         identity = Identity.generate()
-        swarm = self.network.join(identity.author, inactivity=0.5)
+        swarm = self.network.join(identity.author, inactivity=0.5, host=host)
         if self.peers:
             await swarm.connect(self.peers[0].swarm.addresses()[0])
         peer = self._build(identity, swarm)
@@ -111,8 +112,13 @@ class PeerWorld:
         run, identifier = RunManifest.unseal(self.sealed), run_id(self.sealed)
         blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
         blobs.chunks.put(self.sealed)
-        heads = HeadBook(home.runs_dir / "heads", identifier, run.slots())
-        resumes = RecordBook(Resume, home.runs_dir / "resumes", identifier, run.slots())
+        refusals = Refusals(home.refusals_file, self.network.clock)
+
+        def counts(record: Head | Resume) -> bool:
+            return not refusals.is_condemned(record.manifest, record.author)
+
+        heads = HeadBook(home.runs_dir / "heads", identifier, run.slots(), counts)
+        resumes = RecordBook(Resume, home.runs_dir / "resumes", identifier, run.slots(), counts)
         announcer = Announcer(
             swarm, identity, blobs, heads, resumes, run, identifier, self.network.clock
         )
@@ -125,10 +131,11 @@ class PeerWorld:
             resumes=resumes,
             run=run,
             run_id=identifier,
-            fetcher=Fetcher(swarm, blobs, first_wait=0.01),
+            fetcher=Fetcher(swarm, blobs, first_wait=0.01, refusals=refusals),
             announcer=announcer,
             clock=self.network.clock,
             rng=random.Random(len(self.peers)),
+            refusals=refusals,
         )
 
 
