@@ -39,7 +39,7 @@ from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
 from paris_p2p.identity import author_of
 from paris_p2p.peer.checkup import report
 from paris_p2p.peer.contributions import read_line, told
-from paris_p2p.peer.obtaining import checkpoint_limit, obtain
+from paris_p2p.peer.obtaining import checkpoint_limit
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.probes import peer_checkup, training_need
 from paris_p2p.peer.report import heads_report, status_report
@@ -143,7 +143,7 @@ class Api:
         peer = self._peer
         async with peer.using(contents):
             for content in contents:
-                fetching = obtain(peer, [content], checkpoint_limit(peer, content), patience)
+                fetching = peer.fetch_events([content], checkpoint_limit(peer, content), patience)
                 async with aclosing(fetching) as events:
                     async for event in events:
                         yield event

@@ -6,11 +6,11 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, NotAvailable
@@ -185,7 +185,7 @@ class Peer:
         if named:
             return max(record_limit(self.run, record) for record in named)
         name = content.hex()[:12]
-        if self.refusals.is_condemned(content):
+        if self.refusals.has_condemned(content):
             raise BadContent(
                 f"{name} was tried before and refuted", "paris-peer status says by what"
             )
@@ -203,6 +203,14 @@ class Peer:
             for record in dict.fromkeys(records)
             if not self.refusals.is_condemned(content, record.author)
         ]
+
+    def fetch_events(
+        self, contents: Sequence[bytes], most: int | None = None, patience: float | None = None
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """See `obtain`, which stands on what is built on a Peer."""
+        from paris_p2p.peer.obtaining import obtain
+
+        return obtain(self, contents, most, patience)
 
     @asynccontextmanager
     async def using(self, contents: Sequence[bytes]) -> AsyncIterator[None]:

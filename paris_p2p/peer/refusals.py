@@ -82,10 +82,12 @@ class Refusals:
                 del self._condemned[next(iter(self._condemned))]
             self._save()
 
-    def is_condemned(self, content: bytes, author: Author | None = None) -> bool:
-        """Whether a content was refuted as what this author said of it; None: as anybody did."""
-        if author is not None:
-            return (content.hex(), author.hex()) in self._condemned
+    def is_condemned(self, content: bytes, author: Author) -> bool:
+        """Whether a content was refuted as what this author says of it."""
+        return (content.hex(), author.hex()) in self._condemned
+
+    def has_condemned(self, content: bytes) -> bool:
+        """Whether a content was refuted as what anybody says of it."""
         with self._changing:
             return any(condemned == content.hex() for condemned, _ in self._condemned)
 

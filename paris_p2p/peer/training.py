@@ -29,7 +29,6 @@ from paris_p2p.peer.assignment import assignment, needed
 from paris_p2p.peer.claiming import HELD_REMEDY
 from paris_p2p.peer.device import training_device
 from paris_p2p.peer.lease import Lease
-from paris_p2p.peer.obtaining import obtain
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
 from paris_p2p.peer.publishing import Publisher
@@ -37,6 +36,7 @@ from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.starts import Start, own_snapshot, parent_of, starts, within_reach_first
 from paris_p2p.peer.worker import STOP_PATIENCE, Event, Worker
 from paris_p2p.records.head import ranked_heads
+from paris_p2p.records.manifest import MAX_SIZE
 from paris_p2p.records.resume import ranked_resumes
 from paris_p2p.records.run import slot_name
 from paris_p2p.training.worker import alone_in
@@ -258,10 +258,10 @@ class TrainingJob:
             raise
 
     async def _fetched(
-        self, contents: Sequence[bytes], most: int | None = None, patience: float | None = None
+        self, contents: Sequence[bytes], most: int = MAX_SIZE, patience: float | None = None
     ) -> AsyncGenerator[Event]:
         """Fetch contents, until all are here or the job is to stop."""
-        async with aclosing(obtain(self._peer, contents, most, patience)) as events:
+        async with aclosing(self._peer.fetch_events(contents, most, patience)) as events:
             async for event in events:
                 if self._worker.stopping:
                     return

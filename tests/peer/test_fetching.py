@@ -201,7 +201,7 @@ async def test_what_is_no_manifest_is_fetched_once_deleted_and_condemned(tmp_pat
         await seeker.fetch(content)
 
     assert not seeker.blobs.chunks.has(content) and content not in seeker.blobs.known()
-    assert seeker.refusals.is_condemned(content)
+    assert seeker.refusals.has_condemned(content)
     assert [refusal.author for refusal in seeker.refusals.all()] == [liar.identity.author.hex()]
     assert seeker.heads.all() == []
 
@@ -217,7 +217,7 @@ async def test_a_piece_of_something_else_is_no_content_and_stays(tmp_path: Path)
         await seeker.fetch(piece)
 
     assert seeker.blobs.complete(content)
-    assert seeker.refusals.is_condemned(piece)
+    assert seeker.refusals.has_condemned(piece)
 
 
 async def test_a_provider_that_comes_later_is_found(tmp_path: Path) -> None:

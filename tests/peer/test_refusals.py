@@ -21,9 +21,17 @@ def test_condemned_content_stays_condemned_after_a_restart(tmp_path: Path) -> No
 
     again = _refusals(file)
 
-    assert again.is_condemned(b"\x02" * 32)
-    assert not again.is_condemned(b"\x03" * 32)
+    assert again.is_condemned(b"\x02" * 32, AUTHOR)
+    assert not again.is_condemned(b"\x03" * 32, AUTHOR)
     assert [refusal.reason for refusal in again.all()] == ["its weights are not finite"]
+
+
+def test_one_author_is_condemned_for_a_content_and_another_is_not() -> None:
+    refusals = _refusals()
+    refusals.condemn(b"\x02" * 32, AUTHOR, "head of expert 3", "it diverges")
+
+    assert not refusals.is_condemned(b"\x02" * 32, b"\x09" * 32)
+    assert refusals.has_condemned(b"\x02" * 32)
 
 
 def test_a_damaged_file_is_forgotten_and_written_again(tmp_path: Path) -> None:
@@ -33,7 +41,7 @@ def test_a_damaged_file_is_forgotten_and_written_again(tmp_path: Path) -> None:
     refusals = _refusals(file)
     refusals.condemn(b"\x02" * 32, AUTHOR, "head", "bad")
 
-    assert _refusals(file).is_condemned(b"\x02" * 32)
+    assert _refusals(file).is_condemned(b"\x02" * 32, AUTHOR)
 
 
 def test_it_stays_bounded_and_forgets_the_oldest() -> None:
@@ -44,8 +52,8 @@ def test_it_stays_bounded_and_forgets_the_oldest() -> None:
         refusals.note(AUTHOR, f"provider {number}", "lied")
 
     assert len(refusals.all()) == MOST_CONDEMNED + MOST_NOTES
-    assert not refusals.is_condemned((0).to_bytes(32, "big"))
-    assert refusals.is_condemned(MOST_CONDEMNED.to_bytes(32, "big"))
+    assert not refusals.is_condemned((0).to_bytes(32, "big"), AUTHOR)
+    assert refusals.is_condemned(MOST_CONDEMNED.to_bytes(32, "big"), AUTHOR)
 
 
 def test_what_happens_again_is_counted_not_listed_again() -> None:
