@@ -107,11 +107,11 @@ async def _room(peer: Peer) -> int:
 
 
 async def _let_formers_go(peer: Peer, book: RecordBook[Record]) -> None:
-    """What authors published before counts no more once their newest is held by enough peers."""
+    """What authors published before counts no more once enough peers prove to hold their newest."""
     for former, newest in book.formers():
         here = await asyncio.to_thread(peer.blobs.complete, newest.manifest)
-        others = await peer.fetcher.providers(newest.manifest)
-        if here or len(others) >= peer.config.replicas:
+        replicas = peer.config.replicas
+        if here or await proven_providers(peer, newest.manifest, replicas) >= replicas:
             book.let_go(former)
 
 

@@ -42,8 +42,9 @@ async def obtain(
 def checkpoint_limit(peer: Peer, content: bytes) -> int:
     """Bytes that a content can have which is asked for as a checkpoint, or as a part of the run."""
     heads = [record for record in peer.naming(content) if isinstance(record, Head)]
-    limits = [record_limit(peer.run, head) for head in heads]
-    return max(limits, default=0) or peer.limit(content)
+    if content in peer.run.content_ids() or not heads:
+        return peer.limit(content)
+    return max(record_limit(peer.run, head) for head in heads)
 
 
 async def _obtained(

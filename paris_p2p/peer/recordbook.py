@@ -174,7 +174,8 @@ class RecordBook(Generic[Record]):
     def let_go(self, former: Record) -> None:
         """Forget a former record: the content of its successor is held."""
         with self._changing:
-            self._forget_former(_key(former))
+            if self._is(self._former, former):
+                self._forget_former(_key(former))
 
     def all(self) -> list[Record]:
         with self._changing:

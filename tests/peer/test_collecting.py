@@ -161,6 +161,24 @@ async def test_what_enough_others_copied_displaces_what_was_before(
     assert not keeper.blobs.complete(old)
 
 
+async def test_liars_who_say_that_they_hold_the_newest_do_not_make_the_one_before_go(
+    world: PeerWorld, clock: Clock
+) -> None:
+    keeper, author = await world.join(), await world.join()
+    old = await copied(author, keeper, step=1)
+    newest = publish(author, author, 0, 2, b"of nobody else")
+    await author.announcer.everything()
+    await keeper.survey()
+    world.network.drop(author.identity.author)
+    for _ in range(4):
+        liar = await world.join(serve=has_nothing)
+        await liar.announcer.content(newest)
+
+    await collect(keeper)
+
+    assert {head.manifest for head in keeper.heads.of(0)} == {old, newest}
+
+
 async def test_what_others_outrank_stays_until_room_is_needed(
     world: PeerWorld, clock: Clock
 ) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paris_p2p.peer.keeping import (
+    Origins,
     Stored,
     left,
     outranked,
     own_content,
+    shared_out,
     superseded,
     to_spare,
     wanted_content,
     worth_copying,
 )
+from paris_p2p.records.head import Head
 from tests.peer.worlds import PeerWorld, head_of
 
 IDS = st.binary(min_size=1, max_size=1)
@@ -117,3 +121,69 @@ async def test_own_content_is_what_one_author_published_last(tmp_path: Path) -> 
         head = head_of(peer, 0, step, bytes([step]) * 32, created=1000.0 + step)
         me.heads.add(head.seal(peer.identity))
     assert own_content(me.identity.author, me.heads, me.resumes) == {bytes([2]) * 32}
+
+
+def heads_of(steps: int) -> list[Head]:
+    """Made-up heads of as many authors, the furthest first."""
+    return [
+        Head(
+            run=bytes(32),
+            expert=0,
+            author=bytes([step]) * 32,
+            step=step,
+            images=step,
+            manifest=bytes([step]) * 32,
+            size=1,
+            train_loss=1.0,
+            held_out_loss=1.0,
+            parent=None,
+            created=1.0,
+        )
+        for step in range(steps, 0, -1)
+    ]
+
+
+NETWORKS = st.dictionaries(st.integers(1, 9), st.sampled_from("abcd"), min_size=1, max_size=5)
+
+
+@given(st.lists(NETWORKS, max_size=9), st.integers(1, 4), st.integers(0, 4))
+def test_places_go_to_different_networks_and_the_best_has_one(
+    served: list[dict[int, str]], most: int, alike: int
+) -> None:
+    records = heads_of(len(served))
+    origins = {
+        record: {bytes([author]) * 32: network for author, network in by.items()}
+        for record, by in zip(records, served, strict=True)
+    }
+    chosen = shared_out(records, origins, most, min(alike, most))
+    assert len(set(chosen)) == len(chosen) <= most
+    assert chosen[:1] == records[:1]
+    networks = {network for by in served for network in by.values()}
+    assert len(chosen) >= min(most, alike, len(records))
+    assert len(chosen) <= max(len(networks), min(alike, most))
+
+
+def test_who_floods_from_one_network_has_one_place_also_of_what_honest_peers_copied() -> None:
+    *flood, honest = heads_of(20)
+    origins: dict[Head, Origins] = {head: {b"f" * 32: "flooder"} for head in flood}
+    origins[flood[0]] = {b"f" * 32: "flooder", b"k" * 32: "keeper"}
+    origins[honest] = {b"k" * 32: "keeper"}
+    assert shared_out([*flood, honest], origins, 3, 2) == [flood[0], honest]
+
+
+def test_an_author_that_serves_its_own_work_has_its_networks_place() -> None:
+    far, near = heads_of(2)
+    origins = {far: {b"k" * 32: "both", b"x" * 32: "other"}, near: {near.author: "both"}}
+    assert shared_out([far, near], origins, 2, 1) == [far, near]
+
+
+async def test_what_claims_more_than_its_kind_can_have_is_not_wanted(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    liar, keeper = await world.join(), await world.join()
+    run, content = keeper.run, b"c" * 32
+    for size in (run.checkpoint_limit(0), run.checkpoint_limit(0) + 1):
+        head = replace(head_of(liar, 0, 5, content, created=float(size)), size=size)
+        keeper.heads.add(head.seal(liar.identity))
+        wanted = wanted_content(run, keeper.heads, keeper.resumes, {content: {b"k": "n"}})
+        fits = size == run.checkpoint_limit(0)
+        assert wanted.get(content) == (run.checkpoint_limit(0) if fits else None)
