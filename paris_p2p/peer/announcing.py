@@ -22,9 +22,10 @@ from paris_p2p.identity import Identity
 from paris_p2p.network.pages import Pages
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.headbook import HeadBook
-from paris_p2p.peer.keeping import Origins, possible_heads, possible_resumes, shared_out
+from paris_p2p.peer.keeping import Origins, shared_out
 from paris_p2p.peer.recordbook import Record, RecordBook
 from paris_p2p.records.codec import encode
+from paris_p2p.records.head import ranked_heads
 from paris_p2p.records.keys import (
     PEER_LEVELS,
     SHARED_LEVELS,
@@ -34,7 +35,7 @@ from paris_p2p.records.keys import (
     resume_key,
 )
 from paris_p2p.records.presence import PEER, Presence
-from paris_p2p.records.resume import Resume
+from paris_p2p.records.resume import Resume, ranked_resumes
 from paris_p2p.records.run import RunManifest
 from paris_p2p.store.blobs import Blobs
 
@@ -174,7 +175,7 @@ class Announcer:
         Only what is held: a head that names content nobody has must not displace one that is real.
         """
         here = [head for head in self._heads.of(slot) if head.manifest in held]
-        best = self._shared_out(possible_heads(self._run, here))
+        best = self._shared_out(ranked_heads(here, self._run.trusted_authors))
         await self._pass_on(self._heads, best, heads_key(self._run_id, slot), at_once)
 
     async def _slot_resumes(
@@ -182,7 +183,7 @@ class Announcer:
     ) -> None:
         """Announce the resume states of a slot that are held, as heads are."""
         here = [resume for resume in self._resumes.of(slot) if resume.manifest in held]
-        best = self._shared_out(possible_resumes(self._run, here))
+        best = self._shared_out(ranked_resumes(here, self._run.trusted_authors))
         await self._pass_on(self._resumes, best, resume_key(self._run_id, slot), at_once)
 
     def _shared_out(self, ranked: Sequence[Record]) -> list[Record]:
