@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from paris_p2p.identity import peer_id_of
@@ -55,16 +55,25 @@ async def heads_report(peer: Peer) -> Report:
     """
     await peer.survey()
     run = peer.run
-    candidates = {slot: peer.heads.known(slot) for slot in run.slots()}
+    candidates = {
+        slot: ranked_heads(peer.heads.known(slot), run.trusted_authors) for slot in run.slots()
+    }
+    held = await asyncio.to_thread(held_contents, peer, candidates.values())
     sealed = await asyncio.to_thread(peer.blobs.chunks.get, peer.run_id)
     return {
         "run": peer.run_id.hex(),
         "sealed_run": sealed.hex(),
         "heads": {
-            str(slot): [head_row(head) for head in ranked_heads(heads, run.trusted_authors)]
+            str(slot): [{**head_row(head), "held": head.manifest in held} for head in heads]
             for slot, heads in candidates.items()
         },
     }
+
+
+def held_contents(peer: Peer, slots: Iterable[Sequence[Head]]) -> set[bytes]:
+    """Which of these heads' contents are here, whole."""
+    contents = {head.manifest for heads in slots for head in heads}
+    return {content for content in contents if peer.blobs.complete(content)}
 
 
 def head_row(head: Head) -> Report:
