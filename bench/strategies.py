@@ -25,7 +25,7 @@ from paris_p2p.peer.genesis import Genesis, load_genesis, seed_genesis
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.report import head_row
 from paris_p2p.peer.request import SampleRequest
-from paris_p2p.peer.sampling import Ensemble
+from paris_p2p.peer.sampling import Ensemble, HeadRow
 from paris_p2p.records.head import ranked_heads
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
@@ -115,8 +115,8 @@ class _Store:
     def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
         return contents[0], self.fetch(contents[0])
 
-    def condemn(self, content: str, reason: str) -> None:
-        raise AssertionError(f"{content} is worth nothing: {reason}")
+    def condemn(self, head: HeadRow, reason: str) -> None:
+        raise AssertionError(f"{head['manifest']} is worth nothing: {reason}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from paris_p2p.peer.checkup import report
 from paris_p2p.peer.contributions import read_line, told
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.probes import peer_checkup, training_need
-from paris_p2p.peer.racing import first_complete
+from paris_p2p.peer.racing import GLANCE, first_complete
 from paris_p2p.peer.report import heads_report, status_report
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
 from paris_p2p.records.address import parse_address
@@ -165,12 +165,17 @@ class Api:
 
     async def _fetched_head(self, slot: int, contents: list[bytes]) -> AsyncIterator[Event]:
         most = self._peer.run.checkpoint_limit(slot)
+
+        def fetch(content: bytes) -> AsyncGenerator[Event]:
+            return self._peer.fetch_events([content], most, GLANCE)
+
         with self._peer.using(contents):
-            async with aclosing(first_complete(self._peer, contents, most)) as events:
+            async with aclosing(first_complete(fetch, contents)) as events:
                 async for event in events:
-                    if event["event"] == "fetching":
+                    if event["event"] == "complete":
+                        content = event["content"]
+                    else:
                         yield event
-            content = event["content"]
             path = await self._peer.path(bytes.fromhex(content))
         yield {"event": "fetched", "paths": {content: str(path)}}
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from paris_p2p.api.events import Event
     from paris_p2p.peer.picture_file import PictureFile
     from paris_p2p.peer.request import SampleRequest
+    from paris_p2p.peer.sampling import HeadRow
 
 
 def fetch_and_sample(
@@ -131,8 +132,9 @@ class PeerContents:
         body = {"slot": slot, "contents": list(contents)}
         return self._fetched(self._client.events("/v1/fetch-head", body))
 
-    def condemn(self, content: str, reason: str) -> None:
-        self._client.post("/v1/condemned", {"content": content, "reason": reason})
+    def condemn(self, head: HeadRow, reason: str) -> None:
+        refuted = {"content": head["manifest"], "author": head["author"], "reason": reason}
+        self._client.post("/v1/condemned", refuted)
 
     def _fetched(self, events: Iterable[Event]) -> tuple[str, Path]:
         for event in events:

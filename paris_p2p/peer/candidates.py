@@ -18,8 +18,8 @@ from paris_p2p.errors import Unreachable
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
-from paris_p2p.peer.report import Report, head_row, held_contents
-from paris_p2p.records.head import Head, ranked_heads
+from paris_p2p.peer.report import Report, head_row, held_contents, known_heads
+from paris_p2p.records.head import Head
 
 SECONDS: Final = 15.0
 """All that is looked for together: time for a peer that just died to be back."""
@@ -35,6 +35,10 @@ AT_ONCE: Final = 64
 
 TURN: Final = 4.0
 """Seconds that each has then: one whose provider lets us wait must not keep the others waiting."""
+
+
+TELL: Final = 1.0
+"""Seconds without an answer after which the listener hears all the same."""
 
 
 @dataclass
@@ -107,13 +111,12 @@ def _row(candidates: Candidates, head: Head) -> Report:
 
 
 async def _known(peer: Peer) -> Candidates:
-    trusted = peer.run.trusted_authors
-    ranked = {slot: ranked_heads(peer.heads.known(slot), trusted) for slot in peer.run.slots()}
+    ranked = known_heads(peer)
     return Candidates(ranked, await asyncio.to_thread(held_contents, peer, ranked.values()))
 
 
 async def _asked(peer: Peer, candidates: Candidates, heads: Sequence[Head]) -> AsyncGenerator[None]:
-    """Ask for all of these heads at once; one turn for every answer, the first before any."""
+    """Ask for all of these heads at once; a turn when there may be something new to tell."""
     places = asyncio.Semaphore(AT_ONCE)
     asking = {asyncio.create_task(_ask(peer, candidates, head, places)) for head in heads}
     now = asyncio.get_running_loop().time
@@ -125,7 +128,7 @@ async def _asked(peer: Peer, candidates: Candidates, heads: Sequence[Head]) -> A
             if all(candidates.has_something(slot) for slot in slots):
                 end = min(end, now() + GRACE)
             _, asking = await asyncio.wait(
-                asking, timeout=end - now(), return_when=asyncio.FIRST_COMPLETED
+                asking, timeout=min(TELL, end - now()), return_when=asyncio.FIRST_COMPLETED
             )
             yield
     finally:

@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer.peer import Peer
 
 Event = dict[str, Any]
+
+Fetch = Callable[[bytes], AsyncGenerator[Event]]
+"""Has a content here, telling "fetching" events; NotAvailable or BadContent where it cannot."""
 
 MOST_AT_ONCE: Final = 4
 """Contents that race at a time: on a slow line they only take each other's room."""
@@ -100,33 +102,24 @@ async def at_pace(
 
 
 async def first_complete(
-    peer: Peer,
-    contents: Sequence[bytes],
-    most: int,
-    least: LeastPace = LeastPace(),
-    patience: float = GLANCE,
+    fetch: Fetch, contents: Sequence[bytes], least: LeastPace = LeastPace()
 ) -> AsyncGenerator[Event]:
-    """Have one of `contents`, best first, each of at most `most` bytes.
+    """Have one of `contents`, best first, through `fetch`.
 
     "fetching" events, then one "complete" with the content that is here. NotAvailable when none
     of them can be had. What comes of the others is kept.
     """
-    race = _Race(peer, contents, most, least, patience)
-    async with aclosing(race.events()) as events:
+    async with aclosing(_Race(fetch, contents, least).events()) as events:
         async for event in events:
             yield event
 
 
 class _Race:
-    def __init__(
-        self, peer: Peer, contents: Sequence[bytes], most: int, least: LeastPace, patience: float
-    ) -> None:
-        self._peer = peer
+    def __init__(self, fetch: Fetch, contents: Sequence[bytes], least: LeastPace) -> None:
+        self._fetch = fetch
         self._waiting = list(dict.fromkeys(contents))
         self._set_aside: list[bytes] = []
-        self._most = most
         self._least = least
-        self._patience = patience
         self._now = asyncio.get_running_loop().time
         self._running: dict[bytes, tuple[asyncio.Task[None], Pace]] = {}
         self._dropped: list[asyncio.Task[None]] = []
@@ -175,15 +168,14 @@ class _Race:
     def _begin(self, count: int) -> None:
         for content in self._waiting[:count]:
             pace = Pace(self._least, self._now())
-            fetching = asyncio.create_task(self._fetch(content, pace))
+            fetching = asyncio.create_task(self._run(content, pace))
             self._running[content] = (fetching, pace)
             fetching.add_done_callback(lambda _: self._told.put_nowait(None))
         self._waiting = self._waiting[count:]
 
-    async def _fetch(self, content: bytes, pace: Pace) -> None:
-        fetching = self._peer.fetch_events([content], self._most, self._patience)
+    async def _run(self, content: bytes, pace: Pace) -> None:
         try:
-            async with aclosing(fetching) as events:
+            async with aclosing(self._fetch(content)) as events:
                 async for event in events:
                     pace.told(event["bytes"], event["total"])
                     self._told.put_nowait(event)

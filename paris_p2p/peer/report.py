@@ -54,10 +54,7 @@ async def heads_report(peer: Peer) -> Report:
     Among them are older heads that are still announced: the newest may have died with its author.
     """
     await peer.survey()
-    run = peer.run
-    candidates = {
-        slot: ranked_heads(peer.heads.known(slot), run.trusted_authors) for slot in run.slots()
-    }
+    candidates = known_heads(peer)
     held = await asyncio.to_thread(held_contents, peer, candidates.values())
     sealed = await asyncio.to_thread(peer.blobs.chunks.get, peer.run_id)
     return {
@@ -68,6 +65,12 @@ async def heads_report(peer: Peer) -> Report:
             for slot, heads in candidates.items()
         },
     }
+
+
+def known_heads(peer: Peer) -> dict[int, list[Head]]:
+    """The heads of every slot that this peer keeps or has heard of, best first."""
+    trusted = peer.run.trusted_authors
+    return {slot: ranked_heads(peer.heads.known(slot), trusted) for slot in peer.run.slots()}
 
 
 def held_contents(peer: Peer, slots: Iterable[Sequence[Head]]) -> set[bytes]:

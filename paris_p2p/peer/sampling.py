@@ -55,8 +55,8 @@ class Contents(Protocol):
         NotAvailable when none can be had.
         """
 
-    def condemn(self, content: str, reason: str) -> None:
-        """Never give this checkpoint again: it was tried and refuted."""
+    def condemn(self, head: HeadRow, reason: str) -> None:
+        """Never give what this head names again: it was tried and refuted."""
 
 
 class Ensemble:
@@ -173,10 +173,9 @@ class Ensemble:
     def _refute(self, slot: int, error: BadContent) -> None:
         head = self.used.pop(slot)
         log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
-        self._contents.condemn(head["manifest"], error.message)
-        self._heads[slot] = [
-            other for other in self._heads[slot] if other["manifest"] != head["manifest"]
-        ]
+        for other in [h for h in self._heads[slot] if h["manifest"] == head["manifest"]]:
+            self._contents.condemn(other, error.message)
+            self._heads[slot].remove(other)
 
     def _built(self, slot: int) -> Expert | Router:
         if slot == ROUTER:

@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,13 +13,21 @@ from paris_p2p.errors import BadContent, DiskFull, NotAvailable
 from paris_p2p.network.swarm import Stream
 from paris_p2p.network.wire import serve_chunks
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.racing import MOST_AT_ONCE, LeastPace, Pace, at_pace, first_complete
+from paris_p2p.peer.racing import (
+    MOST_AT_ONCE,
+    Event,
+    Fetch,
+    LeastPace,
+    Pace,
+    at_pace,
+    first_complete,
+)
 from paris_p2p.records.manifest import CHUNK_SIZE
 from tests.peer.worlds import PeerWorld, eventually
 
 MB = 1 << 20
 QUICK = LeastPace(look=0.1, soon=0.2, rate=math.inf)
-MOST = 64 * MB
+MOST = 2 * MB
 
 
 def test_what_matters_is_the_time_it_takes_in_all_at_its_rate_so_far() -> None:
@@ -69,11 +76,20 @@ async def serve(world: PeerWorld, number: int, chunks: int | None = None) -> byt
     return content
 
 
-async def race(peer: Peer, contents: list[bytes], **options: Any) -> bytes:
+async def race(
+    peer: Peer, contents: list[bytes], least: LeastPace = QUICK, patience: float = 3600.0
+) -> bytes:
     """The content that wins; fails where that takes for ever."""
+
+    def fetch(content: bytes) -> AsyncGenerator[Event]:
+        return peer.fetch_events([content], MOST, patience)
+
+    return await winner(fetch, contents, least)
+
+
+async def winner(fetch: Fetch, contents: list[bytes], least: LeastPace = QUICK) -> bytes:
     async with asyncio.timeout(60):
-        settings = {"least": QUICK, "patience": 3600.0, **options}
-        events = [event async for event in first_complete(peer, contents, MOST, **settings)]
+        events = [event async for event in first_complete(fetch, contents, least)]
     assert {event["event"] for event in events[:-1]} <= {"fetching"}
     assert events[-1]["event"] == "complete"
     return bytes.fromhex(events[-1]["content"])
@@ -120,28 +136,21 @@ async def test_what_nobody_has_or_is_too_large_is_passed_over(tmp_path: Path) ->
     world = PeerWorld(tmp_path)
     peer = await world.join()
     holder = await world.join()
-    large = holder.blobs.add_bytes(bytes(3 * CHUNK_SIZE), "checkpoint", "w.safetensors").id
+    large = holder.blobs.add_bytes(bytes(2 * MB + 1), "checkpoint", "w.safetensors").id
     await holder.announcer.content(large)
     small = holder.blobs.add_bytes(b"weights", "checkpoint", "w.safetensors").id
     await holder.announcer.content(small)
-    nobodys = bytes(32)
-    events = first_complete(peer, [nobodys, large, small], CHUNK_SIZE, LeastPace(), 0.2)
 
-    assert [event async for event in events][-1]["content"] == small.hex()
+    assert await race(peer, [bytes(32), large, small], LeastPace(), patience=0.2) == small
     assert not peer.blobs.complete(large)
 
 
-async def test_one_set_aside_is_taken_up_again_where_nothing_else_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_set_aside_is_taken_up_again_where_nothing_else_is_left() -> None:
     tried: list[bytes] = []
     names = [str(number).encode() for number in range(2 * MOST_AT_ONCE)]
     all_tried = asyncio.Event()
 
-    async def fetched(
-        self: Peer, contents: list[bytes], most: int, patience: float
-    ) -> AsyncGenerator[dict[str, Any]]:
-        (content,) = contents
+    async def fetch(content: bytes) -> AsyncGenerator[Event]:
         tried.append(content)
         yield {"event": "fetching", "content": content.hex(), "bytes": 0, "total": 10}
         if len(tried) == len(names):
@@ -151,10 +160,7 @@ async def test_one_set_aside_is_taken_up_again_where_nothing_else_is_left(
         await all_tried.wait()
         raise NotAvailable("gone")
 
-    monkeypatch.setattr(Peer, "fetch_events", fetched)
-    peer = await PeerWorld(tmp_path).join()
-
-    assert await race(peer, names) == names[0]
+    assert await winner(fetch, names) == names[0]
 
 
 async def test_where_none_can_be_had_that_is_said(tmp_path: Path) -> None:
@@ -200,7 +206,7 @@ async def test_a_single_fetch_that_keeps_the_pace_comes_through(tmp_path: Path) 
 
 
 async def test_errors_of_a_fetch_are_its_own(tmp_path: Path) -> None:
-    async def bad() -> AsyncGenerator[dict[str, Any]]:
+    async def bad() -> AsyncGenerator[Event]:
         yield {"event": "fetching", "bytes": 0, "total": 1}
         raise BadContent("says it is too large")
 

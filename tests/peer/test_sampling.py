@@ -29,7 +29,7 @@ from paris_p2p.model.router import build_router
 from paris_p2p.model.weights import Published, save_weights
 from paris_p2p.peer import sampling
 from paris_p2p.peer.request import SampleRequest
-from paris_p2p.peer.sampling import Ensemble
+from paris_p2p.peer.sampling import Ensemble, HeadRow
 from paris_p2p.records.run import ROUTER, Artefact, ExpertSpec, RouterSpec, RunManifest
 from tests.peer.worlds import CREATOR, make_run
 
@@ -60,8 +60,8 @@ class Shelf:
                 return content, self.fetch(content)
         raise NotAvailable("none can be had")
 
-    def condemn(self, content: str, reason: str) -> None:
-        self.condemned[content] = reason
+    def condemn(self, head: HeadRow, reason: str) -> None:
+        self.condemned[head["manifest"]] = reason
 
     def save(self, name: str, network: Published, dtype: torch.dtype = torch.bfloat16) -> None:
         save_weights(self.folder / name, network, {}, dtype)
