@@ -46,6 +46,10 @@ class LeastPace:
     rate: float = 512 * 1024.0
 
 
+class TooSlow(NotAvailable):
+    """Somebody serves it, more slowly than it is worth while there may be something else."""
+
+
 class Pace:
     """How one fetch goes. Pure: `now` is an argument, in seconds of any clock."""
 
@@ -81,7 +85,7 @@ class Pace:
 async def at_pace(
     fetching: AsyncGenerator[Event], least: LeastPace = LeastPace()
 ) -> AsyncGenerator[Event]:
-    """The events of one content's fetch; NotAvailable once it falls behind the least pace."""
+    """The events of one content's fetch; TooSlow once it falls behind the least pace."""
     pace = Pace(least, asyncio.get_running_loop().time())
     async with aclosing(fetching):
         while True:
@@ -93,7 +97,7 @@ async def at_pace(
             except TimeoutError as error:
                 if not limit.expired():
                     raise
-                raise NotAvailable(
+                raise TooSlow(
                     "it comes too slowly to be waited for", "what has arrived is kept"
                 ) from error
             if event["event"] == "fetching":
