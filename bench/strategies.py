@@ -25,7 +25,7 @@ from paris_p2p.peer.genesis import Genesis, load_genesis, seed_genesis
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.report import head_row
 from paris_p2p.peer.request import SampleRequest
-from paris_p2p.peer.sampling import Ensemble
+from paris_p2p.peer.sampling import Ensemble, HeadRow
 from paris_p2p.records.head import ranked_heads
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
@@ -100,9 +100,23 @@ def _ensemble(genesis: Genesis) -> Iterator[Ensemble]:
             str(slot): [head_row(head) for head in ranked_heads(book.of(slot))]
             for slot in genesis.run.slots()
         }
-        yield Ensemble(
-            genesis.sealed, heads, lambda content, patience=None: blobs.path(bytes.fromhex(content))
-        )
+        yield Ensemble(genesis.sealed, heads, _Store(blobs))
+
+
+@dataclass(frozen=True)
+class _Store:
+    """The contents of a store, all of which are there and good."""
+
+    blobs: Blobs
+
+    def fetch(self, content: str) -> Path:
+        return self.blobs.path(bytes.fromhex(content))
+
+    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
+        return contents[0], self.fetch(contents[0])
+
+    def condemn(self, head: HeadRow, reason: str) -> None:
+        raise AssertionError(f"{head['manifest']} is worth nothing: {reason}")
 
 
 if __name__ == "__main__":

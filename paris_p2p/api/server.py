@@ -10,6 +10,10 @@
     POST /v1/connect         {"address": multiaddr}: meet one more peer
     POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
                               -> events: fetching*, fetched {"paths"}
+    POST /v1/candidates      {} -> events: looking*, heads: as /v1/heads, but without the heads
+                              that nobody serves
+    POST /v1/fetch-head      {"slot": number, "contents": [hex, ...]}: the first of these heads of a
+                              slot that is complete -> events: fetching*, fetched {"paths"}
     POST /v1/condemned       {"content": hex, "author": PeerID, "reason": text}: a head or resume
                               state that proved worthless when it was used -> {"condemned": bool};
                               without "author", false where several name that content
@@ -37,11 +41,13 @@ from paris_p2p.api.events import SESSION_OPEN, Event, encode_events
 from paris_p2p.api.guard import guarded
 from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
 from paris_p2p.identity import author_of
+from paris_p2p.peer.candidates import find_candidates
 from paris_p2p.peer.checkup import report
 from paris_p2p.peer.contributions import read_line, told
 from paris_p2p.peer.obtaining import checkpoint_limit
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.probes import peer_checkup, training_need
+from paris_p2p.peer.racing import GLANCE, first_complete
 from paris_p2p.peer.report import heads_report, status_report
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
 from paris_p2p.records.address import parse_address
@@ -71,6 +77,8 @@ class Api:
                 Route("/v1/contributions", self._contributions),
                 Route("/v1/connect", self._connect, methods=["POST"]),
                 Route("/v1/fetch", self._fetch, methods=["POST"]),
+                Route("/v1/candidates", self._candidates, methods=["POST"]),
+                Route("/v1/fetch-head", self._fetch_head, methods=["POST"]),
                 Route("/v1/condemned", self._condemned, methods=["POST"]),
                 Route("/v1/claim", self._claim, methods=["POST"]),
                 Route("/v1/stop", self._stop, methods=["POST"]),
@@ -149,6 +157,32 @@ class Api:
                         yield event
             paths = {content.hex(): str(await peer.path(content)) for content in contents}
         yield {"event": "fetched", "paths": paths}
+
+    async def _candidates(self, request: Request) -> Response:
+        return _stream(find_candidates(self._peer))
+
+    async def _fetch_head(self, request: Request) -> Response:
+        body = await _body(request)
+        slot = body.get("slot")
+        if isinstance(slot, bool) or slot not in self._peer.run.slots():
+            raise BadContent("slot is none of this run", "send the number of one that it has")
+        return _stream(self._fetched_head(int(slot), _contents(body)))
+
+    async def _fetched_head(self, slot: int, contents: list[bytes]) -> AsyncIterator[Event]:
+        most = self._peer.run.checkpoint_limit(slot)
+
+        def fetch(content: bytes) -> AsyncGenerator[Event]:
+            return self._peer.fetch_events([content], most, GLANCE)
+
+        async with self._peer.using(contents):
+            async with aclosing(first_complete(fetch, contents)) as events:
+                async for event in events:
+                    if event["event"] == "complete":
+                        content = event["content"]
+                    else:
+                        yield event
+            path = await self._peer.path(bytes.fromhex(content))
+        yield {"event": "fetched", "paths": {content: str(path)}}
 
     async def _condemned(self, request: Request) -> Response:
         """Where records contradict each other, their authors are to blame, not the content."""

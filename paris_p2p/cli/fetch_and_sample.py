@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +19,10 @@ from paris_p2p.cli.output import Reporter, reporting
 
 if TYPE_CHECKING:
     from paris_p2p.api.client import Client
-    from paris_p2p.peer.sampling import Fetch
+    from paris_p2p.api.events import Event
+    from paris_p2p.peer.picture_file import PictureFile
+    from paris_p2p.peer.request import SampleRequest
+    from paris_p2p.peer.sampling import HeadRow
 
 
 def fetch_and_sample(
@@ -48,6 +52,7 @@ def fetch_and_sample(
 
     paris-peer fetch-and-sample "cat face" "cookie" -n 4 --seed 7 -o sheet.png
     """
+    from paris_p2p.peer.picture_file import PictureFile
     from paris_p2p.peer.request import SampleRequest
 
     request = SampleRequest(
@@ -59,25 +64,28 @@ def fetch_and_sample(
         guidance=guidance,
         seed=seed,
     )
+    file = PictureFile(output)
     from paris_p2p.api.client import connected
 
     with (
         connected(home_of(home), bootstrap or [], run) as client,
         reporting(as_json) as reporter,
     ):
-        _sample(client, reporter, request, output, scale)
+        _sample(client, reporter, request, file, scale)
 
 
-def _sample(client: Client, reporter: Reporter, request: Any, output: Path, scale: int) -> None:
-    heads = client.get("/v1/heads")
+def _sample(
+    client: Client, reporter: Reporter, request: SampleRequest, file: PictureFile, scale: int
+) -> None:
+    found = _candidates(client, reporter)
 
-    from paris_p2p.peer.pictures import save_pictures
+    from paris_p2p.peer.pictures import png_of
     from paris_p2p.peer.sampling import Ensemble
 
-    sealed_run = bytes.fromhex(heads["sealed_run"])
+    sealed_run = bytes.fromhex(found["sealed_run"])
     count = len(request.captions())
     label = "sampling an image" if count == 1 else f"sampling {count} images"
-    ensemble = Ensemble(sealed_run, heads["heads"], _fetch_through(client, reporter))
+    ensemble = Ensemble(sealed_run, found["heads"], PeerContents(client, reporter))
     pictures = ensemble.sample(
         request,
         lambda done, total: reporter.wait(
@@ -87,26 +95,52 @@ def _sample(client: Client, reporter: Reporter, request: Any, output: Path, scal
             {"event": "sampling", "step": done, "steps": total},
         ),
     )
-    save_pictures(pictures, output, scale)
+    file.write(png_of(pictures, scale))
     event = {
         "event": "sampled",
-        "path": str(output.absolute()),
+        "path": str(file.path.absolute()),
         "images": [picture.provenance for picture in pictures],
     }
     lost = max(picture.provenance["lost_mass"] for picture in pictures)
     note = f"; up to {lost:.0%} of the router's choice had no expert" if lost > 0.005 else ""
-    reporter.say(f"wrote {output.absolute()}{note}", event)
+    reporter.say(f"wrote {file.path.absolute()}{note}", event)
 
 
-def _fetch_through(client: Client, reporter: Reporter) -> Fetch:
-    """A function that has this home's peer fetch a content and gives the verified file."""
+def _candidates(client: Client, reporter: Reporter) -> Event:
+    """The heads of every slot that can be had now; what is looked for is told meanwhile."""
+    for event in client.events("/v1/candidates", {}):
+        if event["event"] == "heads":
+            return event
+        total, answering = event["candidates"], event["answering"]
+        counts = f": {answering} of {total} candidates answer" if total else ""
+        reporter.wait(f"looking for checkpoints{counts}", answering, None, event)
+    raise AssertionError("a search ends with heads or an error")
 
-    def fetch(content: str, patience: float | None = None) -> Path:
-        for event in client.events("/v1/fetch", {"contents": [content], "patience": patience}):
+
+class PeerContents:
+    """Content through this home's peer; see `peer.sampling.Contents`."""
+
+    def __init__(self, client: Client, reporter: Reporter) -> None:
+        self._client = client
+        self._reporter = reporter
+
+    def fetch(self, content: str) -> Path:
+        _, path = self._fetched(self._client.events("/v1/fetch", {"contents": [content]}))
+        return path
+
+    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
+        body = {"slot": slot, "contents": list(contents)}
+        return self._fetched(self._client.events("/v1/fetch-head", body))
+
+    def condemn(self, head: HeadRow, reason: str) -> None:
+        refuted = {"content": head["manifest"], "author": head["author"], "reason": reason}
+        self._client.post("/v1/condemned", refuted)
+
+    def _fetched(self, events: Iterable[Event]) -> tuple[str, Path]:
+        for event in events:
             if event["event"] == "fetched":
-                return Path(event["paths"][content])
-            label = f"fetching {content[:8]}, {event['total'] / 1e6:.1f} MB"
-            reporter.wait(label, event["bytes"], event["total"], event)
+                ((content, path),) = event["paths"].items()
+                return content, Path(path)
+            label = f"fetching {event['content'][:8]}, {event['total'] / 1e6:.1f} MB"
+            self._reporter.wait(label, event["bytes"], event["total"], event)
         raise AssertionError("a fetch ends with its paths or an error")
-
-    return fetch

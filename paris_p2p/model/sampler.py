@@ -9,19 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Generator, Tensor
 
+from paris_p2p.errors import BadContent
 from paris_p2p.model.expert import LatentShape
 from paris_p2p.model.mixture import ExpertWeights, Strategy, expert_weights, mixture_velocity
 from paris_p2p.model.objective import Classifier, Text, VelocityField
+from paris_p2p.records.run import ROUTER, slot_name
+
+MOST_ANSWER: Final = 1e5
+"""Logits and velocities of networks that were trained stay far below: latents have unit std."""
 
 ExpertLoader = Callable[[int], VelocityField | None]
 """The expert with that index, ready to answer, or None when nobody has it."""
 
 StepListener = Callable[[int, int], None]
 """Told (steps done, steps in all) after every step."""
+
+
+class BadAnswer(BadContent):
+    """The weights of a slot loaded, and answer with numbers that no trained network gives."""
+
+    def __init__(self, slot: int) -> None:
+        super().__init__(
+            f"the {slot_name(slot)} answers with numbers that are not finite or absurd"
+        )
+        self.slot = slot
 
 
 @dataclass(frozen=True)
@@ -102,8 +118,9 @@ class EnsembleSampler:
     def sample(
         self, text: Text, noise: Tensor, steps: int, on_step: StepListener | None = None
     ) -> Sample:
-        """Latents for captions `text` (N, L, D) from `noise` (N, C, h, w); NotAvailable if empty.
+        """Latents for captions `text` (N, L, D) from `noise` (N, C, h, w).
 
+        NotAvailable when no expert can answer, BadAnswer when one answers with what is not finite.
         The same inputs give the same latents. Everything stays on `noise`'s device.
         """
         decisions: list[ExpertWeights] = []
@@ -113,9 +130,7 @@ class EnsembleSampler:
             decisions.append(decision)
             return mixture_velocity(
                 decision.weights,
-                lambda expert, rows: guided_velocity(
-                    self._experts[expert], x[rows], t[rows], text[rows], self.null, self.guidance
-                ),
+                lambda expert, rows: self._velocity(expert, x[rows], t[rows], text[rows]),
                 like=x,
             )
 
@@ -126,9 +141,13 @@ class EnsembleSampler:
             torch.stack([decision.lost_mass for decision in decisions]),
         )
 
+    def _velocity(self, expert: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        answer = guided_velocity(self._experts[expert], x, t, text, self.null, self.guidance)
+        return _sound(answer, expert)
+
     def _decide(self, x: Tensor, t: Tensor) -> ExpertWeights:
         """One router decision in which every expert called for is loaded."""
-        logits = self.router(x, t)
+        logits = _sound(self.router(x, t), ROUTER)
         while True:
             available = self.available.to(logits.device)
             decision = expert_weights(logits, self.strategy, available)
@@ -146,3 +165,10 @@ class EnsembleSampler:
             return False
         self._experts[expert] = loaded
         return True
+
+
+def _sound(answer: Tensor, slot: int) -> Tensor:
+    """The answer of a slot's network; BadAnswer where it is not finite, or absurd."""
+    if not bool((answer.abs() <= MOST_ANSWER).all()):
+        raise BadAnswer(slot)
+    return answer

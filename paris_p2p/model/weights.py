@@ -24,6 +24,9 @@ from paris_p2p.home import write_atomically
 MAX_HEADER_BYTES: Final = 1 << 20
 """XL/2 has about 700 tensors and a header of 90 kB."""
 
+MOST_WEIGHT: Final = 2.0**16
+"""More than half precision can hold; networks that work stay far below."""
+
 FLOATS: Final[Mapping[str, torch.dtype]] = {
     "F32": torch.float32,
     "BF16": torch.bfloat16,
@@ -69,7 +72,7 @@ def load_weights(source: Path | bytes, expected: Expected) -> dict[str, Tensor]:
     """The tensors of a safetensors file, exactly those `expected`.
 
     BadContent when the file is anything else: not safetensors, truncated, too large, a tensor
-    missing or unknown, another shape or type, or a value that is not finite.
+    missing or unknown, another shape or type, or a value that is not finite or beyond MOST_WEIGHT.
     """
     header = _read_header(source)
     _check_header(header, expected)
@@ -78,6 +81,8 @@ def load_weights(source: Path | bytes, expected: Expected) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise BadContent(f"tensor {name} has values that are not finite")
+        if tensor.numel() and tensor.abs().max() > MOST_WEIGHT:
+            raise BadContent(f"tensor {name} has values over {MOST_WEIGHT:.0f}")
     return tensors
 
 

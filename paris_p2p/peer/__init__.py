@@ -11,6 +11,7 @@
 - `scheduling`   who is asked for which chunk next: pure decisions
 - `sources`      who may be asked: liars never, those that failed less and less
 - `downloading`  one download, as `scheduling` decides
+- `racing`       a least pace for a fetch, and contents that race where any of them will do
 - `http_seeds`   chunks from a web server that the run names
 - `announcing`   presence, provider and head records, renewed before they expire
 - `keeping`      what to keep, copy and let go: pure decisions
@@ -45,7 +46,9 @@
 - `machine`      what can be measured of this machine without a peer
 - `known`        addresses of peers met before
 - `meeting`      getting to know more peers than the one we joined through
+- `candidates`   which heads of each slot can be had now
 - `request`      what a caller asks to be drawn
 - `pictures`     PNG with provenance, alone or as a contact sheet
+- `picture_file` the file that a picture goes to: checked first, never a reason to lose it
 - `sampling`     a prompt becomes a picture through the router and the experts it calls for
 """

@@ -150,8 +150,19 @@ class Download:
         if not candidates and self._in_need(now):
             candidates = self._askable(self._seeds, now)[:1]
         for key in candidates[: self._plan.wanted(now)]:
-            self._plan.join(key, now, self._standing.strikes(key))
-            self._talks[key] = asyncio.create_task(self._talk(key))
+            self._begin(self._peers.get(key) or self._seeds[key], now)
+
+    def _begin(self, source: Source | Seed, now: float) -> None:
+        key = source.key
+        self._plan.join(key, now, self._standing.strikes(key))
+        self._talks[key] = talk = asyncio.create_task(self._talk(source))
+        talk.add_done_callback(lambda _: self._ended(key))
+
+    def _ended(self, key: bytes) -> None:
+        """However a conversation ended, even before it began: the source may be asked again."""
+        del self._talks[key]
+        self._plan.leave(key)
+        self._changed.set()
 
     def _askable(self, sources: Iterable[bytes], now: float) -> list[bytes]:
         return self._standing.askable((key for key in sources if key not in self._talks), now)
@@ -170,9 +181,9 @@ class Download:
             self._standing.failed(idler, now)
             self._talks[idler].cancel()
 
-    async def _talk(self, key: bytes) -> None:
+    async def _talk(self, source: Source | Seed) -> None:
         """One conversation, from its opening to whatever ends it."""
-        source = self._peers.get(key) or self._seeds[key]
+        key = source.key
         try:
             async with self._open(source, self._note_movement) as conversation:
                 await self._converse(key, conversation)
@@ -188,10 +199,6 @@ class Download:
         except Exception:
             log.exception("a bug while asking %s", source.name)
             self._standing.failed(key, self._clock())
-        finally:
-            del self._talks[key]
-            self._plan.leave(key)
-            self._changed.set()
 
     async def _converse(self, key: bytes, conversation: Conversation) -> None:
         """Ask and receive until `key` has nothing that is missing."""

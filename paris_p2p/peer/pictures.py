@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from paris_p2p.errors import UsageProblem
-from paris_p2p.home import write_atomically
+from paris_p2p.errors import BadContent
 
 PROVENANCE = "paris-p2p"
 """Name of the PNG text chunk that says where a picture comes from: a JSON list, one per image."""
@@ -35,17 +35,21 @@ class Picture:
         return self.image.resize((width * scale, height * scale), Image.Resampling.LANCZOS)
 
 
-def save_pictures(pictures: Sequence[Picture], path: Path, scale: int) -> None:
-    """One picture as it is, several as a contact sheet; UsageProblem where that cannot be."""
+def png_of(pictures: Sequence[Picture], scale: int) -> bytes:
+    """One picture as it is, several as a contact sheet; BadContent where none can be made."""
     image = pictures[0].scaled(scale) if len(pictures) == 1 else contact_sheet(pictures, scale)
     info = PngInfo()
-    info.add_itxt(PROVENANCE, json.dumps([picture.provenance for picture in pictures]))
+    info.add_itxt(PROVENANCE, _encoded([picture.provenance for picture in pictures]))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def _encoded(provenance: Sequence[Mapping[str, Any]]) -> str:
     try:
-        write_atomically(path, buffer.getvalue(), mode=0o644)
-    except OSError as error:
-        raise UsageProblem(f"cannot write {path}: {error.strerror}", "choose another -o") from error
+        return json.dumps(provenance, allow_nan=False)
+    except ValueError as error:
+        raise BadContent("the picture came about through numbers that are not finite") from error
 
 
 def read_provenance(path: Path) -> list[dict[str, Any]]:
@@ -70,14 +74,19 @@ def contact_sheet(pictures: Sequence[Picture], scale: int) -> Image.Image:
         left = GAP + index % columns * across
         top = GAP + index // columns * down
         sheet.paste(tile, (left, top))
-        label = _cut(picture.prompt, lambda text: draw.textlength(text, font) <= width)
+        label = _cut(_one_line(picture.prompt), lambda text: draw.textlength(text, font) <= width)
         draw.text((left + width / 2, top + height + 4), label, INK, font, anchor="ma")
     return sheet
+
+
+def _one_line(text: str) -> str:
+    """`text` without line breaks and other control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _cut(text: str, fits: Callable[[str], bool]) -> str:
     if fits(text):
         return text
-    while text and not fits(text + "..."):
-        text = text[:-1]
-    return text + "..."
+    lengths = range(1, len(text))
+    longest = bisect_left(lengths, True, key=lambda length: not fits(text[:length] + "..."))
+    return text[:longest] + "..."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from paris_p2p.identity import peer_id_of
@@ -54,18 +54,34 @@ async def heads_report(peer: Peer) -> Report:
     Among them are older heads that are still announced: the newest may have died with its author.
     """
     await peer.survey()
-    run = peer.run
-    candidates = {slot: peer.heads.known(slot) for slot in run.slots()}
-    peer.offers.append({head.manifest: head for heads in candidates.values() for head in heads})
+    candidates = known_heads(peer)
+    held = await asyncio.to_thread(held_contents, peer, candidates.values())
     sealed = await asyncio.to_thread(peer.blobs.chunks.get, peer.run_id)
     return {
         "run": peer.run_id.hex(),
         "sealed_run": sealed.hex(),
         "heads": {
-            str(slot): [head_row(head) for head in ranked_heads(heads, run.trusted_authors)]
+            str(slot): [{**head_row(head), "held": head.manifest in held} for head in heads]
             for slot, heads in candidates.items()
         },
     }
+
+
+def known_heads(peer: Peer) -> dict[int, list[Head]]:
+    """The heads of every slot that this peer keeps or has heard of, best first.
+
+    Whoever is told of them may ask for each, although a newer one takes its place meanwhile.
+    """
+    trusted = peer.run.trusted_authors
+    ranked = {slot: ranked_heads(peer.heads.known(slot), trusted) for slot in peer.run.slots()}
+    peer.offers.append({head.manifest: head for heads in ranked.values() for head in heads})
+    return ranked
+
+
+def held_contents(peer: Peer, slots: Iterable[Sequence[Head]]) -> set[bytes]:
+    """Which of these heads' contents are here, whole."""
+    contents = {head.manifest for heads in slots for head in heads}
+    return {content for content in contents if peer.blobs.complete(content)}
 
 
 def head_row(head: Head) -> Report:

@@ -63,5 +63,7 @@ def _check_prompt(prompt: str) -> None:
         raise UsageProblem(
             "the prompt is empty", 'say what to draw, as in "blue heart, noto style"'
         )
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise UsageProblem("the prompt is not text in UTF-8", "write it in UTF-8")
     if len(prompt) > MAX_PROMPT:
         raise UsageProblem(f"the prompt has {len(prompt)} characters", f"use at most {MAX_PROMPT}")

@@ -1,7 +1,8 @@
 """A prompt becomes a picture: router first, then only the experts it calls for.
 
-This runs in the caller's process, with torch; content comes through a function that fetches by
-id, so that this module knows no network and any store can feed it.
+This runs in the caller's process, with torch; content comes through `Contents`, so that this module
+knows no network and any store can feed it. What a head is worth shows only here: one whose weights
+do not load, or answer with what is not finite, is refuted, and the next one takes its place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paris_p2p.errors import BadContent, NotAvailable, ParisError
+from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.model.encoders.autoencoder import Autoencoder, load_autoencoder
 from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.hub import load_hub_autoencoder, load_hub_text_encoder
@@ -24,7 +25,13 @@ from paris_p2p.model.expert import Expert, build_expert
 from paris_p2p.model.mixture import Strategy
 from paris_p2p.model.objective import Text
 from paris_p2p.model.router import Router, build_router
-from paris_p2p.model.sampler import EnsembleSampler, Sample, StepListener, draw_noise
+from paris_p2p.model.sampler import (
+    BadAnswer,
+    EnsembleSampler,
+    Sample,
+    StepListener,
+    draw_noise,
+)
 from paris_p2p.model.weights import load_into
 from paris_p2p.peer.pictures import Picture
 from paris_p2p.peer.request import SampleRequest
@@ -32,23 +39,24 @@ from paris_p2p.records.run import ROUTER, Artefact, RunManifest, run_id, slot_na
 
 log = logging.getLogger(__name__)
 
-
-GLANCE = 10.0
-"""Seconds without a byte after which the next checkpoint of a slot is tried; a peer that died with
-its newest one is announced for minutes. Those that are passed over so are waited for in the end."""
-
-
-class Fetch(Protocol):
-    """Content id (hex) -> the verified file.
-
-    Raises NotAvailable when nothing of it has come for `patience` seconds; None: for long enough.
-    """
-
-    def __call__(self, content: str, patience: float | None = None) -> Path: ...
-
-
 HeadRow = Mapping[str, Any]
 Encoder = TypeVar("Encoder", Autoencoder, TextEncoder)
+
+
+class Contents(Protocol):
+    """Where the files of a run come from, by content id (hex), verified."""
+
+    def fetch(self, content: str) -> Path:
+        """The file of a content. NotAvailable when it cannot be had."""
+
+    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
+        """The first of these checkpoints, best first, that is here, and its file.
+
+        NotAvailable when none can be had.
+        """
+
+    def condemn(self, head: HeadRow, reason: str) -> None:
+        """Never give what this head names again: it was tried and refuted."""
 
 
 class Ensemble:
@@ -57,25 +65,27 @@ class Ensemble:
     Parameters
     ----------
     sealed_run : the run's signed manifest.
-    heads : per slot (as text) its candidate heads, best first; a candidate whose weights do not
-        check is passed over for the next.
+    heads : per slot (as text) its candidate heads, best first; a candidate that is refuted is
+        passed over for the next.
     """
 
     def __init__(
-        self, sealed_run: bytes, heads: Mapping[str, Sequence[HeadRow]], fetch: Fetch
+        self, sealed_run: bytes, heads: Mapping[str, Sequence[HeadRow]], contents: Contents
     ) -> None:
         self._run_id = run_id(sealed_run)
         self._run = run = RunManifest.unseal(sealed_run)
-        self._heads = heads
-        self._fetch = fetch
+        self._heads = {slot: list(heads[str(slot)]) for slot in run.slots()}
+        self._contents = contents
         self.used: dict[int, HeadRow] = {}
         """The head that each loaded slot came from."""
         self._experts: dict[int, Expert | Router] = {}
         self.router = self._network(ROUTER)
         self.text_encoder = _encoder(
-            run.text_encoder, fetch, load_text_encoder, load_hub_text_encoder
+            run.text_encoder, contents, load_text_encoder, load_hub_text_encoder
         )
-        self.autoencoder = _encoder(run.autoencoder, fetch, load_autoencoder, load_hub_autoencoder)
+        self.autoencoder = _encoder(
+            run.autoencoder, contents, load_autoencoder, load_hub_autoencoder
+        )
 
     def sample(self, request: SampleRequest, on_step: StepListener | None = None) -> list[Picture]:
         """The pictures of a request. NotAvailable when no expert can be had."""
@@ -87,18 +97,28 @@ class Ensemble:
         ]
 
     def latents(self, request: SampleRequest, on_step: StepListener | None = None) -> Sample:
-        """The latents of a request before they are decoded, and who answered for them."""
-        captions = request.captions()
+        """The latents of a request before they are decoded, and who answered for them.
+
+        Drawn again, without it, when a head is refuted on the way.
+        """
         for prompt in request.prompts:
             if self.text_encoder.truncated(prompt):
                 log.warning(
-                    "the prompt is longer than the text encoder reads and is cut: %s", prompt
+                    "the prompt is longer than the text encoder reads and is cut: %r", prompt
                 )
+        while True:
+            try:
+                return self._sampled(request, on_step)
+            except BadAnswer as error:
+                self._replace(error.slot, error)
+
+    def _sampled(self, request: SampleRequest, on_step: StepListener | None) -> Sample:
+        captions = request.captions()
         sampler = EnsembleSampler(
             router=self.router,
             load_expert=self._expert,
             null=self._text([""]),
-            available=torch.tensor([bool(self._heads[str(k)]) for k in range(self._run.clusters)]),
+            available=torch.tensor([bool(self._heads[k]) for k in range(self._run.clusters)]),
             strategy=_strategy(request),
             guidance=request.guidance,
         )
@@ -117,33 +137,45 @@ class Ensemble:
             return self._experts[expert]
         except NotAvailable as error:
             log.warning("%s; its share is lost", error)
+            self._heads[expert] = []
             return None
 
     def _network(self, slot: int) -> Expert | Router:
-        """The best network of a slot whose weights can be had and check."""
-        late = []
-        for head in self._heads[str(slot)]:
+        """The best network of a slot that can be had and whose weights check."""
+        while heads := {head["manifest"]: head for head in reversed(self._heads[slot])}:
+            best_first = list(dict.fromkeys(head["manifest"] for head in self._heads[slot]))
             try:
-                return self._loaded(slot, head, GLANCE)
-            except NotAvailable:
-                late.append(head)
+                content, path = self._contents.fetch_head(slot, best_first)
+            except NotAvailable as error:
+                log.info("%s: %s", slot_name(slot), error)
+                break
+            self.used[slot] = heads[content]
+            try:
+                module = self._built(slot)
+                load_into(module, path)
             except BadContent as error:
-                _warn(slot, head, error)
-        for head in late:
-            try:
-                return self._loaded(slot, head, None)
-            except (BadContent, NotAvailable) as error:
-                _warn(slot, head, error)
+                self._refute(slot, error)
+            else:
+                return module.eval()
         raise NotAvailable(
             f"nobody has a usable checkpoint of {slot_name(slot)}",
             f"wait for one, or train it: paris-peer claim-expert {_option(slot)}",
         )
 
-    def _loaded(self, slot: int, head: HeadRow, patience: float | None) -> Expert | Router:
-        module = self._built(slot)
-        load_into(module, self._fetch(head["manifest"], patience))
-        self.used[slot] = head
-        return module.eval()
+    def _replace(self, slot: int, error: BadContent) -> None:
+        """Do without the head that a slot's network came from."""
+        self._refute(slot, error)
+        if slot == ROUTER:
+            self.router = self._network(ROUTER)
+        else:
+            del self._experts[slot]
+
+    def _refute(self, slot: int, error: BadContent) -> None:
+        head = self.used.pop(slot)
+        log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
+        for other in [h for h in self._heads[slot] if h["manifest"] == head["manifest"]]:
+            self._contents.condemn(other, error.message)
+            self._heads[slot].remove(other)
 
     def _built(self, slot: int) -> Expert | Router:
         if slot == ROUTER:
@@ -157,8 +189,13 @@ class Ensemble:
 
     @torch.inference_mode()
     def _decode(self, latents: Tensor) -> list[Image.Image]:
-        pixels = self.autoencoder.decode(latents).clamp(-1, 1)
-        levels = ((pixels + 1) * 127.5).round().to(torch.uint8)
+        pixels = self.autoencoder.decode(latents)
+        if not bool(pixels.isfinite().all()):
+            raise BadContent(
+                "the run's autoencoder makes no finite picture of these latents",
+                "use another --guidance or --seed; if none helps, the run's autoencoder is broken",
+            )
+        levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return [Image.fromarray(level.permute(1, 2, 0).numpy()) for level in levels]
 
     def _provenance(
@@ -196,7 +233,7 @@ def _strategy(request: SampleRequest) -> Strategy:
 
 def _encoder(
     artefact: Artefact,
-    fetch: Fetch,
+    contents: Contents,
     load: Callable[[Path], Encoder],
     load_hub: Callable[[str], Encoder],
 ) -> Encoder:
@@ -208,8 +245,4 @@ def _encoder(
                 "Use another working directory: a run's encoders never come from it",
             )
         return load_hub(artefact.reference)
-    return load(fetch(artefact.reference))
-
-
-def _warn(slot: int, head: HeadRow, error: ParisError) -> None:
-    log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
+    return load(contents.fetch(artefact.reference))

@@ -163,6 +163,26 @@ async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_co
     assert peer.blobs.complete(content)
 
 
+async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder, peer = await world.join(), await world.join()
+    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    await holder.announcer.content(content)
+    peer.heads.add(head_of(holder, 1, 7, content).seal(holder.identity))
+    async with calling(peer) as client:
+        response = await client.post("/v1/candidates", json={})
+        *looking, found = decode_events(response.text.splitlines())
+        assert {event["event"] for event in looking} == {"looking"}
+        (row,) = found["heads"]["1"]
+        assert (row["manifest"], row["held"], row["served"]) == (content.hex(), False, True)
+
+        body = {"slot": 1, "contents": [row["manifest"]]}
+        response = await client.post("/v1/fetch-head", json=body)
+    *_, last = decode_events(response.text.splitlines())
+    assert last == {"event": "fetched", "paths": {content.hex(): str(peer.blobs.path(content))}}
+    assert peer.blobs.read(content) == b"weights"
+
+
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
@@ -175,6 +195,9 @@ async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_co
         ("/v1/fetch", b'{"contents": ["00"]}', "not 32 bytes"),
         ("/v1/fetch", b'{"contents": [], "patience": -1}', "not a positive number"),
         ("/v1/fetch", b'{"contents": [], "patience": "x"}', "not a positive number"),
+        ("/v1/fetch-head", b'{"slot": 9, "contents": []}', "slot is none"),
+        ("/v1/fetch-head", b'{"slot": true, "contents": []}', "slot is none"),
+        ("/v1/fetch-head", b'{"slot": 0, "contents": 5}', "not a list"),
         ("/v1/claim", b'{"expert": "3"}', "expert is not a number"),
         ("/v1/claim", b'{"expert": true}', "expert is not a number"),
         ("/v1/claim", b'{"threads": 0}', "threads is not over 0"),

@@ -27,7 +27,16 @@ SCOPE: dict[str, Any] = {
     "client": ("127.0.0.1", 1),
     "server": ("127.0.0.1", 2),
 }
-PATHS = ("/v1/ping", "/v1/status", "/v1/heads", "/v1/connect", "/v1/fetch", "/v1/claim", "/v1/stop")
+PATHS = (
+    "/v1/ping",
+    "/v1/status",
+    "/v1/heads",
+    "/v1/connect",
+    "/v1/fetch",
+    "/v1/fetch-head",
+    "/v1/claim",
+    "/v1/stop",
+)
 ODD_PATHS = ("/", "/v1/", "/v1/../v1/ping", "/v1/ping/", "/v2/ping", "//v1/ping", "/v1/%00")
 BODIES: tuple[dict[str, Any], ...] = (
     {"address": "/ip4/127.0.0.1/tcp/1/p2p/12D3KooW"},

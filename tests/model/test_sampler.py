@@ -7,7 +7,14 @@ from torch import Tensor
 from paris_p2p.errors import NotAvailable
 from paris_p2p.model.mixture import Strategy
 from paris_p2p.model.objective import Text, VelocityField
-from paris_p2p.model.sampler import EnsembleSampler, draw_noise, euler, guided_velocity
+from paris_p2p.model.sampler import (
+    BadAnswer,
+    EnsembleSampler,
+    draw_noise,
+    euler,
+    guided_velocity,
+)
+from paris_p2p.records.run import ROUTER
 
 from .gaussians import Gaussians
 
@@ -124,6 +131,23 @@ def test_no_expert_at_all_is_an_error(mixture: Gaussians) -> None:
         a_sampler(mixture, load_expert=lambda _expert: None).sample(
             captions(1), draw_noise(1, POINT, seed=0), steps=1
         )
+
+
+@pytest.mark.parametrize("absurd", [torch.nan, torch.inf, -3e38])
+def test_who_answers_with_absurd_numbers_is_named(mixture: Gaussians, absurd: float) -> None:
+    experts = exact_experts(mixture)
+    experts[1] = lambda x, _t, _text, _mask: torch.full_like(x, absurd)
+    noise = draw_noise(2, POINT, seed=0).double()
+    with pytest.raises(BadAnswer) as caught:
+        a_sampler(mixture, load_expert=experts.__getitem__).sample(captions(2), noise, steps=3)
+    assert caught.value.slot == 1
+
+    def router(x: Tensor, _t: Tensor) -> Tensor:
+        return torch.full((len(x), mixture.clusters), absurd)
+
+    with pytest.raises(BadAnswer) as caught:
+        a_sampler(mixture, router=router).sample(captions(2), noise, steps=3)
+    assert caught.value.slot == ROUTER
 
 
 def test_noise_depends_on_the_seed_of_each_image_alone() -> None:

@@ -74,6 +74,8 @@ def test_good_tensors_pass() -> None:
         (lambda t: t.update(b=torch.zeros(4, dtype=torch.int16)), "may not be stored as I16"),
         (lambda t: t["a"].fill_(torch.nan), "a has values that are not finite"),
         (lambda t: t["b"].fill_(torch.inf), "b has values that are not finite"),
+        (lambda t: t["a"].fill_(3e38), "a has values over"),
+        (lambda t: t["b"].fill_(-3e38), "b has values over"),
     ],
 )
 def test_other_tensors_are_refused(

@@ -71,3 +71,5 @@ async def test_a_newcomer_is_told_of_the_older_head_when_the_newest_died_with_it
     rows = (await heads_report(newcomer))["heads"]["1"]
 
     assert [row["manifest"] for row in rows] == [newest.manifest.hex(), older.manifest.hex()]
+    assert [row["held"] for row in rows] == [False, False]
+    assert [row["held"] for row in (await heads_report(keeper))["heads"]["1"]] == [False, True]

@@ -10,6 +10,7 @@ from paris_p2p.peer.request import SampleRequest
         ({"prompts": ("",)}, "empty"),
         ({"prompts": ("   ",)}, "empty"),
         ({"prompts": ("x" * 100_000,)}, "100000 characters"),
+        ({"prompts": ("caf\udce9",)}, "UTF-8"),
         ({"prompts": ("a",), "count": 0}, "0 images"),
         ({"prompts": ("a",), "count": 10_000}, "10000 images"),
         ({"prompts": ("a",), "steps": 0}, "0 sampling steps"),

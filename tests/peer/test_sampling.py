@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,10 @@ from paris_p2p.model.encoders.clip import (
 )
 from paris_p2p.model.expert import build_expert
 from paris_p2p.model.router import build_router
-from paris_p2p.model.weights import save_weights
+from paris_p2p.model.weights import Published, save_weights
 from paris_p2p.peer import sampling
 from paris_p2p.peer.request import SampleRequest
-from paris_p2p.peer.sampling import Ensemble
+from paris_p2p.peer.sampling import Ensemble, HeadRow
 from paris_p2p.records.run import ROUTER, Artefact, ExpertSpec, RouterSpec, RunManifest
 from tests.peer.worlds import CREATOR, make_run
 
@@ -40,18 +42,33 @@ class Shelf:
     """Contents by name, as a peer would have fetched them."""
 
     folder: Path
-    slow: str = ""
-    """A content that comes to the patient only."""
+    condemned: dict[str, str] = field(default_factory=dict)
+    """What was refuted, and why."""
+    asked: list[tuple[int, list[str]]] = field(default_factory=list)
+    """The candidates of each slot that were asked for."""
 
-    def fetch(self, content: str, patience: float | None = None) -> Path:
+    def fetch(self, content: str) -> Path:
         path = self.folder / content
-        if not path.exists() or (content == self.slow and patience is not None):
+        if not path.exists():
             raise NotAvailable(f"nobody serves {content}")
         return path
 
+    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
+        self.asked.append((slot, list(contents)))
+        for content in contents:
+            with suppress(NotAvailable):
+                return content, self.fetch(content)
+        raise NotAvailable("none can be had")
+
+    def condemn(self, head: HeadRow, reason: str) -> None:
+        self.condemned[head["manifest"]] = reason
+
+    def save(self, name: str, network: Published, dtype: torch.dtype = torch.bfloat16) -> None:
+        save_weights(self.folder / name, network, {}, dtype)
+
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def full_shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     torch.manual_seed(0)
     shelf = Shelf(tmp_path_factory.mktemp("shelf"))
     small = AutoencoderConfig(
@@ -72,9 +89,19 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
         )
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
-        save_weights(shelf.folder / f"head-{slot}", network, {}, torch.bfloat16)
+        shelf.save(f"head-{slot}", network)
+        for name, size in (("enormous", 3e38), ("explosive", 6e4)):
+            for parameter in network.parameters():
+                torch.nn.init.constant_(parameter, size)
+            shelf.save(f"{name}-{slot}", network)
     (shelf.folder / "poison").write_bytes(b"not weights at all")
     return shelf
+
+
+@pytest.fixture
+def shelf(full_shelf: Shelf) -> Shelf:
+    """The shelf, with nothing asked of it yet."""
+    return Shelf(full_shelf.folder)
 
 
 def make_tiny_run(shelf: Shelf) -> RunManifest:
@@ -106,7 +133,7 @@ def heads(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_prompts_become_pictures_that_say_where_they_come_from(shelf: Shelf) -> None:
-    pictures = Ensemble(seal_tiny_run(shelf), heads(), shelf.fetch).sample(REQUEST)
+    pictures = Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(REQUEST)
 
     assert [picture.prompt for picture in pictures] == ["a red apple", "a cat"]
     assert pictures[0].image.size == (16, 16)
@@ -118,7 +145,7 @@ def test_prompts_become_pictures_that_say_where_they_come_from(shelf: Shelf) -> 
 
 def test_the_same_seed_gives_the_same_picture(shelf: Shelf) -> None:
     one, two = (
-        Ensemble(seal_tiny_run(shelf), heads(), shelf.fetch).sample(REQUEST)[0].image.tobytes()
+        Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(REQUEST)[0].image.tobytes()
         for _ in range(2)
     )
     assert one == two
@@ -126,44 +153,80 @@ def test_the_same_seed_gives_the_same_picture(shelf: Shelf) -> None:
 
 def test_a_poisoned_head_is_passed_over_for_the_next(shelf: Shelf) -> None:
     liars = [row("poison", 10**9), row("nobody-has-it", 10**8), row("head-0", 3)]
-    pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=liars), shelf.fetch).sample(REQUEST)
+    pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=liars), shelf).sample(REQUEST)
     assert pictures[0].provenance["heads"]["expert 0"]["manifest"] == "head-0"
     assert pictures[0].provenance["lost_mass"] == 0
 
 
-def test_what_is_not_at_hand_is_waited_for_when_there_is_nothing_else(shelf: Shelf) -> None:
-    late = replace(shelf, slow="head-0")
-    for candidates, used in (
-        ([row("head-0", 9), row("head-1", 3)], "head-1"),
-        ([row("nobody-has-it", 99), row("head-0", 9), row("poison", 3)], "head-0"),
-    ):
-        ensemble = Ensemble(seal_tiny_run(shelf), heads(slot0=candidates), late.fetch)
-        assert ensemble.sample(REQUEST)[0].provenance["heads"]["expert 0"]["manifest"] == used
+@pytest.mark.parametrize("bad", ["poison", "enormous-0", "explosive-0"])
+def test_a_head_that_is_worth_nothing_is_condemned_and_the_next_one_drawn_with(
+    shelf: Shelf, bad: str
+) -> None:
+    candidates = heads(slot0=[row(bad, 10**9), row("head-0")])
+    pictures = Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    expected = Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(REQUEST)
+    assert list(shelf.condemned) == [bad]
+    assert pictures[0].provenance == expected[0].provenance
+    assert pictures[0].image.tobytes() == expected[0].image.tobytes()
+
+
+def test_a_router_that_answers_with_what_is_not_finite_is_condemned_too(shelf: Shelf) -> None:
+    candidates = {**heads(), "-1": [row("explosive--1", 10**9), row("head--1")]}
+    pictures = Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    assert list(shelf.condemned) == ["explosive--1"]
+    assert pictures[0].provenance["heads"]["router"]["manifest"] == "head--1"
+
+
+def test_where_every_head_of_an_expert_is_worth_nothing_it_is_masked(shelf: Shelf) -> None:
+    candidates = heads(slot0=[row("explosive-0"), row("enormous-0")])
+    pictures = Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    assert list(shelf.condemned) == ["explosive-0", "enormous-0"]
+    assert list(pictures[0].provenance["expert_weights"]) == ["1"]
+    assert 0 < pictures[0].provenance["lost_mass"] < 1
+
+
+def test_where_nothing_is_worth_anything_nothing_is_drawn(shelf: Shelf) -> None:
+    candidates = heads(slot0=[row("explosive-0")], slot1=[row("explosive-1")])
+    with pytest.raises(NotAvailable, match="no expert"):
+        Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+
+
+def test_a_decoder_that_makes_no_finite_picture_draws_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensemble = Ensemble(seal_tiny_run(shelf), heads(), shelf)
+    nowhere = torch.full((2, 3, 16, 16), torch.nan)
+    monkeypatch.setattr(ensemble.autoencoder, "decode", lambda latents: nowhere)
+    with pytest.raises(BadContent, match="finite"):
+        ensemble.sample(REQUEST)
+    assert not shelf.condemned
+
+
+def test_what_cannot_be_had_is_asked_for_once(shelf: Shelf) -> None:
+    candidates = heads(slot0=[row("nobody-has-it")], slot1=[row("explosive-1"), row("head-1")])
+    Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    assert [contents for slot, contents in shelf.asked if slot == 0] == [["nobody-has-it"]]
 
 
 def test_a_missing_expert_is_masked_and_its_mass_reported(shelf: Shelf) -> None:
     for candidates in ([], [row("nobody-has-it")]):
-        pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=candidates), shelf.fetch).sample(
-            REQUEST
-        )
+        pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=candidates), shelf).sample(REQUEST)
         assert pictures[0].provenance["lost_mass"] > 0
         assert list(pictures[0].provenance["expert_weights"]) == ["1"]
 
 
 def test_without_a_router_nothing_can_be_drawn(shelf: Shelf) -> None:
     with pytest.raises(NotAvailable, match="router"):
-        Ensemble(seal_tiny_run(shelf), {"-1": [], "0": [], "1": []}, shelf.fetch)
+        Ensemble(seal_tiny_run(shelf), {"-1": [], "0": [], "1": []}, shelf)
 
 
 def test_an_encoder_from_a_hub_never_comes_from_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "owner" / "autoencoder").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadContent, match="another working directory"):
-        sampling._encoder(
-            Artefact("hub", "owner/autoencoder"), lambda content: tmp_path, fail, fail
-        )
+        sampling._encoder(Artefact("hub", "owner/autoencoder"), shelf, fail, fail)
 
 
 def fail(where: object) -> Any:
