@@ -4,6 +4,7 @@
 - `life`         from a started swarm to the withdrawal of what the peer said
 - `genesis`      the run that ships with the package, and taking it into a store
 - `recordbook`   the newest heads, or resume states, this peer has seen, kept on disk
+- `admission`    which heads and resume states are taken at all
 - `headbook`     that of heads
 - `resumes`      the resume states that the swarm announces
 - `survey`       what the swarm says about every slot of the run: claims, heads, providers

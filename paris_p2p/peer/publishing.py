@@ -12,8 +12,10 @@ from typing import Any
 from paris_p2p.peer.collecting import make_room
 from paris_p2p.peer.contributions import note
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.recordbook import Record, RecordBook
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import Manifest
+from paris_p2p.records.order import created_after
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import slot_name
 
@@ -61,10 +63,10 @@ async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
             train_loss=checkpoint.train_loss,
             held_out_loss=checkpoint.held_out_loss,
             parent=checkpoint.parent,
-            created=peer.clock(),
+            created=_created(peer, peer.heads, checkpoint.expert),
         )
         sealed, known = head.seal(peer.identity), peer.heads.known(checkpoint.expert)
-        await asyncio.to_thread(peer.heads.add, sealed, held=True)
+        await asyncio.to_thread(peer.heads.add, sealed, own=True)
     await note(peer.contributions, peer.identity, sealed, known)
     await asyncio.to_thread(checkpoint.path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
@@ -83,12 +85,18 @@ async def publish_resume(peer: Peer, path: Path, expert: int, step: int, images:
             images=images,
             manifest=manifest.id,
             size=manifest.size,
-            created=peer.clock(),
+            created=_created(peer, peer.resumes, expert),
         )
-        await asyncio.to_thread(peer.resumes.add, resume.seal(peer.identity), held=True)
+        await asyncio.to_thread(peer.resumes.add, resume.seal(peer.identity), own=True)
     await asyncio.to_thread(path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
     return resume
+
+
+def _created(peer: Peer, book: RecordBook[Record], expert: int) -> float:
+    """The time to give to this peer's next record of a slot."""
+    previous = book.newest(expert, peer.identity.author)
+    return created_after(previous.created if previous else None, peer.clock())
 
 
 async def _stored(peer: Peer, path: Path, kind: str, expert: int) -> Manifest:
