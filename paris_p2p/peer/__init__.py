@@ -24,6 +24,7 @@
 - `proving`      whether those who say that they serve a content do
 - `scrubbing`    reading the store again and again, so that damage is found
 - `refusals`     what was refused, from whom and why: condemned content, liars
+- `vouching`     what published work says of a claim
 - `claiming`     choosing a slot and leasing it
 - `lease`        a slot this peer holds, while it renews
 - `device`       what this machine gives to training

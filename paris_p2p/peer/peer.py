@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,14 @@ from paris_p2p.peer.handing_over import HandoverBook
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.keeping import Origins, record_limit
 from paris_p2p.peer.left_runs import LeftRuns
+from paris_p2p.peer.lease import Judge
 from paris_p2p.peer.logbook import ContributionLogs
 from paris_p2p.peer.reaching import dialback_server
 from paris_p2p.peer.recordbook import RecordBook
 from paris_p2p.peer.refusals import Refusals
 from paris_p2p.peer.survey import survey
-from paris_p2p.records.claim import SlotState
+from paris_p2p.peer.vouching import evidence_for
+from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.device import Device
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import MAX_SIZE, Manifest
@@ -129,8 +132,17 @@ class Peer:
             self.clock,
             self.rng,
             device,
+            self._judge(),
             familiar=[slot for slot in range(self.run.clusters) if self._slot_path(slot).exists()],
         )
+
+    def _judge(self) -> Judge:
+        """What this peer holds against others' claims."""
+
+        def refuse(claim: Claim, reason: str) -> None:
+            self.refusals.note(claim.author, f"claim on {slot_name(claim.expert)}", reason)
+
+        return Judge(lambda: self.run.trusted_authors, partial(evidence_for, self), refuse)
 
     def slot_folder(self, expert: int) -> Path:
         """Where this peer keeps its private training state of a slot."""

@@ -197,6 +197,13 @@ class RecordBook(Generic[Record]):
     def of(self, expert: int) -> list[Record]:
         return [record for record in self.all() if record.expert == expert]
 
+    def by(self, expert: int, author: Author) -> list[Record]:
+        """What is kept or heard of one author's records of a slot."""
+        found = dict.fromkeys(self.of(expert))
+        with self._changing:
+            found |= dict.fromkeys(self._heard.get(expert, {}))
+        return [record for record in found if record.author == author]
+
     def known(self, expert: int) -> list[Record]:
         """The records of a slot that are kept, and those that others were last heard to announce.
 
