@@ -245,15 +245,17 @@ class Lease:
             return
         mine = self._claim
         self._yielded_to_twin = (twin.term, -twin.step) < (mine.term, -mine.step)
-        remedy = "make a key for each (paris-peer identity): work under one key displaces itself"
-        text = f"{TWIN}: it trains {slot_name(self.expert)} too, at step {twin.step}"
+        lost = LeaseLost(
+            f"{TWIN}: it trains {slot_name(self.expert)} too, at step {twin.step}",
+            "give each peer a home and key of its own: work under one key displaces itself",
+        )
         if not self._twin_seen:
             self._twin_seen = True
             self._judge.refuse(twin, f"{TWIN}, a copied home?")
-            self.warnings.append(f"{text}. M{remedy[1:]}")
-            log.warning("%s; %s", text, remedy)
+            self.warnings.append(str(lost))
+            log.warning("%s", lost)
         if self._yielded_to_twin:
-            raise LeaseLost(text, remedy)
+            raise lost
 
     def _is_twins(self, claim: Claim) -> bool:
         """Whether another peer has written this claim: one under our key that we have not.

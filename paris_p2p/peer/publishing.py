@@ -99,6 +99,23 @@ def _created(peer: Peer, book: RecordBook[Record], expert: int) -> float:
     return created_after(previous.created if previous else None, peer.clock())
 
 
+def further_elsewhere(peer: Peer, expert: int, step: int) -> int | None:
+    """The furthest step of a slot that this peer's key has published, where that is beyond `step`.
+
+    Whoever orders an author's work by time takes the new head for the newer one all the same: the
+    user should know, for it is another peer's under the same key, or work of a home that is lost.
+    """
+    own = peer.heads.by(expert, peer.identity.author)
+    further = max((head.step for head in own), default=0)
+    if further <= step:
+        return None
+    what = f"head of {slot_name(expert)} at step {step}"
+    reason = f"this key has published step {further}; does another peer use this home's key?"
+    peer.refusals.note(peer.identity.author, what, reason)
+    log.warning("%s: %s", what, reason)
+    return further
+
+
 async def _stored(peer: Peer, path: Path, kind: str, expert: int) -> Manifest:
     """The file as content. Where the quota is used up, superseded content goes first; where that is
     not enough, own work is stored all the same."""
@@ -171,9 +188,11 @@ class Publisher:
             held_out_loss=float(written["held_out_loss"]),
             parent=self._parent,
         )
+        further = further_elsewhere(self._peer, self._expert, checkpoint.step)
         head = await publish(self._peer, checkpoint)
         self._parent = head.manifest
-        return {"event": "published", **_told(head), "held_out_loss": head.held_out_loss}
+        told = {"event": "published", **_told(head), "held_out_loss": head.held_out_loss}
+        return told if further is None else {**told, "behind": further}
 
     async def _publish_resume(self, written: Event) -> Event:
         path, step, images = Path(written["path"]), int(written["step"]), int(written["images"])
