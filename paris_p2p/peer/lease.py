@@ -15,7 +15,7 @@ from paris_p2p.errors import Held, Unreachable
 from paris_p2p.identity import Author, Identity, peer_id_of
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer.survey import read_claims
+from paris_p2p.peer.survey import Refuse, read_claims
 from paris_p2p.records.claim import (
     LEASE,
     RENEW,
@@ -68,7 +68,7 @@ class Judge:
 
     trusted: Callable[[], Collection[Author]] = tuple
     evidence: Callable[[Claim], Awaitable[Evidence]] | None = None
-    refuse: Callable[[Claim, str], None] = lambda claim, reason: None
+    refuse: Refuse = lambda claim, reason: None
 
 
 class Lease:
@@ -224,8 +224,8 @@ class Lease:
         if self._judge.evidence is None:
             return True
         evidence = await self._judge.evidence(claim)
-        if not evidence.explains(claim):
-            self._judge.refuse(claim, f"it claims step {claim.step}, far ahead of what it serves")
+        if (doubt := evidence.doubt(claim)) is not None:
+            self._judge.refuse(claim, doubt)
             return False
         return evidence.confirms(claim) or not self._is_incumbent()
 

@@ -119,7 +119,9 @@ class Peer:
 
     async def survey(self, slots: Iterable[int] | None = None) -> list[SlotState]:
         """What the swarm says of these slots; of all when None."""
-        return await survey(self.swarm, self.heads, self.run, self.run_id, self.clock, slots)
+        return await survey(
+            self.swarm, self.heads, self.run, self.run_id, self.clock, slots, self._refuse_claim
+        )
 
     def claimant(self, device: Device | None = None) -> Claimant:
         """This peer in search of a slot that `device` can train."""
@@ -138,11 +140,11 @@ class Peer:
 
     def _judge(self) -> Judge:
         """What this peer holds against others' claims."""
+        evidence = partial(evidence_for, self)
+        return Judge(lambda: self.run.trusted_authors, evidence, self._refuse_claim)
 
-        def refuse(claim: Claim, reason: str) -> None:
-            self.refusals.note(claim.author, f"claim on {slot_name(claim.expert)}", reason)
-
-        return Judge(lambda: self.run.trusted_authors, partial(evidence_for, self), refuse)
+    def _refuse_claim(self, claim: Claim, reason: str) -> None:
+        self.refusals.note(claim.author, f"claim on {slot_name(claim.expert)}", reason)
 
     def slot_folder(self, expert: int) -> Path:
         """Where this peer keeps its private training state of a slot."""

@@ -34,6 +34,9 @@ from paris_p2p.records.run import RunManifest
 
 Clock = Callable[[], float]
 
+Refuse = Callable[[Claim, str], None]
+"""Told of each claim that weighs nothing, and why."""
+
 
 READ_AT_ONCE = 16
 """Keys looked up at the same time."""
@@ -79,16 +82,19 @@ async def read_winners(
     slots: Sequence[int],
     clock: Clock,
     evidence: Mapping[int, Evidence] | None = None,
+    refuse: Refuse = lambda claim, reason: None,
 ) -> list[Claim | None]:
     """Who holds each of `slots` now, in their order, by what checkpoints say where `evidence` is
     given."""
     trusted, winners = run.trusted_authors, list[Claim | None]()
     for some in _batches(slots):
         found = await asyncio.gather(*(read_claims(swarm, run_id, slot, trusted) for slot in some))
-        winners += [
-            claim_winner(claims, clock(), (evidence or {}).get(slot))
-            for slot, claims in zip(some, found, strict=True)
-        ]
+        for slot, claims in zip(some, found, strict=True):
+            shown = (evidence or {}).get(slot)
+            winners.append(claim_winner(claims, clock(), shown))
+            for claim in claims:
+                if shown is not None and (doubt := shown.doubt(claim)) is not None:
+                    refuse(claim, doubt)
     return winners
 
 
@@ -151,13 +157,14 @@ async def survey(
     run_id: bytes,
     clock: Clock,
     slots: Iterable[int] | None = None,
+    refuse: Refuse = lambda claim, reason: None,
 ) -> list[SlotState]:
     """The state of each of `slots` (default: all): who holds its lease now, and its best head."""
     wanted: Sequence[int] = run.slots() if slots is None else list(slots)
     for some in _batches(wanted):
         await asyncio.gather(*(read_heads(swarm, heads, slot, run_id) for slot in some))
     shown = {slot: _shown(heads, slot, run) for slot in wanted}
-    winners = await read_winners(swarm, run, run_id, wanted, clock, shown)
+    winners = await read_winners(swarm, run, run_id, wanted, clock, shown, refuse)
     return [
         SlotState(slot, winner, best_head(heads.of(slot), run.trusted_authors), shown[slot])
         for slot, winner in zip(wanted, winners, strict=True)

@@ -163,6 +163,12 @@ class Evidence:
             claim.start_step <= anybody + spare and claim.step <= max(claim.start_step, own) + spare
         )
 
+    def doubt(self, claim: Claim) -> str | None:
+        """Why a claim weighs nothing, in words; None when it may be true."""
+        if self.explains(claim):
+            return None
+        return f"it claims step {claim.step}, far ahead of what its author serves"
+
     def confirms(self, claim: Claim) -> bool:
         """Whether its author has published steps made in this lease."""
         return self.explains(claim) and self.steps.get(claim.author, 0) > claim.start_step

@@ -248,6 +248,9 @@ async def test_a_slot_claimed_with_invented_steps_is_free(tmp_path: Path) -> Non
     lease = await honest.claimant().acquire()
 
     assert [state.winner is None for state in await honest.survey([1 - lease.expert])] == [True]
+    assert {(told.author, "far ahead" in told.reason) for told in honest.refusals.all()} == {
+        (liar.identity.author.hex(), True)
+    }
 
 
 class Held64:
