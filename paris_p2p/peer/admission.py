@@ -28,10 +28,9 @@ def admission(
 ) -> Callable[[Head | Resume], bool]:
     """Whether a record counts: by whose word `roster` takes now, and by what can be true.
 
-    What the run itself is made of is nobody's checkpoint.
-    What is `own` may lie ahead of the clock (Unix seconds): the clock was set back since.
+    What the run itself is made of is nobody's checkpoint. What is `own` may lie ahead of the clock
+    (Unix seconds): the clock was set back since.
     """
-
     what_makes_the_run = run.content_ids() | {run_id}
 
     def problem(record: Head | Resume) -> str | None:

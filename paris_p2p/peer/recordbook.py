@@ -64,7 +64,7 @@ class RecordBook(Generic[Record]):
         own: Author | None = None,
     ) -> None:
         self.kind: type[Record] = kind
-        self.counts: Callable[[Record], bool] = counts
+        self._counts: Callable[[Record], bool] = counts
         self._own = own
         self._folder = folder
         self._run = run
@@ -236,7 +236,7 @@ class RecordBook(Generic[Record]):
         if record.run != self._run or record.expert not in self._slots:
             kind = self.kind.KIND
             raise BadContent(f"a {kind} record of another run", f"use a {kind} of this run")
-        if not self.counts(record):
+        if not self._counts(record):
             raise BadContent(f"a {self.kind.KIND} record that does not count here")
         return record
 

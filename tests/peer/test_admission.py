@@ -45,7 +45,9 @@ class Desk:
         self.roster = Roster(self.handovers)
         self.refusals = Refusals(None, time.time)
         self.roster.take_up(self.run, ME.author)
-        self.counts = admission(self.run, ME.author, self.roster, self.refusals, lambda: self.now)
+        self.counts = admission(
+            self.run, run_id(self.sealed), ME.author, self.roster, self.refusals, lambda: self.now
+        )
 
     def heads(self, counts: Callable[[Head | Resume], bool] | None = None) -> HeadBook:
         folder, slots = self.folder / "heads", self.run.slots()
