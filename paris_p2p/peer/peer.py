@@ -28,8 +28,8 @@ from paris_p2p.peer.fetching import Fetcher, OnBytes
 from paris_p2p.peer.handing_over import HandoverBook
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.keeping import Origins, record_limit
-from paris_p2p.peer.left_runs import LeftRuns
 from paris_p2p.peer.lease import Judge
+from paris_p2p.peer.left_runs import LeftRuns
 from paris_p2p.peer.logbook import ContributionLogs
 from paris_p2p.peer.reaching import dialback_server
 from paris_p2p.peer.recordbook import RecordBook
