@@ -11,9 +11,9 @@ from typing import cast
 from paris_p2p.identity import Identity
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.claiming import Claimant
-from paris_p2p.peer.lease import Lease, LeaseLost
+from paris_p2p.peer.lease import Judge, Lease, LeaseLost
 from paris_p2p.peer.survey import READ_AT_ONCE, read_claims
-from paris_p2p.records.claim import GRACE, LEASE, Claim, SlotState, claim_winner
+from paris_p2p.records.claim import GRACE, LEASE, Claim, Evidence, SlotState, claim_winner
 from paris_p2p.records.device import Device
 from paris_p2p.records.keys import claims_key
 from simulator.network import ClaimSwarm
@@ -92,6 +92,7 @@ class Trainer:
             swarm.clock,
             self._rng,
             Device(memory=2**40, speed=PACE / self._pace),
+            Judge(evidence=self._evidence),
             familiar=self._trained[-1:],
         )
         while True:
@@ -106,9 +107,13 @@ class Trainer:
             found = await self._swarm.look([claims_key(RUN_ID, slot) for slot in some])
             for slot in some:
                 claims = await read_claims(cast("Swarm", found), RUN_ID, slot)
-                winner = claim_winner(claims, self._swarm.clock())
-                states.append(SlotState(slot, winner, self._world.heads.get(slot)))
+                evidence = self._world.evidence(slot)
+                winner = claim_winner(claims, self._swarm.clock(), evidence)
+                states.append(SlotState(slot, winner, self._world.heads.get(slot), evidence))
         return states
+
+    async def _evidence(self, claim: Claim) -> Evidence:
+        return self._world.evidence(claim.expert)
 
     async def _train(self, lease: Lease) -> None:
         """Work until the lease is lost; then release it, as a TrainingJob does."""

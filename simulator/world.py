@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from paris_p2p.identity import Identity
+from paris_p2p.records.claim import Evidence
 from paris_p2p.records.head import Head
 from paris_p2p.records.run import (
     Artefact,
@@ -34,9 +35,14 @@ class World:
     rng: random.Random
     heads: dict[int, Head] = field(default_factory=dict)
     """The newest of each expert; how heads travel is not simulated."""
+    published: dict[int, dict[bytes, int]] = field(default_factory=dict)
+    """The furthest step that each author has published of each expert."""
 
     def publish(self, slot: int, author: bytes, step: int) -> None:
         """Make `step` the newest head of `slot`, when it is."""
+        if step > 0:
+            by_author = self.published.setdefault(slot, {})
+            by_author[author] = max(step, by_author.get(author, 0))
         if step > self.step(slot):
             self.heads[slot] = Head(
                 run=RUN_ID,
@@ -51,6 +57,10 @@ class World:
                 parent=None,
                 created=self.network.clock(),
             )
+
+    def evidence(self, slot: int) -> Evidence:
+        """What the published heads of `slot` show."""
+        return Evidence(self.published.get(slot, {}), PUBLISH_EVERY)
 
     def step(self, slot: int) -> int:
         """The step that training of `slot` continues from."""

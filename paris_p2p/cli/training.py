@@ -31,7 +31,7 @@ def show(
         case "published":
             reporter.say(
                 f"published {event['name']} step {event['step']}: {event['bytes'] / 1e6:.1f} MB, "
-                f"held-out loss {event['held_out_loss']:.4f}",
+                f"held-out loss {event['held_out_loss']:.4f}{_behind(event)}",
                 event,
             )
         case "resume_published":
@@ -39,6 +39,8 @@ def show(
             reporter.say(
                 f"published {event['name']} step {event['step']} as resume state: {size}", event
             )
+        case "warning":
+            reporter.say(event["text"], event)
         case "released":
             reporter.say(f"released {event['name']}", event)
         case "snapshot":
@@ -60,6 +62,16 @@ def _origin(event: dict[str, Any]) -> str:
     kind = {"snapshot": "own snapshot", "resume": "resume state"}.get(event["from"], event["from"])
     by = f" of {event['by'][:4]}...{event['by'][-8:]}" if "by" in event else ""
     return f"{kind}{by} at step {event['step']}"
+
+
+def _behind(event: dict[str, Any]) -> str:
+    """What to know where the same key has published a later step before."""
+    if "behind" not in event:
+        return ""
+    return (
+        f". This key has published step {event['behind']} before: another peer may use a copy of "
+        "this home's key"
+    )
 
 
 def progress_line(event: dict[str, Any]) -> str:

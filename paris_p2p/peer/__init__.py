@@ -4,6 +4,7 @@
 - `life`         from a started swarm to the withdrawal of what the peer said
 - `genesis`      the run that ships with the package, and taking it into a store
 - `recordbook`   the newest heads, or resume states, this peer has seen, kept on disk
+- `admission`    which heads and resume states are taken at all
 - `headbook`     that of heads
 - `resumes`      the resume states that the swarm announces
 - `survey`       what the swarm says about every slot of the run: claims, heads, providers
@@ -24,6 +25,7 @@
 - `proving`      whether those who say that they serve a content do
 - `scrubbing`    reading the store again and again, so that damage is found
 - `refusals`     what was refused, from whom and why: condemned content, liars
+- `vouching`     what published work says of a claim
 - `claiming`     choosing a slot and leasing it
 - `lease`        a slot this peer holds, while it renews
 - `device`       what this machine gives to training

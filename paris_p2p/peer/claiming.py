@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from paris_p2p.errors import Held, NotAvailable, ParisError, Unreachable
 from paris_p2p.identity import Identity, peer_id_of
 from paris_p2p.network.swarm import Swarm
-from paris_p2p.peer.lease import Lease
+from paris_p2p.peer.lease import Judge, Lease
 from paris_p2p.peer.outlook import Outlook
 from paris_p2p.peer.survey import read_claims
 from paris_p2p.records.claim import (
@@ -26,6 +26,7 @@ from paris_p2p.records.claim import (
     SAMPLE,
     SETTLE,
     Claim,
+    Evidence,
     SlotState,
     choose_expert,
     claim_winner,
@@ -62,9 +63,12 @@ class Claimant:
     rng: random.Random
     device: Device | None = None
     """What it trains on; None when that is not known, and any slot may be tried."""
+    judge: Judge = field(default_factory=Judge)
+    """What it holds against others' claims."""
     familiar: Collection[int] = ()
     """Experts it has trained before: always looked at, for it may still hold one."""
     _unsettled: Lease | None = field(default=None, init=False)
+    _evidence: dict[int, Evidence | None] = field(default_factory=dict, init=False)
 
     async def acquire(
         self, wanted: int | None = None, *, busy: Collection[int] = (), wait: bool = False
@@ -177,6 +181,7 @@ class Claimant:
     async def _look(self, slots: Collection[int], outlook: Outlook) -> list[SlotState]:
         states = list(await self.survey(slots))
         outlook.note(states, self.clock())
+        self._evidence |= {state.expert: state.evidence for state in states}
         return states
 
     async def _settle(self, expert: int, contest: bool = False) -> Lease:
@@ -186,9 +191,11 @@ class Claimant:
         """
         first = Held(f"{slot_name(expert)} was claimed by another peer just now", HELD_REMEDY)
         await asyncio.sleep(self.rng.uniform(0, SETTLE))
-        if await self._is_taken(expert, contest):
+        trusted = self.judge.trusted()
+        found = await read_claims(self.swarm, self.run_id, expert, trusted)
+        if self._is_taken(expert, found, contest):
             raise first
-        lease = self._unsettled = self._new_lease(expert, firm=contest)
+        lease = self._unsettled = self._new_lease(expert, contest, self._own_among(found))
         if not await lease.renew():
             await self.step_back()
             raise Held(f"no other peer took the claim on {slot_name(expert)}", "try again soon")
@@ -199,27 +206,31 @@ class Claimant:
         self._unsettled = None
         return lease
 
-    async def _is_taken(self, expert: int, contest: bool) -> bool:
-        found = await read_claims(self.swarm, self.run_id, expert, self.run.trusted_authors)
+    def _is_taken(self, expert: int, found: Sequence[Claim], contest: bool) -> bool:
         others = [claim for claim in found if claim.author != self.identity.author]
         now = self.clock()
-        winner = claim_winner(others, now)
+        winner = claim_winner(others, now, self._evidence.get(expert))
         return winner is not None and (is_advancing(winner, now) or not contest)
 
-    def _new_lease(self, expert: int, firm: bool) -> Lease:
+    def _own_among(self, found: Sequence[Claim]) -> Claim | None:
+        """What an earlier life of this peer claimed, or another peer under its key."""
+        return next((claim for claim in found if claim.author == self.identity.author), None)
+
+    def _new_lease(self, expert: int, firm: bool, before: Claim | None) -> Lease:
+        """A lease of a new term: later than the one `before` it, whatever the clock does."""
         now = self.clock()
         claim = Claim(
             run=self.run_id,
             expert=expert,
             author=self.identity.author,
-            term=int(now * 1000),
+            term=max(int(now * 1000), before.term + 1 if before else 0),
             since=now,
             start_step=0,
             step=0,
             progressed=now,
             expires=now + LEASE,
         )
-        return Lease(self.swarm, self.identity, claim, self.clock, self.run.trusted_authors, firm)
+        return Lease(self.swarm, self.identity, claim, self.clock, self.judge, firm, before)
 
     def _familiar(self, outlook: Outlook) -> list[int]:
         return [slot for slot in self.familiar if outlook.includes(slot)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from paris_p2p.identity import Author
 from paris_p2p.peer.recordbook import RecordBook
 from paris_p2p.records.head import Head
 
@@ -18,5 +19,6 @@ class HeadBook(RecordBook[Head]):
         run: bytes,
         slots: Collection[int],
         counts: Callable[[Head], bool] = lambda head: True,
+        own: Author | None = None,
     ) -> None:
-        super().__init__(Head, folder, run, slots, counts)
+        super().__init__(Head, folder, run, slots, counts, own)

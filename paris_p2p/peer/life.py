@@ -27,6 +27,7 @@ from paris_p2p.peer import (
     replicating,
     scrubbing,
 )
+from paris_p2p.peer.admission import admission
 from paris_p2p.peer.announcing import Announcer
 from paris_p2p.peer.fetching import Fetcher
 from paris_p2p.peer.genesis import Genesis, seed_genesis
@@ -37,7 +38,6 @@ from paris_p2p.peer.recordbook import RecordBook
 from paris_p2p.peer.refusals import Refusals
 from paris_p2p.peer.roster import Roster
 from paris_p2p.peer.sources import Seed
-from paris_p2p.records.head import Head
 from paris_p2p.records.presence import PEER, SEED
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest
@@ -125,17 +125,10 @@ async def _settle(
     fetcher.seeds = tuple(map(Seed, run.http_seeds))
     await asyncio.to_thread(blobs.chunks.put, sealed)
     folder = home.runs_dir / run_id.hex()
-
-    what_makes_the_run = run.content_ids() | {run_id}
-
-    def counts(record: Head | Resume) -> bool:
-        content = record.manifest
-        return content not in what_makes_the_run and not refusals.is_condemned(
-            content, record.author
-        )
-
-    heads = HeadBook(folder / "heads", run_id, run.slots(), counts)
-    resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots(), counts)
+    own = identity.author
+    counts = admission(run, run_id, own, roster, refusals)
+    heads = HeadBook(folder / "heads", run_id, run.slots(), counts, own)
+    resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots(), counts, own)
     role = SEED if config.seed_only else PEER
     announcer = Announcer(swarm, identity, blobs, heads, resumes, run, run_id, time.time, role)
     peer = Peer(

@@ -86,7 +86,7 @@ class Outlook:
                 self._idle.pop(slot, None)
             else:
                 since, seen = self._idle.get(slot, (now, now))
-                self._idle[slot] = (since if now - seen <= 2 * LEASE else now, now)
+                self._idle[slot] = (since if 0 <= now - seen <= 2 * LEASE else now, now)
         if not self._watched():
             self._zeal = self._rng.random()
 

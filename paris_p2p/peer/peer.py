@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,15 @@ from paris_p2p.peer.fetching import Fetcher, OnBytes
 from paris_p2p.peer.handing_over import HandoverBook
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.keeping import Origins, record_limit
+from paris_p2p.peer.lease import Judge
 from paris_p2p.peer.left_runs import LeftRuns
 from paris_p2p.peer.logbook import ContributionLogs
 from paris_p2p.peer.reaching import dialback_server
 from paris_p2p.peer.recordbook import RecordBook
 from paris_p2p.peer.refusals import Refusals
 from paris_p2p.peer.survey import survey
-from paris_p2p.records.claim import SlotState
+from paris_p2p.peer.vouching import evidence_for
+from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.device import Device
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import MAX_SIZE, Manifest
@@ -116,7 +119,9 @@ class Peer:
 
     async def survey(self, slots: Iterable[int] | None = None) -> list[SlotState]:
         """What the swarm says of these slots; of all when None."""
-        return await survey(self.swarm, self.heads, self.run, self.run_id, self.clock, slots)
+        return await survey(
+            self.swarm, self.heads, self.run, self.run_id, self.clock, slots, self._refuse_claim
+        )
 
     def claimant(self, device: Device | None = None) -> Claimant:
         """This peer in search of a slot that `device` can train."""
@@ -129,8 +134,17 @@ class Peer:
             self.clock,
             self.rng,
             device,
+            self._judge(),
             familiar=[slot for slot in range(self.run.clusters) if self._slot_path(slot).exists()],
         )
+
+    def _judge(self) -> Judge:
+        """What this peer holds against others' claims."""
+        evidence = partial(evidence_for, self)
+        return Judge(lambda: self.run.trusted_authors, evidence, self._refuse_claim)
+
+    def _refuse_claim(self, claim: Claim, reason: str) -> None:
+        self.refusals.note(claim.author, f"claim on {slot_name(claim.expert)}", reason)
 
     def slot_folder(self, expert: int) -> Path:
         """Where this peer keeps its private training state of a slot."""

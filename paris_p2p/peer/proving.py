@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from paris_p2p.errors import ParisError
 from paris_p2p.network.pacing import paced
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkClient
-from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.sources import Source
 from paris_p2p.records.manifest import Manifest
+
+if TYPE_CHECKING:
+    from paris_p2p.peer.peer import Peer
 
 PATIENCE = 20.0
 """Seconds a provider has to send what it is asked for."""

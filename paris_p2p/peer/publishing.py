@@ -12,8 +12,10 @@ from typing import Any
 from paris_p2p.peer.collecting import make_room
 from paris_p2p.peer.contributions import note
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.recordbook import Record, RecordBook
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import Manifest
+from paris_p2p.records.order import created_after
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import slot_name
 
@@ -61,10 +63,10 @@ async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
             train_loss=checkpoint.train_loss,
             held_out_loss=checkpoint.held_out_loss,
             parent=checkpoint.parent,
-            created=peer.clock(),
+            created=_created(peer, peer.heads, checkpoint.expert),
         )
         sealed, known = head.seal(peer.identity), peer.heads.known(checkpoint.expert)
-        await asyncio.to_thread(peer.heads.add, sealed, held=True)
+        await asyncio.to_thread(peer.heads.add, sealed, own=True)
     await note(peer.contributions, peer.identity, sealed, known)
     await asyncio.to_thread(checkpoint.path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
@@ -83,12 +85,35 @@ async def publish_resume(peer: Peer, path: Path, expert: int, step: int, images:
             images=images,
             manifest=manifest.id,
             size=manifest.size,
-            created=peer.clock(),
+            created=_created(peer, peer.resumes, expert),
         )
-        await asyncio.to_thread(peer.resumes.add, resume.seal(peer.identity), held=True)
+        await asyncio.to_thread(peer.resumes.add, resume.seal(peer.identity), own=True)
     await asyncio.to_thread(path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
     return resume
+
+
+def _created(peer: Peer, book: RecordBook[Record], expert: int) -> float:
+    """The time to give to this peer's next record of a slot."""
+    previous = book.newest(expert, peer.identity.author)
+    return created_after(previous.created if previous else None, peer.clock())
+
+
+def further_elsewhere(peer: Peer, expert: int, step: int) -> int | None:
+    """The furthest step of a slot that this peer's key has published, where that is beyond `step`.
+
+    Whoever orders an author's work by time takes the new head for the newer one all the same: the
+    user should know, for it is another peer's under the same key, or work of a home that is lost.
+    """
+    own = peer.heads.by(expert, peer.identity.author)
+    further = max((head.step for head in own), default=0)
+    if further <= step:
+        return None
+    what = f"head of {slot_name(expert)} at step {step}"
+    reason = f"this key has published step {further}; does another peer use this home's key?"
+    peer.refusals.note(peer.identity.author, what, reason)
+    log.warning("%s: %s", what, reason)
+    return further
 
 
 async def _stored(peer: Peer, path: Path, kind: str, expert: int) -> Manifest:
@@ -163,9 +188,11 @@ class Publisher:
             held_out_loss=float(written["held_out_loss"]),
             parent=self._parent,
         )
+        further = further_elsewhere(self._peer, self._expert, checkpoint.step)
         head = await publish(self._peer, checkpoint)
         self._parent = head.manifest
-        return {"event": "published", **_told(head), "held_out_loss": head.held_out_loss}
+        told = {"event": "published", **_told(head), "held_out_loss": head.held_out_loss}
+        return told if further is None else {**told, "behind": further}
 
     async def _publish_resume(self, written: Event) -> Event:
         path, step, images = Path(written["path"]), int(written["step"]), int(written["images"])

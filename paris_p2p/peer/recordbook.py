@@ -10,6 +10,9 @@ An author may be gone before anybody has copied its newest work, which must not 
 before. So a pinned record stays beside its successor, as the *former* one, until the content of
 that is held here or by enough others (`collecting`); and where nobody announces an author's newest
 record any more, an older one that is announced takes its place.
+
+This home's own newest record is what this home made last, whatever the clock said then. What others
+pass on under its key takes its place only when it is newer and no less far: it was made elsewhere.
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ class RecordBook(Generic[Record]):
     folder : where the sealed records are kept; made when absent.
     run : id of the run (32 bytes); records of other runs are refused.
     slots : the slots that the run has; records of others are refused.
-    counts : whether a record counts here; those that do not are refused and take no room.
+    counts : whether a record counts here; those that do not are refused and take no room, and are
+        deleted where they were kept before.
+    own : the author whose records are made in this home; None for nobody.
     """
 
     def __init__(
@@ -56,9 +61,11 @@ class RecordBook(Generic[Record]):
         run: bytes,
         slots: Collection[int],
         counts: Callable[[Record], bool] = lambda record: True,
+        own: Author | None = None,
     ) -> None:
         self.kind: type[Record] = kind
         self._counts: Callable[[Record], bool] = counts
+        self._own = own
         self._folder = folder
         self._run = run
         self._slots = frozenset(slots)
@@ -73,14 +80,14 @@ class RecordBook(Generic[Record]):
         self._load(FORMER, self._former)
 
     def add(
-        self, sealed: bytes, *, slot: int | None = None, held: bool = False, synced: bool = True
+        self, sealed: bytes, *, slot: int | None = None, own: bool = False, synced: bool = True
     ) -> Record:
         """Check a sealed record and remember it when it is its author's newest of the slot.
 
         Parameters
         ----------
         slot : the slot that it must be of; None for any.
-        held : pin it, too.
+        own : this home has just made it: it is the newest there is, and pinned.
         synced : what is heard from others need not be: it is heard again after a power cut, and
             strangers decide how often that would cost a wait for the disk.
 
@@ -90,11 +97,10 @@ class RecordBook(Generic[Record]):
         if slot not in (None, record.expert):
             raise BadContent(f"a {self.kind.KIND} record of another slot")
         with self._changing:
-            known = self._newest.get(_key(record))
-            if known is None or _age(known[0]) < _age(record):
+            if own or self._is_newer(record):
                 self._set_aside(record)
                 self._put(record, sealed, synced)
-                if held:
+                if own:
                     self._pin(_key(record))
                 self._make_room(record)
         return record
@@ -177,6 +183,12 @@ class RecordBook(Generic[Record]):
             if self._is(self._former, former):
                 self._forget_former(_key(former))
 
+    def newest(self, expert: int, author: Author) -> Record | None:
+        """An author's newest record of a slot, as far as it is kept."""
+        with self._changing:
+            found = self._newest.get((expert, author))
+        return found[0] if found else None
+
     def all(self) -> list[Record]:
         with self._changing:
             newest = [record for record, _ in self._newest.values()]
@@ -184,6 +196,13 @@ class RecordBook(Generic[Record]):
 
     def of(self, expert: int) -> list[Record]:
         return [record for record in self.all() if record.expert == expert]
+
+    def by(self, expert: int, author: Author) -> list[Record]:
+        """What is kept or heard of one author's records of a slot."""
+        found = dict.fromkeys(self.of(expert))
+        with self._changing:
+            found |= dict.fromkeys(self._heard.get(expert, {}))
+        return [record for record in found if record.author == author]
 
     def known(self, expert: int) -> list[Record]:
         """The records of a slot that are kept, and those that others were last heard to announce.
@@ -220,6 +239,14 @@ class RecordBook(Generic[Record]):
         if not self._counts(record):
             raise BadContent(f"a {self.kind.KIND} record that does not count here")
         return record
+
+    def _is_newer(self, record: Record) -> bool:
+        found = self._newest.get(_key(record))
+        if found is None:
+            return True
+        known, _ = found
+        no_less_far = record.author != self._own or record.step >= known.step
+        return _age(known) < _age(record) and no_less_far
 
     def _put(self, record: Record, sealed: bytes, synced: bool) -> None:
         """What is heard from others is known without a disk too: a full one stops nothing."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.survey import READ_AT_ONCE, read_records
 from paris_p2p.records.keys import resume_key
+
+if TYPE_CHECKING:
+    from paris_p2p.peer.peer import Peer
 
 
 async def learn_resumes(peer: Peer, slots: Iterable[int]) -> None:

@@ -16,6 +16,7 @@ class Roster:
     def __init__(self, book: HandoverBook) -> None:
         self.book = book
         self._members: frozenset[Author] = frozenset()
+        self._publishers: frozenset[Author] = frozenset()
 
     def take_up(self, run: RunManifest, author: Author) -> RunManifest:
         """From now on the lists of `run` hold; returns it with its lists in force.
@@ -34,6 +35,10 @@ class Roster:
         """Whether `author` may take part."""
         return not self._members or author in self._members
 
+    def publishes(self, author: Author) -> bool:
+        """Whether the heads, resume states and claims of `author` count."""
+        return not self._publishers or author in self._publishers
+
     async def follow(self, swarm: Swarm, run: RunManifest) -> RunManifest:
         """`run` with its lists in force, after asking `swarm` for heirs of those they name.
 
@@ -45,4 +50,5 @@ class Roster:
     def _in_force(self, run: RunManifest) -> RunManifest:
         now = in_force(run, self.book.all())
         self._members = frozenset(now.members)
+        self._publishers = frozenset(now.trusted_authors)
         return now

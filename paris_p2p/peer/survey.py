@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from paris_p2p.errors import BadContent
@@ -18,9 +18,9 @@ from paris_p2p.network.pages import read_pages
 from paris_p2p.network.swarm import MAX_VALUE, Entry, Swarm
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.recordbook import Record, RecordBook
-from paris_p2p.records.claim import Claim, SlotState, claim_winner
+from paris_p2p.records.claim import Claim, Evidence, SlotState, claim_winner
 from paris_p2p.records.codec import decode
-from paris_p2p.records.head import best_head
+from paris_p2p.records.head import Head, best_head
 from paris_p2p.records.keys import (
     PEER_LEVELS,
     SHARED_LEVELS,
@@ -29,9 +29,13 @@ from paris_p2p.records.keys import (
     peers_key,
 )
 from paris_p2p.records.presence import Presence
+from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest
 
 Clock = Callable[[], float]
+
+Refuse = Callable[[Claim, str], None]
+"""Told of each claim that weighs nothing, and why."""
 
 
 READ_AT_ONCE = 16
@@ -50,14 +54,14 @@ async def read_claims(
     """
     claims = []
     for entry in await swarm.lookup(claims_key(run_id, expert)):
+        if trusted_authors and entry.owner not in trusted_authors:
+            continue
         claim = _claim_in(entry.value)
-        if claim is None or (claim.author, claim.run, claim.expert) != (
+        if claim is not None and (claim.author, claim.run, claim.expert) == (
             entry.owner,
             run_id,
             expert,
         ):
-            continue
-        if not trusted_authors or claim.author in trusted_authors:
             claims.append(claim)
     return claims
 
@@ -72,13 +76,25 @@ def _claim_in(sealed: bytes) -> Claim | None:
 
 
 async def read_winners(
-    swarm: Swarm, run: RunManifest, run_id: bytes, slots: Sequence[int], clock: Clock
+    swarm: Swarm,
+    run: RunManifest,
+    run_id: bytes,
+    slots: Sequence[int],
+    clock: Clock,
+    evidence: Mapping[int, Evidence] | None = None,
+    refuse: Refuse = lambda claim, reason: None,
 ) -> list[Claim | None]:
-    """Who holds each of `slots` now, in their order."""
+    """Who holds each of `slots` now, in their order, by what checkpoints say where `evidence` is
+    given."""
     trusted, winners = run.trusted_authors, list[Claim | None]()
     for some in _batches(slots):
         found = await asyncio.gather(*(read_claims(swarm, run_id, slot, trusted) for slot in some))
-        winners += [claim_winner(claims, clock()) for claims in found]
+        for slot, claims in zip(some, found, strict=True):
+            shown = (evidence or {}).get(slot)
+            winners.append(claim_winner(claims, clock(), shown))
+            for claim in claims:
+                if shown is not None and (doubt := shown.doubt(claim)) is not None:
+                    refuse(claim, doubt)
     return winners
 
 
@@ -141,13 +157,27 @@ async def survey(
     run_id: bytes,
     clock: Clock,
     slots: Iterable[int] | None = None,
+    refuse: Refuse = lambda claim, reason: None,
 ) -> list[SlotState]:
     """The state of each of `slots` (default: all): who holds its lease now, and its best head."""
     wanted: Sequence[int] = run.slots() if slots is None else list(slots)
     for some in _batches(wanted):
         await asyncio.gather(*(read_heads(swarm, heads, slot, run_id) for slot in some))
-    winners = await read_winners(swarm, run, run_id, wanted, clock)
+    shown = {slot: _shown(heads, slot, run) for slot in wanted}
+    winners = await read_winners(swarm, run, run_id, wanted, clock, shown, refuse)
     return [
-        SlotState(slot, winner, best_head(heads.of(slot), run.trusted_authors))
+        SlotState(slot, winner, best_head(heads.of(slot), run.trusted_authors), shown[slot])
         for slot, winner in zip(wanted, winners, strict=True)
     ]
+
+
+def furthest_steps(records: Iterable[Head | Resume]) -> dict[Author, int]:
+    """The furthest step of each author, in the author's words."""
+    steps: dict[Author, int] = {}
+    for record in records:
+        steps[record.author] = max(record.step, steps.get(record.author, 0))
+    return steps
+
+
+def _shown(heads: HeadBook, slot: int, run: RunManifest) -> Evidence:
+    return Evidence(furthest_steps(heads.known(slot)), run.recipe.publish_every)

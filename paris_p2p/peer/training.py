@@ -82,7 +82,7 @@ class TrainingJob:
         """Everything that happens, as flat JSON-able dictionaries with an "event" name.
 
         claimed, fetching, passed_over, resuming, progress, snapshot, published, resume_published,
-        done, released; errors are raised.
+        warning, done, released; errors are raised.
         """
         peer = self._peer
         lease = await self._acquire()
@@ -100,6 +100,8 @@ class TrainingJob:
             yield {"event": "claimed", **slot, "job": self.id, "online": peer.swarm.online()}
             async with aclosing(self._from_best_start(lease)) as events:
                 async for event in events:
+                    while lease.warnings:
+                        yield {"event": "warning", **slot, "text": lease.warnings.pop(0)}
                     self.last = event
                     yield event
             if keeping.done():

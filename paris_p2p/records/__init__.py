@@ -10,6 +10,8 @@ From the ground up:
     manifest  a file as a list of chunks, content-addressed
     head      "my newest checkpoint of this expert"; whose counts
     resume    "all it takes to train this expert on from here"
+    order     in which order an author's records come, whatever its clock does
+    progress  what heads and resume states can claim of their training
     claim     "I train this expert"; who holds it, and which to take
     presence  "I am here, at these addresses"
     contribution  "this is what I published", entry after entry

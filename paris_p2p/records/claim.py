@@ -15,15 +15,18 @@ What a liar can do with the fields of a claim, and what comes of it:
 - lapse and claim again under a new term or key: holds the slot in the eyes of those who believe
   claims. Waiting peers remember how long a slot has made no step, whoever claims it, and train it
   all the same after half a GRACE (`peer/outlook.py`): minutes in which nobody trains it.
-- invent steps: NOT defended here. It takes the slot from an honest holder, and keeps it. Only
-  checkpoints can tell; a run that names `trusted_authors` counts the claims of no one else.
+- invent steps: only checkpoints can tell (`Evidence`). A claim far ahead of what is served weighs
+  nothing, and a holder of a while yields only to an author who serves steps made in its lease. So
+  invented steps take no slot from a holder. Those that could be true keep newcomers from a free
+  slot until they stall; a run that names `trusted_authors` counts the claims of no one else.
+- serve weights that are no good, under invented steps: takes the slot until somebody tries them.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -73,6 +76,9 @@ most."""
 LOOK_PERIOD = 10.0
 """Seconds between two looks at a slot, by any of the peers that wait for one."""
 
+FASTEST = 100.0
+"""Steps a second: who makes more cannot claim all of them before they are published."""
+
 STALE_HEAD = 24 * 3600.0
 """Seconds after which a head counts as stale; its slot is needed twice as much."""
 
@@ -119,6 +125,11 @@ class Claim(Signed):
         """When this lease ends unless it is renewed and advances, in Unix seconds."""
         return min(self.expires, self.progressed + self._patience)
 
+    def as_of(self, now: float) -> Claim:
+        """This lease where the clock shows `now`: nothing in it lies ahead of a clock set back."""
+        since, progressed = min(self.since, now), min(self.progressed, now)
+        return replace(self, since=since, progressed=progressed)
+
     @property
     def _patience(self) -> float:
         """Seconds that may pass without a step."""
@@ -129,15 +140,54 @@ class Claim(Signed):
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """How far training of one slot has come, by the checkpoints that are there.
+
+    Published work lags behind what is claimed: by the steps between two checkpoints, and by those
+    made while one is on its way.
+    """
+
+    steps: Mapping[Author, int]
+    """The furthest step that each author's heads and resume states show."""
+    interval: int
+    """Steps between two checkpoints of the run."""
+
+    def explains(self, claim: Claim) -> bool:
+        """Whether a claim may be true: it is not far ahead of what is published.
+
+        A lease begins at anybody's checkpoint; its steps become its author's own.
+        """
+        spare = 2 * self.interval + round(FASTEST * LEASE)
+        anybody, own = max(self.steps.values(), default=0), self.steps.get(claim.author, 0)
+        return (
+            claim.start_step <= anybody + spare and claim.step <= max(claim.start_step, own) + spare
+        )
+
+    def doubt(self, claim: Claim) -> str | None:
+        """Why a claim weighs nothing, in words; None when it may be true."""
+        if self.explains(claim):
+            return None
+        return f"it claims step {claim.step}, far ahead of what its author serves"
+
+    def confirms(self, claim: Claim) -> bool:
+        """Whether its author has published steps made in this lease."""
+        return self.explains(claim) and self.steps.get(claim.author, 0) > claim.start_step
+
+
+@dataclass(frozen=True)
 class SlotState:
     """What is known of one slot: who holds it, and the newest checkpoint that counts."""
 
     expert: int
     winner: Claim | None
     head: Head | None
+    evidence: Evidence | None = None
+    """What checkpoints say of any claim; None where claims are taken at their word."""
 
 
-def claim_winner(claims: Iterable[Claim], now: float) -> Claim | None:
+def claim_winner(
+    claims: Iterable[Claim], now: float, evidence: Evidence | None = None
+) -> Claim | None:
     """Who holds the slot that all of `claims` are for; None when nobody does.
 
     Whoever is advancing keeps it, before any newcomer; of several, the one that gained the most
@@ -145,10 +195,14 @@ def claim_winner(claims: Iterable[Claim], now: float) -> Claim | None:
     pace each sees the other behind. Among newcomers, and at equal steps, the lowest ticket wins.
 
     Claims that have expired or lapsed never win, nor do claims from the future or with a longer
-    life than a lease. The answer depends on the set of claims only, so all who see the same claims
-    agree.
+    life than a lease, nor, where there is `evidence`, those far ahead of it. The answer depends on
+    the set of claims and on that only, so all who see the same agree.
     """
-    valid = [claim for claim in claims if _is_valid(claim, now)]
+    valid = [
+        claim
+        for claim in claims
+        if _is_valid(claim, now) and (evidence is None or evidence.explains(claim))
+    ]
     return min(valid, key=lambda claim: _rank(claim, now), default=None)
 
 

@@ -39,6 +39,12 @@ PUBLISHED = {"slot": 3, "name": "expert 3", "step": 1200, "bytes": 20_106_240}
             "published expert 3 step 1200 as resume state: 20.1 MB",
         ),
         ({"event": "looking"}, "looking for an expert that needs a peer"),
+        ({"event": "warning", "text": "another peer"}, "another peer"),
+        (
+            {"event": "published", **PUBLISHED, "held_out_loss": 0.5, "behind": 1300},
+            "published expert 3 step 1200: 20.1 MB, held-out loss 0.5000. This key has published "
+            "step 1300 before: another peer may use a copy of this home's key",
+        ),
         (
             {"event": "waiting", "seconds": 4.6, "reason": "it crashed"},
             "it crashed. Again in 5 s",

@@ -227,6 +227,32 @@ async def test_claims_of_authors_whose_checkpoints_do_not_count_are_ignored(
     assert (await claim(two, 0)).expert == 0
 
 
+async def test_a_slot_claimed_with_invented_steps_is_free(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    honest, liar = await world.join(), await world.join()
+    for slot in (0, 1):
+        now = liar.clock()
+        claim = replace(
+            incumbent(1),
+            run=liar.run_id,
+            expert=slot,
+            author=liar.identity.author,
+            since=now - 300,
+            start_step=0,
+            step=10**9,
+            progressed=now,
+            expires=now + LEASE,
+        )
+        await Lease(liar.swarm, liar.identity, claim, liar.clock).renew()
+
+    lease = await honest.claimant().acquire()
+
+    assert [state.winner is None for state in await honest.survey([1 - lease.expert])] == [True]
+    assert {(told.author, "far ahead" in told.reason) for told in honest.refusals.all()} == {
+        (liar.identity.author.hex(), True)
+    }
+
+
 class Held64:
     """64 experts, all held, and which of them were looked at, look by look."""
 

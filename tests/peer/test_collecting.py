@@ -491,10 +491,10 @@ async def test_publications_at_the_quota_do_not_throw_each_other_away(
     reached, released, add = asyncio.Event(), threading.Event(), author.heads.add
     loop = asyncio.get_running_loop()
 
-    def slow(sealed: bytes, *, held: bool) -> Head:
+    def slow(sealed: bytes, *, own: bool) -> Head:
         loop.call_soon_threadsafe(reached.set)
         released.wait(20)
-        return add(sealed, held=held)
+        return add(sealed, own=own)
 
     async def publish_slot(slot: int) -> Head:
         file = tmp_path / f"{slot}.safetensors"

@@ -25,6 +25,38 @@ async def test_the_newest_head_of_an_author_is_kept_across_restarts(tmp_path: Pa
     assert [head.step for head in again.of(0)] == [9]
 
 
+async def test_own_new_work_is_the_newest_whatever_the_clock_said_before(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    folder, slots = tmp_path / "own", peer.run.slots()
+    book = HeadBook(folder, peer.run_id, slots, own=peer.identity.author)
+    ahead = head_of(peer, 0, 5, bytes([5]) * 32, created=5000.0)
+    after = head_of(peer, 0, 9, bytes([9]) * 32, created=1400.0)
+    book.add(ahead.seal(peer.identity), own=True)
+
+    book.add(after.seal(peer.identity), own=True)
+
+    assert book.all() == [after]
+    others = {bytes(32): 1e12}
+    book.hear(0, {ahead.seal(peer.identity): others, after.seal(peer.identity): others})
+    assert book.of(0) == [after]
+    assert HeadBook(folder, peer.run_id, slots, own=peer.identity.author).all() == [after]
+
+
+async def test_work_made_elsewhere_under_the_same_key_displaces_ours_only_when_it_is_further(
+    tmp_path: Path,
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    book = HeadBook(tmp_path / "own", peer.run_id, peer.run.slots(), own=peer.identity.author)
+    ours, behind, further = (
+        head_of(peer, 0, step, bytes([step]) * 32, created=created)
+        for step, created in ((50, 1000.0), (20, 2000.0), (80, 2000.0))
+    )
+    book.add(ours.seal(peer.identity), own=True)
+    for heard, kept in ((behind, ours), (further, further)):
+        book.hear(0, {heard.seal(peer.identity): {bytes(32): 1e12}})
+        assert book.newest(0, peer.identity.author) == kept
+
+
 async def test_a_head_of_another_run_or_a_forged_one_is_refused(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
     sealed = head_of(peer, 0, 5).seal(peer.identity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,15 @@ from paris_p2p.peer import life
 from paris_p2p.peer.genesis import Genesis, seed_genesis
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.life import running_peer
+from paris_p2p.peer.report import heads_report
 from paris_p2p.peer.survey import read_peers
+from paris_p2p.records.codec import encode
+from paris_p2p.records.keys import heads_key
 from paris_p2p.records.run import RunManifest, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 from tests.peer.worlds import (
+    CREATOR,
     PeerWorld,
     content_of,
     eventually,
@@ -148,3 +153,33 @@ def test_an_altered_shipped_file_is_refused(tmp_path: Path) -> None:
     (genesis.folder / "shards" / "expert-1.safetensors").write_bytes(b"altered")
     with pytest.raises(BadContent, match="1 files of the genesis run are missing or altered"):
         seed_genesis(genesis, blobs, HeadBook(tmp_path / "heads", genesis.id, genesis.run.slots()))
+
+
+async def test_no_crowd_of_strangers_hides_what_trusted_authors_publish(tmp_path: Path) -> None:
+    """They flood the heads of every slot under keys of their own; then a newcomer arrives."""
+    trusted = Identity.generate()
+    run = replace(RunManifest.unseal(make_run()), trusted_authors=(trusted.author,))
+    world = PeerWorld(tmp_path, sealed=run.seal(CREATOR))
+    holder = await world.join()
+    await holder.announcer.everything()
+    head = replace(head_of(holder, 0, 7), author=trusted.author)
+    await holder.swarm.store(
+        heads_key(holder.run_id, 0), encode([head.seal(trusted)]), holder.clock() + 60
+    )
+    for _ in range(100):
+        stranger, swarm = await newcomer(world)
+        flood = [
+            replace(head_of(holder, 0, 10**9 + n), author=stranger.author).seal(stranger)
+            for n in range(4)
+        ]
+        key = heads_key(holder.run_id, 0)
+        await swarm.store(key, encode(flood), holder.clock() + 60)
+    identity, swarm = await newcomer(world)
+    config = PeerConfig(run=holder.run_id.hex())
+
+    async with running_peer(
+        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
+    ) as peer:
+        report = await heads_report(peer)
+        assert [row["step"] for row in report["heads"]["0"]] == [7]
+        assert peer.heads.all() == [head]

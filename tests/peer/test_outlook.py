@@ -139,3 +139,12 @@ def test_slots_without_steps_stay_in_sight() -> None:
     assert all(3 in view.next_slots(NOW + FALLOW) for _ in range(10))
     view.note([SlotState(i, a_claim(1), None) for i in range(4096)], NOW)
     assert len(view.next_slots(NOW + FALLOW)) <= 2 * SAMPLE
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_count() -> None:
+    view, back = outlook(8), NOW - 86_400
+    view.note([STEPLESS], NOW)
+    for age in range(0, int(FALLOW) + 1, int(RENEW)):
+        view.note([STEPLESS], back + age)
+    later = back + FALLOW + MOST_DOUBLINGS * CONTEST_DOUBLES
+    assert {view.contested([STEPLESS], later, peers=8) for _ in range(10)} == {3}

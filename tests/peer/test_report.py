@@ -57,7 +57,7 @@ async def test_a_newcomer_is_told_of_the_older_head_when_the_newest_died_with_it
     async def published(step: int) -> Head:
         content = author.blobs.add_bytes(bytes([step]), "checkpoint", "weights.safetensors").id
         head = head_of(author, 1, step, content, created=float(step))
-        author.heads.add(head.seal(author.identity), held=True)
+        author.heads.add(head.seal(author.identity), own=True)
         await author.announcer.content(content)
         return head
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from paris_p2p.errors import BadContent
 from paris_p2p.records.claim import (
     CLOCK_TOLERANCE,
+    FASTEST,
     GRACE,
     LEASE,
     LONGEST_STALL,
@@ -23,6 +24,7 @@ from paris_p2p.records.claim import (
     STALE_HEAD,
     STALL_STEPS,
     Claim,
+    Evidence,
     SlotState,
     choose_expert,
     claim_winner,
@@ -229,6 +231,65 @@ def test_a_new_term_draws_a_new_ticket() -> None:
 def test_a_renewed_claim_keeps_its_ticket() -> None:
     renewed = replace(a_claim(1), expires=NOW + LEASE, step=150, progressed=NOW)
     assert renewed.ticket == a_claim(1).ticket
+
+
+INTERVAL = 500
+SPARE = 2 * INTERVAL + round(FASTEST * LEASE)
+AUTHOR, ANOTHER = (1).to_bytes(32, "big"), (2).to_bytes(32, "big")
+
+BELIEVED = {
+    "nothing published yet, at the start of the run": ({}, 0, 40),
+    "a checkpoint's steps before the first publication": ({}, 0, INTERVAL + 1),
+    "from another's checkpoint": ({ANOTHER: 90_000}, 90_000, 90_300),
+    "from a snapshot of its own, a little ahead": ({AUTHOR: 90_000}, 90_400, 90_700),
+    "ahead of its own checkpoints as far as these lag": ({AUTHOR: 90_000}, 0, 90_000 + SPARE),
+    "behind its own checkpoints": ({AUTHOR: 90_000}, 80_000, 80_010),
+}
+DOUBTED = {
+    "invented steps": ({}, 0, 2**40),
+    "an invented start": ({}, 2**40, 2**40 + 10),
+    "another's checkpoints are not its own": ({ANOTHER: 90_000}, 0, 90_000),
+    "just too far": ({AUTHOR: 90_000}, 0, 90_001 + SPARE),
+}
+
+
+def claims_steps(start: int, step: int) -> Claim:
+    return replace(incumbent(1), start_step=start, step=step)
+
+
+@pytest.mark.parametrize(("steps", "start", "step"), BELIEVED.values(), ids=BELIEVED.keys())
+def test_a_claim_that_checkpoints_explain_counts(
+    steps: dict[bytes, int], start: int, step: int
+) -> None:
+    claim = claims_steps(start, step)
+    assert claim_winner([claim], NOW, Evidence(steps, INTERVAL)) == claim
+
+
+@pytest.mark.parametrize(("steps", "start", "step"), DOUBTED.values(), ids=DOUBTED.keys())
+def test_a_claim_far_ahead_of_what_is_there_weighs_nothing(
+    steps: dict[bytes, int], start: int, step: int
+) -> None:
+    claim, honest = claims_steps(start, step), a_claim(7)
+    assert claim_winner([claim], NOW, Evidence(steps, INTERVAL)) is None
+    assert claim_winner([claim, honest], NOW, Evidence(steps, INTERVAL)) == honest
+    assert claim_winner([claim, honest], NOW) == claim
+
+
+def test_only_published_steps_of_this_lease_confirm_it() -> None:
+    claim = claims_steps(1000, 1400)
+    shown = {
+        steps: Evidence({AUTHOR: steps}, INTERVAL).confirms(claim) for steps in (0, 1000, 1001)
+    }
+    assert shown == {0: False, 1000: False, 1001: True}
+    assert not Evidence({ANOTHER: 1200}, INTERVAL).confirms(claim)
+
+
+def test_nothing_in_a_lease_lies_ahead_of_a_clock_that_was_set_back() -> None:
+    claim = incumbent(1, age=300.0, idle=10.0)
+    assert claim.as_of(NOW) == claim
+    back = claim.as_of(claim.since - 3600)
+    assert back.since == back.progressed == claim.since - 3600
+    assert (back.term, back.step) == (claim.term, claim.step)
 
 
 def test_two_renewals_may_fail_before_a_lease_ends() -> None:
