@@ -23,7 +23,7 @@ async def publish(peer: Peer, expert: int, step: int, created: float = 1000.0) -
     data = bytes([expert, step])
     content = peer.blobs.add_bytes(data, "checkpoint", "weights.safetensors").id
     head = head_of(peer, expert, step, content, created)
-    peer.heads.add(head.seal(peer.identity), held=True)
+    peer.heads.add(head.seal(peer.identity), own=True)
     await peer.announcer.content(content)
     return head
 

@@ -28,7 +28,7 @@ async def published(author: Peer, slot: int = 0, step: int = 9) -> Head:
     """A head of `author`'s whose content it serves."""
     content = author.blobs.add_bytes(b"weights of %d" % slot, "checkpoint", "weights").id
     head = head_of(author, slot, step, content)
-    author.heads.add(head.seal(author.identity), held=True)
+    author.heads.add(head.seal(author.identity), own=True)
     await author.announcer.everything()
     return head
 

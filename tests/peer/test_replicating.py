@@ -205,7 +205,7 @@ async def invented(world: PeerWorld, number: int, slot: int = 0) -> list[Head]:
 async def published(author: Peer, step: int, slot: int = 0) -> Head:
     content = author.blobs.add_bytes(b"weights of step %d" % step, "checkpoint", "weights").id
     head = head_of(author, slot, step, content, created=author.clock())
-    author.heads.add(head.seal(author.identity), held=True)
+    author.heads.add(head.seal(author.identity), own=True)
     await author.announcer.everything()
     return head
 
@@ -284,7 +284,7 @@ async def test_a_resume_state_that_claims_more_than_one_can_have_lets_nothing_go
         chunks = [number.to_bytes(32, "big") for number in range(-(-size // CHUNK_SIZE))]
         state = Manifest(size, CHUNK_SIZE, tuple(chunks), "resume", "state")
         resume = Resume(liar.run_id, 1, liar.identity.author, 9, 9, state.id, size, liar.clock())
-        liar.resumes.add(resume.seal(liar.identity), held=True)
+        liar.resumes.add(resume.seal(liar.identity), own=True)
         liar.blobs.add_manifest(state.encode())
         sealed = encode([resume.seal(liar.identity)])
         await liar.swarm.store(resume_key(liar.run_id, 1), sealed, liar.clock() + 100)
