@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from itertools import islice, zip_longest
 
 PREFIXES = {4: 24, 6: 48}
 """Bits of an address that name its network."""
@@ -45,6 +48,22 @@ class Origins:
                     found = await self._connections()
                     self._networks = {who: network_in(address) for who, address in found}
         return self._networks.get(author, "")
+
+
+def taking_turns(
+    peers: Collection[bytes], networks: Mapping[bytes, str], most: int, rng: random.Random
+) -> list[bytes]:
+    """At most `most` of these peers, drawn at random, their networks taking turns.
+
+    Whoever has many identities on few networks is not asked more often for it. Peers whose network
+    is not known count as one.
+    """
+    by_network: defaultdict[str, list[bytes]] = defaultdict(list)
+    for peer in rng.sample(sorted(peers), len(peers)):
+        by_network[networks.get(peer, "")].append(peer)
+    shares = rng.sample(list(by_network.values()), len(by_network))
+    turns = (peer for turn in zip_longest(*shares) for peer in turn if peer is not None)
+    return list(islice(turns, most))
 
 
 def network_in(multiaddr: str) -> str:
