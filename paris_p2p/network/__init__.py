@@ -34,6 +34,7 @@
     wire.py       the chunk protocol: many hashed chunks over one stream
     pacing.py     rate limits, fair between peers
     pipe.py       a local socket with few copies and wake-ups
+    open_files.py how many files and connections may be open
     tasks.py      ending asyncio tasks for certain
     clock.py      the time protocol: how far our clock is off the swarm's
     dialback.py   the dial-back protocol: which of our addresses lead to us from outside

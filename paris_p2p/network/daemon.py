@@ -126,10 +126,12 @@ class Daemon:
         with suppress(ProcessLookupError):
             self.p2p._child.kill()
 
-    def _conversation(self) -> tuple[asyncio.Task[None], asyncio.Task[None]]:
-        """The two tasks through which hivemind talks to p2pd; without either we are deaf."""
+    def _conversation(self) -> list[asyncio.Task[None]]:
+        """The tasks through which hivemind talks to p2pd and hears of streams opened to us, as far
+        as they have begun; without any of them we are deaf."""
         control = self.p2p._client.control
-        return control._read_task, control._write_task
+        tasks = (control._read_task, control._write_task, self.p2p._listen_task)
+        return [task for task in tasks if task is not None]
 
     async def stop(self) -> None:
         """End p2pd, by force if need be, and remove its sockets. Never raises."""
