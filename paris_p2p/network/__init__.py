@@ -6,6 +6,7 @@
     node.py       the contract on libp2p and the hivemind DHT: what a running peer uses
     daemon.py     one p2pd: what is asked of it, its streams, its death
     p2pd.py       the process itself: how it begins and ends
+    socket_folder.py  where its sockets lie, and sweeping up after who was killed
     host.py       p2pd and the DHT node on it, kept alive; the streams through them
     own_records.py  what we say in the DHT, and saying it again where it lacks
     healing.py    joining the swarm, and staying in it whatever happens

@@ -23,7 +23,7 @@ from paris_p2p.network.clock import TIME_PROTOCOL, tell_time
 from paris_p2p.network.host import Host
 from paris_p2p.network.listening import choose_port
 from paris_p2p.network.node import HivemindSwarm
-from paris_p2p.network.p2pd import FOLDER_PREFIX, sweep_folders
+from paris_p2p.network.socket_folder import PREFIX, sweep
 from paris_p2p.network.swarm import Stream
 from paris_p2p.network.validator import key_digest, sign_record
 
@@ -60,7 +60,7 @@ def exists(path: str) -> bool:
 
 def socket_folders() -> set[str]:
     """The folders of this process's daemons."""
-    return set(map(str, Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{os.getpid()}-*")))
+    return set(map(str, Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getpid()}-*")))
 
 
 async def greet(author: bytes, stream: Stream) -> None:
@@ -330,7 +330,7 @@ class TestRecords:
 class TestLeaving:
     async def test_nothing_is_left_behind(self, world: LibP2PWorld) -> None:
         peer = await world.start()
-        pid, folder = peer.p2pd_pid, peer._daemon._folder
+        pid, folder = peer.p2pd_pid, peer._daemon._folder.path
         assert running(pid)
         assert list(folder.iterdir())
         await peer.close()
@@ -368,7 +368,7 @@ class TestLeaving:
             "async def main():\n"
             f"    key = pathlib.Path({str(world.folder / 'key')!r})\n"
             "    peer = await HivemindSwarm.start(key, Identity.load(key), '127.0.0.1', 0)\n"
-            "    print(peer.p2pd_pid, peer._daemon._folder, flush=True)\n"
+            "    print(peer.p2pd_pid, peer._daemon._folder.path, flush=True)\n"
             "    await asyncio.Event().wait()\n"
             "asyncio.run(main())\n"
         )
@@ -381,5 +381,5 @@ class TestLeaving:
         _, complaints = await process.communicate()
         assert complaints == b""
         await eventually(lambda: not running(int(pid)))
-        sweep_folders()
+        sweep()
         assert not exists(folder)
