@@ -140,7 +140,8 @@ class MemorySwarm:
         check_record(key, value, expires, self._clock())
         if expires <= self._clock():
             return False
-        entry = Entry(self._author, bytes(value), self._expirations.following(key, expires))
+        expires = self._expirations.following(key, expires, self._clock())
+        entry = Entry(self._author, bytes(value), expires)
         self._keep(key, entry)
         kept = [peer._keep(key, entry) for peer in self._others()]
         return any(kept) or not kept

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from itertools import islice, zip_longest
@@ -29,10 +30,12 @@ class Origins:
     Parameters
     ----------
     connections : what p2pd says; called at most every LOOK_PERIOD seconds.
-    clock : seconds of any epoch.
+    clock : seconds of any epoch that never go back.
     """
 
-    def __init__(self, connections: Connections, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, connections: Connections, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connections = connections
         self._clock = clock
         self._networks: Mapping[bytes, str] = {}

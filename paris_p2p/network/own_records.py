@@ -49,7 +49,7 @@ class OwnRecords:
         if expires <= time.time():
             return False
         await self._host.until_ready()
-        later = self._expirations.following(key, expires)
+        later = self._expirations.following(key, expires, time.time())
         taken = False
         with suppress(TimeoutError):
             async with asyncio.timeout(STORE_TIMEOUT):
@@ -134,7 +134,8 @@ class OwnRecords:
             newest = (await self._gather(key)).get(self._identity.author)
             replaced = self._expirations.last(key) != expires
             if newest is not None and newest.expires > expires and not replaced:
-                later = self._expirations.following(key, newest.expires + Expirations.STEP)
+                wanted = newest.expires + Expirations.STEP
+                later = self._expirations.following(key, wanted, time.time())
                 taken, _ = await self._sign_and_spread(key, value, later)
         return taken > 0
 

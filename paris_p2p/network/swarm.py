@@ -191,7 +191,8 @@ class Expirations:
     """Hands out expirations that strictly increase per key.
 
     Among two records of one owner the later expiration wins, whatever was written later. So a
-    new value, and above all a tombstone, must outlive what it replaces by at least `STEP`.
+    new value, and above all a tombstone, must outlive what it replaces by at least `STEP`. What was
+    said with the clock so far ahead that nobody can have believed it needs not be outlived.
     """
 
     STEP = 0.001
@@ -199,9 +200,10 @@ class Expirations:
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
 
-    def following(self, key: str, wanted: float) -> float:
+    def following(self, key: str, wanted: float, now: float) -> float:
         """`wanted`, or just after what was last used for `key`, whichever is later."""
-        expires = max(wanted, self._last.get(key, 0.0) + self.STEP)
+        last = self._last.get(key, 0.0)
+        expires = max(wanted, last + self.STEP) if last <= now + MAX_LIFE else wanted
         self._last[key] = expires
         return expires
 

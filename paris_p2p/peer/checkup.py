@@ -15,6 +15,7 @@ from paris_p2p.identity import PeerId
 from paris_p2p.network.dialback import Answer, Dial, literal_host
 from paris_p2p.network.reach import Nat, Reachability
 from paris_p2p.network.reach import State as Reach
+from paris_p2p.records.address import is_public
 
 SKEW_NOTED = 2.0
 """Seconds off the other peers' clocks that are worth a word."""
@@ -189,7 +190,7 @@ def _reached_row(transport: str, dials: Sequence[Dial], announced: Sequence[str]
             f"Start with --announce {transport}",
         )
     host = literal_host(transport)
-    if host is not None and not host.is_global:
+    if host is not None and not is_public(host):
         where = "this machine" if host.is_loopback else "this network"
         remedy = f"To be reached from elsewhere: {_FORWARD[0].lower()}{_FORWARD[1:]}"
         return Row("dial back", State.WARNING, f"{seen}, all on {where}", remedy)
