@@ -129,7 +129,8 @@ class Healer:
         return None
 
     async def _introduce(self, text: str) -> None:
-        """Dial an address and exchange a ping. Raises `Unreachable`."""
+        """Dial an address and exchange a ping; who is in no routing table for want of a door of its
+        own introduces us to those it knows. Raises `Unreachable`."""
         try:
             address = parse_address(text)
         except BadContent as error:
@@ -137,7 +138,7 @@ class Healer:
         author = author_of(address.peer_id)
         await self._host.daemon.dial(address)
         await self._host.membership.ensure(author)
-        if not await self._host.ping(author):
+        if not (await self._host.ping(author) or await self._host.meet_through(author)):
             await self._host.membership.explain(author)
             raise Unreachable(f"whoever answers at {address} is not a peer of this kind")
         self._known.pop(address, None)

@@ -242,6 +242,10 @@ class Host:
         """Whether a peer is alive, and a DHT node like us."""
         return bool(await self.node.protocol.call_ping(peer_id(author)))
 
+    async def meet_through(self, author: bytes) -> bool:
+        """See `ParisNode.meet_through`."""
+        return bool(await self.node.meet_through(peer_id(author)))
+
     async def _take_up(self, protocol: str) -> None:
         await self.daemon.serve(protocol, lambda stream: self._run(protocol, stream))
 
