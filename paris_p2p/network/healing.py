@@ -118,13 +118,16 @@ class Healer:
         others = [a for a in dict.fromkeys(addresses) if not a.endswith(self._own_end)]
         self._remember(parse_all(others))
         results = await asyncio.gather(*map(self._try_introduce, others))
-        return [failure for failure in results if failure]
+        failures = [failure for failure in results if failure]
+        if failures:
+            logger.info("%s", unanswered(failures, len(others)))
+        return failures
 
     async def _try_introduce(self, address: str) -> Unreachable | None:
         try:
             await self._introduce(address)
         except Unreachable as error:
-            logger.info("%s", error)
+            logger.debug("%s", error)
             return error
         return None
 
@@ -199,6 +202,13 @@ class Healer:
             logger.warning("could not look after the swarm: %s", error)
         except Exception:
             logger.exception("a bug while looking after the swarm")
+
+
+def unanswered(failures: Sequence[Unreachable], asked: int) -> str:
+    """One line for however many of the peers that were dialled did not answer; why the first did
+    not."""
+    more = f"; and {len(failures) - 1} more" if len(failures) > 1 else ""
+    return f"{len(failures)} of {asked} known peers do not answer: {failures[0].message}{more}"
 
 
 def _may_pass(failure: Unreachable) -> bool:
