@@ -152,7 +152,8 @@ class ClaimSwarm:
 
     async def store(self, key: str, value: bytes, expires: float) -> bool:
         check_record(key, value, expires, self.clock())
-        entry = Entry(self._author, value, self._expirations.following(key, expires))
+        later = self._expirations.following(key, expires, self.clock())
+        entry = Entry(self._author, value, later)
         self._network.requests["stores"] += 1
         await self._network.travel()
         if self._down:

@@ -22,6 +22,7 @@ from paris_p2p.config import PeerConfig
 from paris_p2p.errors import NotAvailable, PortInUse
 from paris_p2p.home import Home, write_atomically
 from paris_p2p.identity import Identity
+from paris_p2p.network import open_files
 from paris_p2p.network.node import HivemindSwarm
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.swarm_key import SwarmKey
@@ -105,6 +106,7 @@ async def _joined(
     home: Home, config: PeerConfig, *, require_contact: bool
 ) -> AsyncIterator[tuple[Identity, HivemindSwarm, socket.socket]]:
     """This home, owned; its identity, in the swarm; and where its API is going to listen."""
+    open_files.allow_many()
     home.create()
     with home.lock(), _listening(config.api_port) as listener:
         _log_to(home)

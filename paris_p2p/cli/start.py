@@ -211,10 +211,11 @@ def _set_at_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
 def _tell_ready(peer: Peer, as_json: bool) -> None:
     name, served = peer_id_of(peer.identity.author), len(peer.announcer.served())
     if as_json:
-        _print_ready(peer.swarm, name, peer.run_id.hex(), served)
+        _print_ready(peer.swarm, name, peer.run_id.hex(), served, peer.alarms.all())
         return
     print(f"peer {name} of run {peer.run.name}, home {peer.home.path}")
     print(f"serves {served} contents; {peer.swarm.peers()} other peers known")
+    _tell_warnings(peer.alarms.all())
     _tell_how_to_join(peer.swarm.addresses())
 
 
@@ -227,14 +228,15 @@ def _tell_bootstrap_ready(bootstrap: Bootstrap, as_json: bool) -> None:
     name = peer_id_of(bootstrap.identity.author)
     if as_json:
         run = bootstrap.run_id.hex() if bootstrap.run_id else ""
-        _print_ready(bootstrap.swarm, name, run, served=0)
+        _print_ready(bootstrap.swarm, name, run, 0, bootstrap.alarms.all())
         return
     print(f"bootstrap {name}, home {bootstrap.home.path}")
     print(f"serves every run, holds no content; {bootstrap.swarm.peers()} other peers known")
+    _tell_warnings(bootstrap.alarms.all())
     _tell_how_to_join(bootstrap.swarm.addresses())
 
 
-def _print_ready(swarm: Swarm, name: str, run: str, served: int) -> None:
+def _print_ready(swarm: Swarm, name: str, run: str, served: int, warnings: Sequence[str]) -> None:
     """The JSON line that says: this peer is up."""
     ready = {
         "event": "ready",
@@ -243,8 +245,14 @@ def _print_ready(swarm: Swarm, name: str, run: str, served: int) -> None:
         "run": run,
         "served": served,
         "online": swarm.online(),
+        "warnings": list(warnings),
     }
     print(json.dumps(ready), flush=True)
+
+
+def _tell_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}")
 
 
 def _tell_how_to_join(addresses: Sequence[str]) -> None:

@@ -45,6 +45,8 @@ def status(
 
     console = Console(highlight=False, markup=False)
     console.print(_header(report))
+    for warning in report["warnings"]:
+        console.print(f"warning: {warning}")
     for job in report["jobs"]:
         console.print(job_line(job))
     console.print(_slot_table(report["slots"]))

@@ -6,6 +6,7 @@
     node.py       the contract on libp2p and the hivemind DHT: what a running peer uses
     daemon.py     one p2pd: what is asked of it, its streams, its death
     p2pd.py       the process itself: how it begins and ends
+    socket_folder.py  where its sockets lie, and sweeping up after who was killed
     host.py       p2pd and the DHT node on it, kept alive; the streams through them
     own_records.py  what we say in the DHT, and saying it again where it lacks
     healing.py    joining the swarm, and staying in it whatever happens
@@ -34,6 +35,7 @@
     wire.py       the chunk protocol: many hashed chunks over one stream
     pacing.py     rate limits, fair between peers
     pipe.py       a local socket with few copies and wake-ups
+    open_files.py how many files and connections may be open
     tasks.py      ending asyncio tasks for certain
     clock.py      the time protocol: how far our clock is off the swarm's
     dialback.py   the dial-back protocol: which of our addresses lead to us from outside

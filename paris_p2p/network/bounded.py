@@ -9,7 +9,9 @@ OpenCalls          an answer to a call that has just been given up ends the conn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+import math
+import time
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from paris_p2p.network.lite import Blacklist, RoutingTable
@@ -22,13 +24,43 @@ MAX_BLACKLISTED = 4096
 
 
 class BoundedBlacklist(Blacklist):  # type: ignore[misc]
-    """hivemind's list of unanswering nodes, which grows for ever in number and in time."""
+    """hivemind's list of unanswering nodes, which grows for ever in number and in time, and keeps
+    everybody in it when the clock on the wall is set back.
+
+    Parameters
+    ----------
+    clock : seconds of any epoch that never go back.
+    """
+
+    def __init__(
+        self, base_time: float, backoff_rate: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(base_time, backoff_rate)
+        self._clock = clock
+        self._until: dict[Any, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def __contains__(self, peer: object) -> bool:
+        return self._until.get(peer, -math.inf) > self._clock()
 
     def register_failure(self, peer: Any) -> None:
-        if len(self.ban_counter) >= MAX_BLACKLISTED:
+        if peer in self:
+            return
+        if len(self) >= MAX_BLACKLISTED:
             self.clear()
-        self.ban_counter[peer] = min(self.ban_counter[peer], MAX_DOUBLINGS)
-        super().register_failure(peer)
+        doublings = min(self.ban_counter[peer], MAX_DOUBLINGS)
+        self.ban_counter[peer] = doublings + 1
+        self._until[peer] = self._clock() + self.base_time * self.backoff**doublings
+
+    def register_success(self, peer: Any) -> None:
+        self._until.pop(peer, None)
+        del self.ban_counter[peer]
+
+    def clear(self) -> None:
+        self._until.clear()
+        self.ban_counter.clear()
 
 
 class BoundedTable(RoutingTable):  # type: ignore[misc]

@@ -1,7 +1,8 @@
 """The time protocol: what time do you have?
 
-Goal: tell a user whose clock is off before records expire at the wrong moment. Non-goal: to set
-any clock. One peer may be wrong or lie, so the caller takes the median over several.
+Goal: tell a user whose clock is off before records expire at the wrong moment. Non-goals: to set
+any clock, and to keep anybody from starting: who answers is a stranger, and may lie. Several are
+asked, and `believed_offset` says what to make of it.
 
     stream    /paris/time/1
     question  1 byte, ignored
@@ -18,7 +19,9 @@ import math
 import statistics
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from paris_p2p.errors import BadContent
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream
@@ -26,7 +29,11 @@ from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream
 TIME_PROTOCOL = PROTOCOL_PREFIX + "time/1"
 
 PEERS_ASKED = 7
-"""How many peers are asked: enough for a median that three liars cannot move."""
+"""How many peers are asked besides those that the user named: enough for a median that three
+networks of liars cannot move."""
+
+PATIENCE = 4.0
+"""Seconds that one of them has: a node that starts waits for all."""
 
 TICK = 5.0
 """Seconds after which a pause looks at the clock on the wall."""
@@ -53,10 +60,35 @@ async def ask_offset(stream: Stream, clock: Callable[[], float] = time.time) -> 
     return (asked + clock()) / 2 - float(theirs)
 
 
-def median_offset(offsets: Iterable[float]) -> float | None:
-    """What to believe of several answers; None when there are none."""
-    known = list(offsets)
-    return statistics.median(known) if known else None
+@dataclass(frozen=True)
+class Voice:
+    """What one peer's clock says of ours."""
+
+    offset: float
+    """Our clock minus the peer's, in seconds."""
+    network: str
+    """The network that the peer is connected from (`origins.py`)."""
+    named: bool = False
+    """Whether the user named this peer."""
+
+
+def believed_offset(voices: Collection[Voice]) -> float | None:
+    """What to believe of several answers; None when there are none.
+
+    Where peers that the user named have answered, only they count. Each network has one voice, the
+    median of its peers': identities cost nothing, addresses do. The median of the networks is
+    believed; of two in the middle, the one that finds less wrong with our clock.
+    """
+    counted = [voice for voice in voices if voice.named] or voices
+    by_network: defaultdict[str, list[float]] = defaultdict(list)
+    for voice in counted:
+        by_network[voice.network].append(voice.offset)
+    offsets = [_median(of_network) for of_network in by_network.values()]
+    return _median(offsets) if offsets else None
+
+
+def _median(offsets: Sequence[float]) -> float:
+    return min(statistics.median_low(offsets), statistics.median_high(offsets), key=abs)
 
 
 async def pause(

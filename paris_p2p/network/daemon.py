@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from paris_p2p.errors import BadContent, Unreachable
@@ -24,6 +23,7 @@ from paris_p2p.network.lite import Multiaddr, PeerID
 from paris_p2p.network.p2pd import DAEMON_ERRORS, Mode, end_now, hear_out, launch
 from paris_p2p.network.pipe import SocketPipe
 from paris_p2p.network.reach import Way
+from paris_p2p.network.socket_folder import SocketFolder
 from paris_p2p.records.address import CIRCUIT, Address
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ async def connections(p2p: Any) -> list[tuple[bytes, str]]:
 class Daemon:
     """A running p2pd."""
 
-    def __init__(self, p2p: Any, folder: Path, inactivity: float) -> None:
+    def __init__(self, p2p: Any, folder: SocketFolder, inactivity: float) -> None:
         self.p2p = p2p
         self._folder = folder
         self._inactivity = inactivity
@@ -126,10 +126,12 @@ class Daemon:
         with suppress(ProcessLookupError):
             self.p2p._child.kill()
 
-    def _conversation(self) -> tuple[asyncio.Task[None], asyncio.Task[None]]:
-        """The two tasks through which hivemind talks to p2pd; without either we are deaf."""
+    def _conversation(self) -> list[asyncio.Task[None]]:
+        """The tasks through which hivemind talks to p2pd and hears of streams opened to us, as far
+        as they have begun; without any of them we are deaf."""
         control = self.p2p._client.control
-        return control._read_task, control._write_task
+        tasks = (control._read_task, control._write_task, self.p2p._listen_task)
+        return [task for task in tasks if task is not None]
 
     async def stop(self) -> None:
         """End p2pd, by force if need be, and remove its sockets. Never raises."""

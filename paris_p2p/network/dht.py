@@ -52,6 +52,19 @@ class ParisNode(DHTNode):  # type: ignore[misc]
         """Meet the nodes around our own place."""
         await self._search(self.node_id, {}, Counter())
 
+    async def meet_through(self, peer: Any) -> bool:
+        """Meet whom a node knows that cannot be dialled, and so keeps out of routing tables itself.
+
+        False when it does not answer as a node does.
+        """
+        answer = await self.protocol.call_find(peer, [self.node_id])
+        if answer is None:
+            return False
+        _, neighbours = answer[self.node_id]
+        others = (other for node, other in neighbours.items() if node != self.node_id)
+        await asyncio.gather(*map(self.protocol.call_ping, others))
+        return True
+
     async def spread(self, record: Record) -> tuple[int, int]:
         """Store our own record here and at the nodes nearest to its key.
 

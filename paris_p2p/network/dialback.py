@@ -29,8 +29,9 @@ from typing import Annotated
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import Author
 from paris_p2p.network.handshake import PATIENCE, author_at
+from paris_p2p.network.places import NetworkOf, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream
-from paris_p2p.records.address import parse_transport
+from paris_p2p.records.address import IpAddress, is_public, parse_transport
 from paris_p2p.records.codec import decode, encode
 from paris_p2p.records.fields import Checked, Many, OneOf, Part, Text
 
@@ -47,8 +48,9 @@ ANSWER_PATIENCE = 2 * PATIENCE + 5
 
 WINDOW = 60.0
 ACTS_PER_AUTHOR = 24
-ACTS_PER_WINDOW = 96
-"""Questions and dials that one asker, and all of them, may cost us per WINDOW seconds."""
+ACTS_PER_WINDOW = 192
+"""Questions and dials that one asker, and all of them, may cost us per WINDOW seconds. One network
+gets no more than half of what the others have left."""
 
 _LENGTH = struct.Struct(">H")
 
@@ -90,15 +92,20 @@ class Budget:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._began = clock()
-        self._spent: Counter[Author] = Counter()
+        self._by_author: Counter[Author] = Counter()
+        self._by_network: Counter[str] = Counter()
 
-    def take(self, author: Author) -> bool:
-        """Spend one act on this asker, if there is one left."""
+    def take(self, author: Author, network: str) -> bool:
+        """Spend one act on this asker, if there is one left for it and for its network."""
         if self._clock() - self._began >= WINDOW:
             self._began = self._clock()
-            self._spent.clear()
-        left = self._spent.total() < ACTS_PER_WINDOW and self._spent[author] < ACTS_PER_AUTHOR
-        self._spent[author] += left
+            self._by_author.clear()
+            self._by_network.clear()
+        of_network = self._by_network[network]
+        left_by_others = ACTS_PER_WINDOW - (self._by_network.total() - of_network)
+        left = self._by_author[author] < ACTS_PER_AUTHOR and of_network < left_by_others // 2
+        self._by_author[author] += left
+        self._by_network[network] += left
         return left
 
 
@@ -111,10 +118,10 @@ def may_dial(transport: str, seen: Collection[str], announced: Collection[str]) 
     host = literal_host(transport)
     if host is None or transport.split("/")[3] != "tcp":
         return False
-    return host in map(literal_host, seen) or (transport in announced and host.is_global)
+    return host in map(literal_host, seen) or (transport in announced and is_public(host))
 
 
-def literal_host(transport: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def literal_host(transport: str) -> IpAddress | None:
     """The IP of a transport; None for names and for what is no transport."""
     try:
         host = parse_transport(transport).split("/")[2]
@@ -132,23 +139,26 @@ class DialbackServer:
         announced_by: AnnouncedBy,
         budget: Budget,
         dial_at: DialAt = author_at,
+        network_of: NetworkOf = nowhere,
     ) -> None:
         self._seen_at = seen_at
         self._announced_by = announced_by
         self._budget = budget
         self._dial_at = dial_at
+        self._network_of = network_of
 
     async def __call__(self, author: Author, stream: Stream) -> None:
         question = Question.from_body({"transports": await _receive(stream)})
-        if self._budget.take(author):
-            await _send(stream, (await self._answer(author, question)).to_body())
+        network = await self._network_of(author)
+        if self._budget.take(author, network):
+            await _send(stream, (await self._answer(author, network, question)).to_body())
 
-    async def _answer(self, author: Author, question: Question) -> Answer:
+    async def _answer(self, author: Author, network: str, question: Question) -> Answer:
         seen = await self._seen_at(author)
         wanted = dict.fromkeys(question.transports)
         announced = await self._vouched(author, wanted, seen)
         dials = await asyncio.gather(
-            *(self._dial(author, transport, seen, announced) for transport in wanted)
+            *(self._dial(author, network, transport, seen, announced) for transport in wanted)
         )
         return Answer(tuple(seen[:MAX_ADDRESSES]), tuple(dials))
 
@@ -162,11 +172,16 @@ class DialbackServer:
         return ()
 
     async def _dial(
-        self, author: Author, transport: str, seen: Collection[str], announced: Collection[str]
+        self,
+        author: Author,
+        network: str,
+        transport: str,
+        seen: Collection[str],
+        announced: Collection[str],
     ) -> Dial:
         if not may_dial(transport, seen, announced):
             return Dial(transport, "refused", "not an address that you come from or announce")
-        if not self._budget.take(author):
+        if not self._budget.take(author, network):
             return Dial(transport, "busy", "too many dials have been asked for")
         try:
             found = await self._dial_at(transport)

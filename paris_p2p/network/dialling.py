@@ -22,9 +22,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from paris_p2p.records.address import Address
-
-Host = ipaddress.IPv4Address | ipaddress.IPv6Address
+from paris_p2p.records.address import Address, IpAddress, is_public
 
 RESOLVING = 3.0
 """Seconds for a name."""
@@ -86,13 +84,13 @@ def _scope(transport: str) -> str:
     return _scope_of(inner or host)
 
 
-def _scope_of(host: Host) -> str:
+def _scope_of(host: IpAddress) -> str:
     if host.is_loopback:
         return LOOPBACK
     if host.is_multicast or host.is_unspecified:
         return ""
     private = next((str(b) for b in _PRIVATE if b.version == host.version and host in b), "")
-    return private or (GLOBAL if host.is_global else "")
+    return private or (GLOBAL if is_public(host) else "")
 
 
 async def _literal(address: Address, resolve: Resolve) -> list[Address]:

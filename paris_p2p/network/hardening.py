@@ -38,7 +38,7 @@ from functools import partial
 from typing import Any
 
 from paris_p2p.errors import BadContent
-from paris_p2p.network.bounded import MAX_BLACKLISTED, BoundedBlacklist, BoundedTable
+from paris_p2p.network.bounded import BoundedBlacklist, BoundedTable
 from paris_p2p.network.daemon import author_in, connections
 from paris_p2p.network.lite import (
     DHTID,
@@ -111,10 +111,10 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         """Begin to answer other nodes, those that `membership` admits, within `quotas`."""
         self = cls(_initialized_with_create=True)
         self._pings = set()
-        self.blacklist = BoundedBlacklist(BLACKLISTED, backoff_rate=2.0, maxsize=MAX_BLACKLISTED)
+        self.blacklist = BoundedBlacklist(BLACKLISTED, backoff_rate=2.0)
         self.p2p, self.shelf, self.validator, self.clock = p2p, shelf, validator, clock
         self.membership, self.quotas = membership, quotas
-        self.origins = Origins(partial(connections, p2p), clock)
+        self.origins = Origins(partial(connections, p2p))
         self.node_id = node_id_of(p2p.peer_id)
         self.node_info = dht_pb2.NodeInfo(node_id=self.node_id.to_bytes())
         self.routing_table = BoundedTable(self.node_id, BUCKET, depth_modulo=5)

@@ -118,18 +118,22 @@ class Healer:
         others = [a for a in dict.fromkeys(addresses) if not a.endswith(self._own_end)]
         self._remember(parse_all(others))
         results = await asyncio.gather(*map(self._try_introduce, others))
-        return [failure for failure in results if failure]
+        failures = [failure for failure in results if failure]
+        if failures:
+            logger.info("%s", unanswered(failures, len(others)))
+        return failures
 
     async def _try_introduce(self, address: str) -> Unreachable | None:
         try:
             await self._introduce(address)
         except Unreachable as error:
-            logger.info("%s", error)
+            logger.debug("%s", error)
             return error
         return None
 
     async def _introduce(self, text: str) -> None:
-        """Dial an address and exchange a ping. Raises `Unreachable`."""
+        """Dial an address and exchange a ping; who is in no routing table for want of a door of its
+        own introduces us to those it knows. Raises `Unreachable`."""
         try:
             address = parse_address(text)
         except BadContent as error:
@@ -137,7 +141,7 @@ class Healer:
         author = author_of(address.peer_id)
         await self._host.daemon.dial(address)
         await self._host.membership.ensure(author)
-        if not await self._host.ping(author):
+        if not (await self._host.ping(author) or await self._host.meet_through(author)):
             await self._host.membership.explain(author)
             raise Unreachable(f"whoever answers at {address} is not a peer of this kind")
         self._known.pop(address, None)
@@ -198,6 +202,13 @@ class Healer:
             logger.warning("could not look after the swarm: %s", error)
         except Exception:
             logger.exception("a bug while looking after the swarm")
+
+
+def unanswered(failures: Sequence[Unreachable], asked: int) -> str:
+    """One line for however many of the peers that were dialled did not answer; why the first did
+    not."""
+    more = f"; and {len(failures) - 1} more" if len(failures) > 1 else ""
+    return f"{len(failures)} of {asked} known peers do not answer: {failures[0].message}{more}"
 
 
 def _may_pass(failure: Unreachable) -> bool:

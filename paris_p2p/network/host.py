@@ -90,15 +90,23 @@ class Host:
             raise ParisError("libp2p has started but does not answer") from error
 
     async def supervise(self, rejoin: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Build again whenever p2pd has died, and `rejoin`. Never returns."""
+        """Build again whenever p2pd has died, and `rejoin`. Never returns, whatever goes wrong."""
         while True:
-            await self.daemon.died()
-            if self.ready.is_set():
-                logger.warning("p2pd has died or hangs; starting it again")
-            self.ready.clear()
-            await self.daemon.stop()
-            await self._rebuild()
-            await self._come_back(rejoin)
+            try:
+                await self._outlive(rejoin)
+            except Exception:
+                logger.exception("a bug while looking after p2pd")
+                await asyncio.sleep(REBUILD_PAUSES[-1])
+
+    async def _outlive(self, rejoin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Wait until p2pd has died, and come back with another."""
+        await self.daemon.died()
+        if self.ready.is_set():
+            logger.warning("p2pd has died or hangs; starting it again")
+        self.ready.clear()
+        await self.daemon.stop()
+        await self._rebuild()
+        await self._come_back(rejoin)
 
     async def _come_back(self, rejoin: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Rejoin, and be ready after a while in any case; no longer than p2pd lives."""
@@ -167,11 +175,12 @@ class Host:
             mode = self.mode
             try:
                 await self.build()
-            except ParisError as error:
-                logger.warning("p2pd does not start again: %s", error)
-            else:
                 if mode is self.mode:
                     break
+            except ParisError as error:
+                logger.warning("p2pd does not start again: %s", error)
+            except Exception:
+                logger.exception("a bug while starting p2pd again")
             await self.daemon.stop()
 
     # Peers
@@ -232,6 +241,10 @@ class Host:
     async def ping(self, author: bytes) -> bool:
         """Whether a peer is alive, and a DHT node like us."""
         return bool(await self.node.protocol.call_ping(peer_id(author)))
+
+    async def meet_through(self, author: bytes) -> bool:
+        """See `ParisNode.meet_through`."""
+        return bool(await self.node.meet_through(peer_id(author)))
 
     async def _take_up(self, protocol: str) -> None:
         await self.daemon.serve(protocol, lambda stream: self._run(protocol, stream))

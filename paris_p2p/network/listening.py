@@ -12,7 +12,7 @@ from pathlib import Path
 
 from paris_p2p.errors import BadContent, ParisError, PortInUse, UsageProblem
 from paris_p2p.identity import Identity
-from paris_p2p.records.address import parse_transport
+from paris_p2p.records.address import IpAddress, is_public, parse_transport
 
 MAX_ADDRESSES = 8
 """Own addresses told to others."""
@@ -90,10 +90,10 @@ def tellable(transports: Iterable[str]) -> list[str]:
 def dialable_from_here(transport: str) -> bool:
     """Whether a peer that nobody outside can dial should still tell this transport: to its LAN."""
     host = host_of(transport)
-    return host is not None and not (host.is_global or host.is_loopback)
+    return host is not None and not (is_public(host) or host.is_loopback)
 
 
-def host_of(transport: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def host_of(transport: str) -> IpAddress | None:
     """The IP in a transport; None for a name."""
     try:
         return ipaddress.ip_address(transport.split("/")[2])
@@ -101,7 +101,7 @@ def host_of(transport: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | N
         return None
 
 
-def is_ours(host: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def is_ours(host: IpAddress) -> bool:
     """Whether one of this machine's interfaces has this address: only then can it be bound."""
     family = socket.AF_INET if host.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

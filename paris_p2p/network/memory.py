@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from functools import partial
 
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import author_of, peer_id_of
+from paris_p2p.network.clock import Voice, believed_offset
 from paris_p2p.network.memory_streams import End, MemoryStream, stream_pair
 from paris_p2p.network.origins import network_in
 from paris_p2p.network.reach import Nat, Reachability, State, Way
@@ -140,7 +140,8 @@ class MemorySwarm:
         check_record(key, value, expires, self._clock())
         if expires <= self._clock():
             return False
-        entry = Entry(self._author, bytes(value), self._expirations.following(key, expires))
+        expires = self._expirations.following(key, expires, self._clock())
+        entry = Entry(self._author, bytes(value), expires)
         self._keep(key, entry)
         kept = [peer._keep(key, entry) for peer in self._others()]
         return any(kept) or not kept
@@ -212,8 +213,17 @@ class MemorySwarm:
         return "".join(map(network_in, await self.seen_at(author)))
 
     async def clock_skew(self) -> float | None:
-        offsets = [self._clock() - peer._clock() for peer in self._others()]
-        return statistics.median(offsets) if offsets else None
+        others = list(self._others())
+        networks = [await self.network_of(peer.author) for peer in others]
+        return believed_offset(
+            [
+                Voice(self._clock() - peer._clock(), network)
+                for peer, network in zip(others, networks, strict=True)
+            ]
+        )
+
+    def doubled(self) -> bool:
+        return False
 
     async def close(self) -> None:
         if self._network._peers.get(self._author) is self:

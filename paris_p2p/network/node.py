@@ -17,14 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from paris_p2p.errors import BadContent, Unreachable
-from paris_p2p.identity import Identity
-from paris_p2p.network.clock import PEERS_ASKED, TIME_PROTOCOL, ask_offset, median_offset
-from paris_p2p.network.daemon import Daemon, author_in
+from paris_p2p.identity import Author, Identity, author_of
+from paris_p2p.network.clock import (
+    PATIENCE,
+    PEERS_ASKED,
+    TIME_PROTOCOL,
+    Voice,
+    ask_offset,
+    believed_offset,
+)
+from paris_p2p.network.daemon import Daemon, author_in, connections
 from paris_p2p.network.dht import ParisNode
 from paris_p2p.network.dialling import worth_dialling
 from paris_p2p.network.healing import HEAL_PERIOD, Healer, parse_all
 from paris_p2p.network.host import Host
 from paris_p2p.network.listening import Place, announced_transport, choose_port
+from paris_p2p.network.origins import network_in, taking_turns
 from paris_p2p.network.own_records import OwnRecords
 from paris_p2p.network.quota import Limits, Quotas
 from paris_p2p.network.reach import Reachability, State, Way
@@ -47,6 +55,7 @@ class HivemindSwarm:
         self._records = records
         self._standing = standing
         self._healer = healer
+        self._named: set[Author] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._leaving: asyncio.Task[None] | None = None
 
@@ -100,6 +109,7 @@ class HivemindSwarm:
         records = OwnRecords(host)
         standing = Standing(host, was, serve_relay, tuple(parse_all(relays)))
         swarm = cls(shelf, host, records, standing, Healer(host, records, standing, heal_period))
+        swarm._note_named(bootstrap)
         try:
             await host.build()
             host.ready.set()
@@ -116,6 +126,10 @@ class HivemindSwarm:
 
     def _keep(self, keeper: Coroutine[Any, Any, None]) -> None:
         self._keepers.append(asyncio.create_task(keeper))
+
+    def _note_named(self, addresses: Sequence[str]) -> None:
+        """Remember whom the user named: what they say of the time counts before strangers' word."""
+        self._named |= {author_of(address.peer_id) for address in parse_all(addresses)}
 
     # Who and where
 
@@ -172,6 +186,7 @@ class HivemindSwarm:
     # Peers and streams
 
     async def connect(self, address: str) -> None:
+        self._note_named([address])
         await self._healer.connect(address)
 
     async def meet(self, address: str) -> None:
@@ -188,26 +203,38 @@ class HivemindSwarm:
         given = [address.transport for address in parse_all(self.known_addresses())]
         return await worth_dialling(parse_all(named), self._standing.transports(), given)
 
+    def doubled(self) -> bool:
+        return self._records.doubled()
+
     async def serve(self, protocol: str, handler: Handler) -> None:
         await self._host.serve(protocol, handler)
 
     async def clock_skew(self) -> float | None:
-        authors = [author for author in map(author_in, self._node.neighbours()) if author]
-        asked = random.sample(authors, min(PEERS_ASKED, len(authors)))
-        answers = await asyncio.gather(*map(self._offset_from, asked))
-        return median_offset(answer for answer in answers if answer is not None)
+        connected = await connections(self._daemon.p2p)
+        networks = {author: network_in(address) for author, address in connected}
+        neighbours = {author for author in map(author_in, self._node.neighbours()) if author}
+        named = self._named & (neighbours | networks.keys())
+        others = taking_turns(neighbours - named, networks, PEERS_ASKED, random.SystemRandom())
+        asked = [*named, *others]
+        offsets = await asyncio.gather(*map(self._offset_from, asked))
+        return believed_offset(
+            [
+                Voice(offset, networks.get(author, ""), author in named)
+                for author, offset in zip(asked, offsets, strict=True)
+                if offset is not None
+            ]
+        )
 
     async def _offset_from(self, author: bytes) -> float | None:
         try:
-            stream = await self.open(author, TIME_PROTOCOL)
-        except Unreachable:
+            async with asyncio.timeout(PATIENCE):
+                stream = await self.open(author, TIME_PROTOCOL)
+                try:
+                    return await ask_offset(stream)
+                finally:
+                    await stream.close()
+        except (Unreachable, BadContent, TimeoutError):
             return None
-        try:
-            return await ask_offset(stream)
-        except (Unreachable, BadContent):
-            return None
-        finally:
-            await stream.close()
 
     async def close(self) -> None:
         if self._leaving is None:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import random
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from itertools import islice, zip_longest
 
 PREFIXES = {4: 24, 6: 48}
 """Bits of an address that name its network."""
@@ -26,10 +30,12 @@ class Origins:
     Parameters
     ----------
     connections : what p2pd says; called at most every LOOK_PERIOD seconds.
-    clock : seconds of any epoch.
+    clock : seconds of any epoch that never go back.
     """
 
-    def __init__(self, connections: Connections, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, connections: Connections, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connections = connections
         self._clock = clock
         self._networks: Mapping[bytes, str] = {}
@@ -45,6 +51,22 @@ class Origins:
                     found = await self._connections()
                     self._networks = {who: network_in(address) for who, address in found}
         return self._networks.get(author, "")
+
+
+def taking_turns(
+    peers: Collection[bytes], networks: Mapping[bytes, str], most: int, rng: random.Random
+) -> list[bytes]:
+    """At most `most` of these peers, drawn at random, their networks taking turns.
+
+    Whoever has many identities on few networks is not asked more often for it. Peers whose network
+    is not known count as one.
+    """
+    by_network: defaultdict[str, list[bytes]] = defaultdict(list)
+    for peer in rng.sample(sorted(peers), len(peers)):
+        by_network[networks.get(peer, "")].append(peer)
+    shares = rng.sample(list(by_network.values()), len(by_network))
+    turns = (peer for turn in zip_longest(*shares) for peer in turn if peer is not None)
+    return list(islice(turns, most))
 
 
 def network_in(multiaddr: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from paris_p2p.network.hardening import REPLICAS, node_id_of
@@ -20,15 +21,27 @@ TOMBSTONE_LIFE = 300.0
 """Seconds a tombstone lives when the record it replaces is not known to us."""
 
 
-class OwnRecords:
-    """One author's records, and reading everybody's."""
+DOUBLED = 3600.0
+"""Seconds for which another speaker under our key is remembered."""
 
-    def __init__(self, host: Host) -> None:
+
+class OwnRecords:
+    """One author's records, and reading everybody's.
+
+    Parameters
+    ----------
+    clock : seconds of any epoch that never go back.
+    """
+
+    def __init__(self, host: Host, clock: Callable[[], float] = time.monotonic) -> None:
         self._host = host
+        self._clock = clock
         self._identity = host.place.identity
         self._expirations = Expirations()
         self._mine: dict[str, Record] = {}
         self._near: dict[str, frozenset[int]] = {}
+        self._unsaid: dict[str, float] = {}
+        self._doubled_at = -math.inf
 
     async def store(self, key: str, value: bytes, expires: float) -> bool:
         """See `Swarm.store`."""
@@ -36,7 +49,7 @@ class OwnRecords:
         if expires <= time.time():
             return False
         await self._host.until_ready()
-        later = self._expirations.following(key, expires)
+        later = self._expirations.following(key, expires, time.time())
         taken = False
         with suppress(TimeoutError):
             async with asyncio.timeout(STORE_TIMEOUT):
@@ -51,9 +64,26 @@ class OwnRecords:
     async def lookup(self, key: str) -> list[Entry]:
         """See `Swarm.lookup`."""
         found = await self._gather(key)
+        self._note_double(key, found.get(self._identity.author))
         now = time.time()
         entries = (Entry(r.owner, r.value, r.expires) for r in found.values() if r.expires > now)
         return sorted((entry for entry in entries if entry.value), key=lambda entry: entry.owner)
+
+    def doubled(self) -> bool:
+        """See `Swarm.doubled`."""
+        return self._clock() - self._doubled_at < DOUBLED
+
+    def _note_double(self, key: str, found: Record | None) -> None:
+        """Notice who else speaks under our key: what is newer than what we said, and is renewed.
+
+        Once is no proof. An earlier life of this process may have said what expires later.
+        """
+        ours = self._mine.get(key)
+        if found is None or ours is None or found.expires <= ours.expires:
+            return
+        if found.expires > self._unsaid.get(key, math.inf):
+            self._doubled_at = self._clock()
+        self._unsaid[key] = found.expires
 
     async def say_all_again(self) -> None:
         """Spread our live records: those who were not there before may need them."""
@@ -81,6 +111,7 @@ class OwnRecords:
         now = time.time()
         self._expirations.forget_before(now)
         self._mine = {key: record for key, record in self._mine.items() if record.expires > now}
+        self._unsaid = {key: at for key, at in self._unsaid.items() if at > now}
         self._near = {key: near for key, near in self._near.items() if key in self._mine}
 
     async def _say_again(self, keys: Collection[str]) -> None:
@@ -103,7 +134,8 @@ class OwnRecords:
             newest = (await self._gather(key)).get(self._identity.author)
             replaced = self._expirations.last(key) != expires
             if newest is not None and newest.expires > expires and not replaced:
-                later = self._expirations.following(key, newest.expires + Expirations.STEP)
+                wanted = newest.expires + Expirations.STEP
+                later = self._expirations.following(key, wanted, time.time())
                 taken, _ = await self._sign_and_spread(key, value, later)
         return taken > 0
 

@@ -1,7 +1,7 @@
 """The p2pd process: how it is started, how it is ended, and what it must not leave behind.
 
-Its sockets live in a private folder, named after our process id. Folders of processes that were
-killed are swept away by the next one that starts.
+Its sockets live in a private folder (`socket_folder.py`). Folders of processes that were killed are
+swept away by the next one that starts.
 """
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
-import shutil
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from paris_p2p.errors import ParisError, PortInUse
+from paris_p2p.network import socket_folder
 from paris_p2p.network.listening import Place
 from paris_p2p.network.lite import P2P, P2PDaemonError
-
-FOLDER_PREFIX = "paris-p2pd-"
+from paris_p2p.network.socket_folder import SocketFolder
 
 START_TIMEOUT = 15.0
 
@@ -44,7 +41,7 @@ class Mode(enum.StrEnum):
     """For who does not know yet, and for who can be dialled but relays nobody."""
 
 
-async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
+async def launch(place: Place, mode: Mode) -> tuple[Any, SocketFolder]:
     """A new p2pd, as hivemind sees it, and the folder of its sockets. Raises `ParisError`.
 
     Bootstrap peers are never handed to p2pd: a dead one makes it exit or block. It has one
@@ -58,13 +55,13 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
     task = asyncio.current_task()
     assert task is not None
     cancelled_before = task.cancelling()
-    sweep_folders()
+    socket_folder.sweep()
     os.environ.setdefault("GOMAXPROCS", "1")
-    folder = new_folder()
+    folder = SocketFolder()
     begun: list[Any] = []
 
     class PrivateP2P(P2P):  # type: ignore[misc]
-        _UNIX_SOCKET_PREFIX = f"/unix{folder}/"
+        _UNIX_SOCKET_PREFIX = f"/unix{folder.path}/"
         FORCE_REACHABILITY_MAPPING = REACHABILITY
 
         def __init__(self) -> None:
@@ -86,6 +83,7 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, Path]:
     except BaseException as error:
         for p2p in begun:
             end_now(p2p, folder)
+        folder.remove()
         if isinstance(error, DAEMON_ERRORS):
             raise _why_not_started(error, place.transport) from error
         raise
@@ -109,7 +107,7 @@ def _options(mode: Mode, place: Place) -> dict[str, Any]:
     return options
 
 
-def end_now(p2p: Any, folder: Path) -> None:
+def end_now(p2p: Any, folder: SocketFolder) -> None:
     """Kill p2pd if it still runs, and remove its sockets. Does not wait for it to be gone."""
     p2p._terminate()
     if p2p._reader_task is not None:
@@ -117,43 +115,13 @@ def end_now(p2p: Any, folder: Path) -> None:
     if p2p._child is not None:
         with suppress(ProcessLookupError):
             p2p._child._transport.close()  # kills, and closes the pipes, which hivemind leaves open
-    shutil.rmtree(folder, ignore_errors=True)
+    folder.remove()
 
 
 def hear_out(task: asyncio.Task[None]) -> None:
     """Take note of how a task of hivemind's ended, lest asyncio complain on the terminal."""
     if not task.cancelled():
         task.exception()
-
-
-def sweep_folders() -> None:
-    """Remove socket folders whose process is gone, as after kill -9."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
-        owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
-        with suppress(OSError):
-            if owner.isdecimal() and folder.stat().st_uid == os.getuid() and not _alive(int(owner)):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def new_folder() -> Path:
-    """A private folder that is swept away should this process be killed. Raises `ParisError`."""
-    try:
-        return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
-    except OSError as error:
-        raise ParisError(
-            f"cannot make a folder for libp2p's sockets: {error.strerror}",
-            "Free some space there, or name another folder in TMPDIR",
-        ) from error
 
 
 def _why_not_started(error: Exception, listen: str) -> ParisError:

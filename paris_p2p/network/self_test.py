@@ -8,7 +8,6 @@ place at our own relay, and start p2pd again until it is the right one.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from paris_p2p.network.circuit import Limit
 from paris_p2p.network.daemon import Daemon
 from paris_p2p.network.host import Host
 from paris_p2p.network.listening import Place, choose_port, transport_of
-from paris_p2p.network.p2pd import Mode, new_folder
+from paris_p2p.network.p2pd import Mode
 from paris_p2p.network.relays import carries_enough, reserve_at
+from paris_p2p.network.socket_folder import SocketFolder
 from paris_p2p.records.address import Address
 
 logger = logging.getLogger(__name__)
@@ -64,15 +64,15 @@ class SelfTest:
 
 async def limit_of(place: Place) -> Limit:
     """What the peer at `place`, on this machine, carries as a relay. Raises `ParisError`."""
-    folder = new_folder()
+    folder = SocketFolder()
     try:
-        asker = await Daemon.start(_anybody(folder), Mode.PUNCH)
+        asker = await Daemon.start(_anybody(folder.path), Mode.PUNCH)
         try:
             return await reserve_at(asker, Address(from_here(place), place.identity.peer_id))
         finally:
             await asker.stop()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
 
 
 def from_here(place: Place) -> str:

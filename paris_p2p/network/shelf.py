@@ -11,6 +11,9 @@
   record that lives an hour does not hold a place for an hour. Tombstones go first: readers do not
   see them, so they must not keep the living out.
 
+* The wall's clock says what has expired, and nothing else: it may be set back. What expires later
+  than a record can live was said before it was, and counts as expired.
+
 So whoever fills a key or a shelf from one address displaces others from that address only. Many
 addresses are many networks: what that can do is in SECURITY.md.
 """
@@ -18,12 +21,13 @@ addresses are many networks: what that can do is in SECURITY.md.
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from paris_p2p.network.swarm import MAX_OWNERS
-from paris_p2p.network.validator import Record
+from paris_p2p.network.validator import Record, may_live_until
 
 Clock = Callable[[], float]
 
@@ -55,13 +59,32 @@ class _Place:
     renewed: float
 
 
+@dataclass(frozen=True)
+class _Moment:
+    """Now, by the clock on the wall and by the one that never goes back."""
+
+    wall: float
+    steady: float
+
+
 class Shelf:
-    """Records by key and owner, until they expire."""
+    """Records by key and owner, until they expire.
+
+    Parameters
+    ----------
+    clock : Unix seconds.
+    steady : seconds of any epoch that never go back.
+    """
 
     def __init__(
-        self, clock: Clock, allowance: Allowance | None = None, rng: random.Random | None = None
+        self,
+        clock: Clock,
+        allowance: Allowance | None = None,
+        rng: random.Random | None = None,
+        steady: Clock = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._steady = steady
         self._allowance = allowance or Allowance()
         self._rng = rng or random.SystemRandom()
         self._places: dict[bytes, dict[bytes, _Place]] = {}
@@ -69,7 +92,7 @@ class Shelf:
         self._shares: Counter[str] = Counter()
         self._count = 0
         self._bytes = 0
-        self._next_sweep = 0.0
+        self._next_sweep = steady()
 
     def __len__(self) -> int:
         return self._count
@@ -81,10 +104,11 @@ class Shelf:
         as kept: its owner may spread one record twice at a time.
         """
         self._sweep()
-        if record.expires <= self._clock():
+        now = self._now()
+        if not _is_alive(record, now):
             return False
         old = self._places.get(record.key, {}).get(record.owner)
-        if old is not None and old.record.expires >= record.expires:
+        if old and _is_alive(old.record, now) and old.record.expires >= record.expires:
             return old.record == record
         if old is None and not self._make_room(record, network):
             return False
@@ -92,14 +116,17 @@ class Shelf:
             if not self._fits(record, instead_of=old.record):
                 return False
             self._drop(old)
-        self._keep(_Place(record, network, self._clock()))
+        self._keep(_Place(record, network, now.steady))
         return True
 
     def under(self, key: bytes) -> list[Record]:
         """The live records under `key`."""
-        now = self._clock()
+        now = self._now()
         places = self._places.get(key, {}).values()
-        return [place.record for place in places if place.record.expires > now]
+        return [place.record for place in places if _is_alive(place.record, now)]
+
+    def _now(self) -> _Moment:
+        return _Moment(self._clock(), self._steady())
 
     def _make_room(self, record: Record, network: str) -> bool:
         """Whether there is, now, a place for one more."""
@@ -107,7 +134,7 @@ class Shelf:
             return False
         under_key = self._places.get(record.key, {})
         if len(under_key) >= self._allowance.owners_per_key:
-            chosen = displaced(list(under_key.values()), network, self._clock(), self._rng)
+            chosen = displaced(list(under_key.values()), network, self._now(), self._rng)
             return self._drop_all(chosen)
         while not self._fits(record):
             if not self._drop_all(self._of_crowd(network)):
@@ -137,16 +164,16 @@ class Shelf:
 
     def _sweep(self) -> None:
         """Forget what has expired, and from a nearly full shelf what may go; once a second."""
-        now = self._clock()
-        if now < self._next_sweep:
+        now = self._now()
+        if now.steady < self._next_sweep:
             return
-        self._next_sweep = now + 1.0
+        self._next_sweep = now.steady + 1.0
         full = self._count > NEARLY_FULL * self._allowance.total_records or (
             self._bytes > NEARLY_FULL * self._allowance.total_bytes
         )
         everything = (place for places in self._places.values() for place in places.values())
         self._drop_all(
-            [p for p in everything if p.record.expires <= now or (full and _is_spare(p, now))]
+            [p for p in everything if not _is_alive(p.record, now) or (full and _is_spare(p, now))]
         )
 
     def _keep(self, place: _Place) -> None:
@@ -173,7 +200,7 @@ class Shelf:
             del self._shares[place.network]
 
 
-def displaced(places: list[_Place], network: str, now: float, rng: random.Random) -> list[_Place]:
+def displaced(places: list[_Place], network: str, now: _Moment, rng: random.Random) -> list[_Place]:
     """Which one of these places, all that a key has, goes to a newcomer from `network`.
 
     None where nobody has more than the newcomer's network and everybody renews.
@@ -191,6 +218,10 @@ def _crowd(shares: Counter[str], network: str) -> tuple[str, int]:
     return crowd, (size - shares[network]) // 2
 
 
-def _is_spare(place: _Place, now: float) -> bool:
-    lapsed = now - place.renewed > LAPSE or place.record.expires <= now
+def _is_alive(record: Record, now: _Moment) -> bool:
+    return now.wall < record.expires and may_live_until(record.expires, now.wall)
+
+
+def _is_spare(place: _Place, now: _Moment) -> bool:
+    lapsed = now.steady - place.renewed > LAPSE or not _is_alive(place.record, now)
     return lapsed or place.record.is_tombstone

@@ -30,7 +30,7 @@ from paris_p2p.network.reach import Nat, Reachability, State
 from paris_p2p.network.relays import Relays, circuit_through, reserve_at
 from paris_p2p.network.self_test import SelfTest, limit_of
 from paris_p2p.network.witnesses import Verdict, hear_witnesses, judge
-from paris_p2p.records.address import Address
+from paris_p2p.records.address import Address, is_public
 
 ASK_PERIOD = 600.0
 """Seconds between two askings of witnesses who agreed; who heard none asks every round."""
@@ -90,7 +90,7 @@ class Standing:
     def transports(self) -> list[str]:
         """Where we listen, or say that we do, and where others see us."""
         hosts = ((transport, host_of(transport)) for transport in self._verdict.observed)
-        return [*self._transports, *(t for t, host in hosts if host and host.is_global)]
+        return [*self._transports, *(t for t, host in hosts if host and is_public(host))]
 
     def reachability(self) -> Reachability:
         """See `Swarm.reachability`."""

@@ -122,7 +122,10 @@ class Swarm(Protocol):
         """
 
     async def connect(self, address: str) -> None:
-        """Dial a full multiaddr and get to know that peer's swarm. Raises `Unreachable`."""
+        """Dial a full multiaddr that the user named, and get to know that peer's swarm.
+
+        Raises `Unreachable`.
+        """
 
     async def meet(self, address: str) -> None:
         """Get to know a peer by an address that it told of itself, and remember it.
@@ -161,10 +164,14 @@ class Swarm(Protocol):
         """The network that a peer is connected from, see `origins.py`; "" where it is not known."""
 
     async def clock_skew(self) -> float | None:
-        """Our clock minus the swarm's, in seconds: the median over several peers.
+        """Our clock minus the swarm's, in seconds, as `clock.believed_offset` has it.
 
-        Positive: our clock is ahead. None when no peer answered.
+        Positive: our clock is ahead. None when no peer answered. It is what strangers say: worth a
+        warning, no reason to refuse anything.
         """
+
+    def doubled(self) -> bool:
+        """Whether another node was heard, within the hour, to say something under our own key."""
 
     async def close(self) -> None:
         """Leave: stop serving, free every resource. Safe to call twice."""
@@ -184,7 +191,8 @@ class Expirations:
     """Hands out expirations that strictly increase per key.
 
     Among two records of one owner the later expiration wins, whatever was written later. So a
-    new value, and above all a tombstone, must outlive what it replaces by at least `STEP`.
+    new value, and above all a tombstone, must outlive what it replaces by at least `STEP`. What was
+    said with the clock so far ahead that nobody can have believed it needs not be outlived.
     """
 
     STEP = 0.001
@@ -192,9 +200,10 @@ class Expirations:
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
 
-    def following(self, key: str, wanted: float) -> float:
+    def following(self, key: str, wanted: float, now: float) -> float:
         """`wanted`, or just after what was last used for `key`, whichever is later."""
-        expires = max(wanted, self._last.get(key, 0.0) + self.STEP)
+        last = self._last.get(key, 0.0)
+        expires = max(wanted, last + self.STEP) if last <= now + MAX_LIFE else wanted
         self._last[key] = expires
         return expires
 

@@ -100,7 +100,7 @@ class Validator:
             len(record.key) == KEY_LENGTH
             and len(record.owner) == AUTHOR_LENGTH
             and SIGNATURE_LENGTH < len(record.body) <= MAX_BODY
-            and _may_live_until(record.expires, now)
+            and may_live_until(record.expires, now)
             and _decodable(record.body[:-SIGNATURE_LENGTH])
             and self._signed(record)
         )
@@ -120,7 +120,8 @@ class Validator:
         return True
 
 
-def _may_live_until(expires: float, now: float) -> bool:
+def may_live_until(expires: float, now: float) -> bool:
+    """Whether a record that expires then can have been said by now."""
     return math.isfinite(expires) and expires <= now + MAX_LIFE + CLOCK_TOLERANCE
 
 

@@ -12,7 +12,6 @@ us where the proxy is; the majority corrects that.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -23,8 +22,8 @@ from paris_p2p.network.dialback import DIALBACK_PROTOCOL, Answer, Dial, ask_dial
 from paris_p2p.network.listening import host_of, transport_of
 from paris_p2p.network.reach import Nat, State
 from paris_p2p.network.swarm import Stream
+from paris_p2p.records.address import IpAddress, is_public
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Open = Callable[[bytes, str], Awaitable[Stream]]
 IsOurs = Callable[[IpAddress], bool]
 
@@ -103,7 +102,7 @@ def judge(answers: Sequence[Answer], is_ours: IsOurs) -> Verdict:
 
 def _from_outside(answer: Answer) -> bool:
     hosts = [host for host in map(host_of, answer.seen) if host is not None]
-    return any(host.is_global for host in hosts)
+    return any(map(is_public, hosts))
 
 
 def _reached(dials: Iterable[Dial]) -> bool:

@@ -24,6 +24,7 @@
 - `collecting`   letting go what is superseded, or what others hold when room is needed
 - `proving`      whether those who say that they serve a content do
 - `scrubbing`    reading the store again and again, so that damage is found
+- `alarms`       what the user of a running node has to know: its clock, its identity
 - `refusals`     what was refused, from whom and why: condemned content, liars
 - `vouching`     what published work says of a claim
 - `claiming`     choosing a slot and leasing it

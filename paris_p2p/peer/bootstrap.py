@@ -24,9 +24,9 @@ from paris_p2p.network.dialback import DIALBACK_PROTOCOL
 from paris_p2p.network.pages import Pages
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
+from paris_p2p.peer.alarms import Alarms
 from paris_p2p.peer.announcing import LIFETIME, PERIOD
 from paris_p2p.peer.known import remember_peers
-from paris_p2p.peer.life import MAX_SKEW, skewed
 from paris_p2p.peer.reaching import dialback_server
 from paris_p2p.records.keys import PEER_LEVELS, peers_key
 from paris_p2p.records.presence import BOOTSTRAP, Presence
@@ -44,9 +44,11 @@ class Bootstrap:
     run_id: bytes | None
     clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.SystemRandom)
+    alarms: Alarms = field(init=False)
     _pages: Pages = field(init=False)
 
     def __post_init__(self) -> None:
+        self.alarms = Alarms(self.swarm)
         self._pages = Pages(self.swarm, PEER_LEVELS, self.rng)
 
     async def announce(self) -> None:
@@ -73,24 +75,15 @@ class Bootstrap:
         """Keep the addresses of everybody met, for the next start."""
         await asyncio.to_thread(remember_peers, self.home, self.swarm.known_addresses())
 
-    async def watch_clock(self) -> None:
-        """Raises ClockSkew when this clock is more than MAX_SKEW off the other peers'."""
-        skew = await self.swarm.clock_skew()
-        if skew is not None and abs(skew) > MAX_SKEW:
-            raise skewed(skew)
-
 
 @contextlib.asynccontextmanager
 async def running_bootstrap(
     home: Home, identity: Identity, swarm: Swarm, run_id: bytes | None
 ) -> AsyncIterator[Bootstrap]:
-    """A bootstrap on a started swarm until the block is left; the caller closes the swarm.
-
-    Raises ClockSkew when this clock is off the other peers'.
-    """
+    """A bootstrap on a started swarm until the block is left; the caller closes the swarm."""
     bootstrap = Bootstrap(home, identity, swarm, run_id)
-    await bootstrap.watch_clock()
     await swarm.serve(DIALBACK_PROTOCOL, dialback_server(swarm, run_id, time.monotonic))
+    await bootstrap.alarms.look()
     keeping = asyncio.create_task(_keep(bootstrap))
     try:
         yield bootstrap
@@ -104,7 +97,7 @@ async def running_bootstrap(
 async def _keep(bootstrap: Bootstrap) -> None:
     """Do what has to be done every PERIOD seconds (+-20%); a failure waits for the next round."""
     while True:
-        for duty in (bootstrap.announce, bootstrap.remember, bootstrap.watch_clock):
+        for duty in (bootstrap.announce, bootstrap.remember, bootstrap.alarms.look):
             try:
                 await duty()
             except (ParisError, TimeoutError, OSError) as error:

@@ -15,6 +15,7 @@ from paris_p2p.identity import PeerId
 from paris_p2p.network.dialback import Answer, Dial, literal_host
 from paris_p2p.network.reach import Nat, Reachability
 from paris_p2p.network.reach import State as Reach
+from paris_p2p.records.address import is_public
 
 SKEW_NOTED = 2.0
 """Seconds off the other peers' clocks that are worth a word."""
@@ -51,21 +52,29 @@ def peers_row(peers: int) -> Row:
 
 
 def clock_row(skew: float | None, limit: float) -> Row:
-    """`skew`: our clock minus the median of several peers', in seconds; None without any.
+    """`skew`: our clock minus the other peers', in seconds; None without any.
 
-    `limit`: the skew with which a peer refuses to take part.
+    `limit`: the skew from which on leases and records suffer.
     """
     if skew is None:
         return Row(
             "clock", State.WARNING, "no peer to compare with", "Join a swarm, then try again"
         )
     seen = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the other peers' median"
-    remedy = "Set the clock: timedatectl set-ntp true"
+    remedy = "If it is wrong, have a time server set it: timedatectl set-ntp true"
     if abs(skew) > limit:
         return Row("clock", State.BAD, seen, f"{remedy}; records expire at the wrong time")
     if abs(skew) > SKEW_NOTED:
         return Row("clock", State.WARNING, seen, remedy)
     return Row("clock", State.OK, seen)
+
+
+def identity_rows(doubled: bool) -> list[Row]:
+    """`doubled`: whether another node has been heard to speak under this node's key."""
+    if not doubled:
+        return []
+    remedy = "Stop one of the two, and give the copy a home of its own with a new identity"
+    return [Row("identity", State.BAD, "another node runs with this node's identity", remedy)]
 
 
 def reachability_rows(reach: Reachability) -> list[Row]:
@@ -181,7 +190,7 @@ def _reached_row(transport: str, dials: Sequence[Dial], announced: Sequence[str]
             f"Start with --announce {transport}",
         )
     host = literal_host(transport)
-    if host is not None and not host.is_global:
+    if host is not None and not is_public(host):
         where = "this machine" if host.is_loopback else "this network"
         remedy = f"To be reached from elsewhere: {_FORWARD[0].lower()}{_FORWARD[1:]}"
         return Row("dial back", State.WARNING, f"{seen}, all on {where}", remedy)

@@ -23,6 +23,7 @@ from paris_p2p.errors import Unreachable
 from paris_p2p.network.pacing import Pacer
 from paris_p2p.network.swarm import INACTIVITY, StreamClosed
 from paris_p2p.network.wire import PIECE, PIECE_PATIENCE, LyingProvider, ProviderBusy
+from paris_p2p.records.address import IpAddress, is_public
 from paris_p2p.records.manifest import content_id
 
 HEAD_PATIENCE = 2 * INACTIVITY
@@ -30,19 +31,6 @@ HEAD_PATIENCE = 2 * INACTIVITY
 
 _OK = 200
 _MISSING = (404, 410)
-_TRANSITIONAL = ("64:ff9b::/32", "2002::/16", "2001::/32", "::/96")
-"""IPv6 networks whose addresses carry an IPv4 address, which may be any."""
-_SITE_LOCAL = "fec0::/10"
-_NOT_PUBLIC = tuple(map(ipaddress.ip_network, (*_TRANSITIONAL, _SITE_LOCAL)))
-"""Networks that Python calls global, and that are not of the public internet for certain."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def is_public(address: Address) -> bool:
-    """Whether this is one machine on the public internet, as far as the address tells."""
-    excluded = any(address in network for network in _NOT_PUBLIC)
-    return address.is_global and not address.is_multicast and not excluded
 
 
 class SeedConversation:
@@ -90,7 +78,7 @@ class SeedConversation:
         return self._wanted.popleft(), size
 
     @asynccontextmanager
-    async def _get(self, chunk: bytes, address: Address) -> AsyncIterator[httpx.Response]:
+    async def _get(self, chunk: bytes, address: IpAddress) -> AsyncIterator[httpx.Response]:
         """The server's answer; dialled by address, asked by the name in its URL."""
         name = chunk.hex()
         path = f"{self._base.path.rstrip('/')}/{name[:2]}/{name}"
@@ -110,7 +98,7 @@ class SeedConversation:
         finally:
             await response.aclose()
 
-    async def _public_address(self) -> Address:
+    async def _public_address(self) -> IpAddress:
         """An address of the server that may be dialled. Every one must be."""
         try:
             async with asyncio.timeout(INACTIVITY):
@@ -172,6 +160,6 @@ async def converse_with_seed(
         yield SeedConversation(client, url, on_piece, pacer, allow_private)
 
 
-async def _resolve(host: str, port: int) -> list[Address]:
+async def _resolve(host: str, port: int) -> list[IpAddress]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [ipaddress.ip_address(place[0]) for *_, place in found]

@@ -19,6 +19,7 @@ from paris_p2p.network.pacing import Pacer, Pacers
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer import (
+    alarms,
     announcing,
     collecting,
     contributions,
@@ -28,6 +29,7 @@ from paris_p2p.peer import (
     scrubbing,
 )
 from paris_p2p.peer.admission import admission
+from paris_p2p.peer.alarms import MAX_SKEW
 from paris_p2p.peer.announcing import Announcer
 from paris_p2p.peer.fetching import Fetcher
 from paris_p2p.peer.genesis import Genesis, seed_genesis
@@ -46,9 +48,6 @@ from paris_p2p.store.chunks import ChunkStore
 
 log = logging.getLogger(__name__)
 
-MAX_SKEW = 10.0
-"""Seconds this clock may differ from the other peers' median."""
-SKEW_PERIOD = 60.0
 RUN_PATIENCE = 10.0
 """Seconds without a word from anybody who has the run's manifest."""
 AT_ONCE = 0.5
@@ -75,10 +74,9 @@ async def running_peer(
     seed : take the shipped run's content into the store first.
     replicate : copy content that has too few providers.
 
-    Raises ClockSkew when this clock is more than MAX_SKEW off the other peers', and what fetching
-    the run raises.
+    Raises ClockSkew when this clock shows a time before the run was made, and what fetching the run
+    raises.
     """
-    await _check_clock(swarm)
     sweep_partial_files(home.path)
     roster = Roster(HandoverBook(home.handovers_dir))
     listed = listed_only(swarm, roster.lists)
@@ -87,18 +85,13 @@ async def running_peer(
         await asyncio.to_thread(seed_genesis, genesis, peer.blobs, peer.heads)
     await peer.serve()
     await peer.announcer.everything()
+    await _look_for_alarms(peer)
     chores = _chores(peer, roster, swarm, replicate)
     try:
         yield peer
     finally:
         await end_tasks(*chores)
         await _withdraw(peer)
-
-
-async def _check_clock(swarm: Swarm) -> None:
-    skew = await swarm.clock_skew()
-    if skew is not None and abs(skew) > MAX_SKEW:
-        raise skewed(skew)
 
 
 async def _settle(
@@ -122,6 +115,7 @@ async def _settle(
     )
     run_id, sealed = await _find_run(config, genesis, fetcher)
     run = roster.take_up(RunManifest.unseal(sealed, expect_id=run_id), identity.author)
+    check_clock(time.time(), run.created)
     fetcher.seeds = tuple(map(Seed, run.http_seeds))
     await asyncio.to_thread(blobs.chunks.put, sealed)
     folder = home.runs_dir / run_id.hex()
@@ -148,7 +142,7 @@ def _chores(
         _repeat(collecting.PERIOD, peer, collecting.collect),
         _repeat(scrubbing.PERIOD, peer, scrubbing.Scrub()),
         _repeat(meeting.PERIOD, peer, meeting.meet_some),
-        _repeat(SKEW_PERIOD, peer, _watch_clock),
+        _repeat(alarms.PERIOD, peer, _look_for_alarms),
         _repeat(contributions.PERIOD, peer, _tell_logs, first=AT_ONCE),
         _repeat(handing_over.PERIOD, peer, partial(_follow, roster, everybody), first=AT_ONCE),
     ]
@@ -195,21 +189,23 @@ async def _follow(roster: Roster, everybody: Swarm, peer: Peer) -> None:
     peer.announcer.update(peer.run)
 
 
-async def _watch_clock(peer: Peer) -> None:
-    try:
-        await _check_clock(peer.swarm)
-    except ClockSkew as error:
-        log.error("%s", error)
+async def _look_for_alarms(peer: Peer) -> None:
+    await peer.alarms.look()
 
 
-def skewed(skew: float) -> ClockSkew:
-    """The error for a clock that is `skew` seconds ahead of the other peers' (or behind)."""
-    side = "ahead of" if skew > 0 else "behind"
-    return ClockSkew(
-        f"this machine's clock is {abs(skew):.0f} s {side} the other peers'",
-        "set the clock (timedatectl set-ntp true), then start again: leases and records "
-        "would expire at the wrong time",
-    )
+def check_clock(now: float, run_created: float) -> None:
+    """Raises ClockSkew for a clock that is behind what the run's author signed.
+
+    Nothing else keeps a peer from starting for its clock: all other evidence is strangers' word.
+    """
+    if now < run_created - MAX_SKEW:
+        shown, made = (
+            time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) for at in (now, run_created)
+        )
+        raise ClockSkew(
+            f"this machine's clock shows {shown}, before the run was made ({made})",
+            "set the clock (timedatectl set-ntp true), then start again",
+        )
 
 
 def _repeat(

@@ -21,6 +21,7 @@ from paris_p2p.network.dialback import DIALBACK_PROTOCOL
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import finished
 from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkServer
+from paris_p2p.peer.alarms import Alarms
 from paris_p2p.peer.announcing import Announcer
 from paris_p2p.peer.claiming import Claimant
 from paris_p2p.peer.contributions import CONTRIBUTIONS_PROTOCOL, LogServer
@@ -106,6 +107,7 @@ class Peer:
     """Contents that nobody who announced them gave, with when that was (Unix seconds)."""
     offers: deque[Mapping[bytes, Head]] = field(default_factory=lambda: deque(maxlen=2))
     """The heads that commands were told of last: one may be superseded before it is asked for."""
+    alarms: Alarms = field(init=False)
     contributions: ContributionLogs = field(init=False)
     handovers: HandoverBook = field(init=False)
     left_runs: LeftRuns = field(init=False)
@@ -114,6 +116,7 @@ class Peer:
     def __post_init__(self) -> None:
         self.announcer.providers = self.providers
         self.left_runs = LeftRuns(self.home.runs_dir, self.blobs.chunks, self.run_id)
+        self.alarms = Alarms(self.swarm)
         self.contributions = ContributionLogs(self.home.contributions_dir)
         self.handovers = HandoverBook(self.home.handovers_dir)
 

@@ -16,8 +16,8 @@ from paris_p2p.network.reach import Reachability
 from paris_p2p.network.reach import State as Reach
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer import checkup
+from paris_p2p.peer.alarms import MAX_SKEW
 from paris_p2p.peer.checkup import Row
-from paris_p2p.peer.life import MAX_SKEW
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.reaching import ask_to_dial_back, own_transports
 from paris_p2p.records.device import least_memory
@@ -65,6 +65,7 @@ async def swarm_checkup(swarm: Swarm, run_id: bytes | None, rng: random.Random) 
         *checkup.reachability_rows(reach),
         *checkup.dialback_rows(announced, answers, bool(reach.relays)),
         checkup.clock_row(skew, MAX_SKEW),
+        *checkup.identity_rows(swarm.doubled()),
     ]
 
 

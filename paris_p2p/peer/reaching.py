@@ -49,7 +49,7 @@ def dialback_server(
         found = await _present(swarm, run_id)
         return own_transports(found.get(author, ()))
 
-    return DialbackServer(swarm.seen_at, announced_by, Budget(clock))
+    return DialbackServer(swarm.seen_at, announced_by, Budget(clock), network_of=swarm.network_of)
 
 
 async def ask_to_dial_back(

@@ -44,6 +44,7 @@ async def status_report(peer: Peer) -> Report:
         "contents": contents,
         "replication": replication_row(contents, peer.config.replicas),
         "peers": [_peer_row(presence) for presence in peers],
+        "warnings": peer.alarms.all(),
         "refused": [refusal_row(refusal) for refusal in peer.refusals.all()],
     }
 

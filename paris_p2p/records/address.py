@@ -19,6 +19,18 @@ from paris_p2p.identity import PeerId, author_of
 EXAMPLE = "/ip4/203.0.113.7/tcp/31337/p2p/12D3KooWDCFUamotkbPpoot6BMCdjp1kvHpVLixqTT8S6qzN44X5"
 _LONGEST = 384
 CIRCUIT = "/p2p-circuit"
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NOT_ONE_MACHINE = tuple(
+    map(
+        ipaddress.ip_network,
+        ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
+    )
+)
+"""What the standard library takes for public although it is for protocols, for documentation, or
+carries an IPv4 address, which may be any."""
+
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
 
 
@@ -38,6 +50,22 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.transport}/p2p/{self.peer_id}"
+
+
+def is_public(host: IpAddress) -> bool:
+    """Whether this is one machine on the public internet, as far as the address tells.
+
+    Of IPv6 only the global unicast block is: what else there is (IPv4-compatible, site-local,
+    NAT64) leads into somebody's own network, or to this machine. One that is an IPv4 address in
+    IPv6's clothes counts as that.
+    """
+    if isinstance(host, ipaddress.IPv6Address):
+        if host.ipv4_mapped is not None:
+            return is_public(host.ipv4_mapped)
+        if host not in _GLOBAL_UNICAST:
+            return False
+    special = any(host in network for network in _NOT_ONE_MACHINE)
+    return host.is_global and not (host.is_multicast or host.is_reserved or special)
 
 
 def parse_address(text: str) -> Address:

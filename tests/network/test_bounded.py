@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -30,11 +31,29 @@ def made_up() -> tuple[Any, Any]:
 
 
 def test_made_up_nodes_do_not_fill_the_blacklist() -> None:
-    blacklist = BoundedBlacklist(5.0, 2.0, maxsize=MAX_BLACKLISTED)
+    blacklist = BoundedBlacklist(5.0, 2.0)
     for _ in range(MAX_BLACKLISTED + 10):
         blacklist.register_failure(os.urandom(8))
     assert len(blacklist.ban_counter) <= MAX_BLACKLISTED
-    assert len(blacklist.banned_peers) <= MAX_BLACKLISTED
+    assert len(blacklist) <= MAX_BLACKLISTED
+
+
+def test_who_does_not_answer_is_left_out_longer_and_longer_whatever_the_wall_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    blacklist = BoundedBlacklist(5.0, 2.0, clock=lambda: now)
+    for wait in (5.0, 10.0, 20.0, 40.0, 40.0):
+        blacklist.register_failure("a")
+        blacklist.register_failure("a")
+        monkeypatch.setattr(time, "time", lambda: -3600.0)
+        now += wait - 0.1
+        assert "a" in blacklist and "b" not in blacklist
+        now += 0.2
+        assert "a" not in blacklist
+    blacklist.register_failure("a")
+    blacklist.register_success("a")
+    assert "a" not in blacklist
 
 
 def test_made_up_nodes_do_not_fill_the_routing_table() -> None:

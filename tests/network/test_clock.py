@@ -14,8 +14,9 @@ from paris_p2p.network.clock import (
     JUMP,
     TICK,
     TIME_PROTOCOL,
+    Voice,
     ask_offset,
-    median_offset,
+    believed_offset,
     pause,
     tell_time,
 )
@@ -50,9 +51,24 @@ async def test_an_absurd_answer_is_refused(theirs: float) -> None:
         await offset_from(absurd)
 
 
-def test_the_median_is_believed() -> None:
-    assert median_offset([]) is None
-    assert median_offset([0.1, 0.2, 1e9]) == 0.2
+HONEST, LYING = "203.0.113.0/24", "198.51.100.0/24"
+
+
+@pytest.mark.parametrize(
+    ("voices", "believed"),
+    [
+        ([], None),
+        ([Voice(0.1, "a"), Voice(0.2, "b"), Voice(1e9, "c")], 0.2),
+        ([*(Voice(60.0, LYING) for _ in range(40)), Voice(0.2, HONEST)], 0.2),
+        ([*(Voice(60.0, LYING) for _ in range(4)), Voice(0.1, HONEST), Voice(0.2, "b")], 0.2),
+        ([Voice(60.0, "a"), Voice(60.0, "b"), Voice(0.2, HONEST, named=True)], 0.2),
+        ([Voice(60.0, HONEST), Voice(61.0, HONEST), Voice(-90.0, HONEST)], 60.0),
+    ],
+)
+def test_a_network_has_one_voice_and_who_was_named_the_first(
+    voices: list[Voice], believed: float | None
+) -> None:
+    assert believed_offset(voices) == believed
 
 
 class Night:

@@ -44,6 +44,8 @@ PRIVATE = "/ip4/192.168.1.4/tcp/31337"
         ("/ip4/8.8.8.8/tcp/25", (PUBLIC,), False),
         (PRIVATE, (PRIVATE,), False),
         ("/ip4/127.0.0.1/tcp/31337", ("/ip4/127.0.0.1/tcp/31337",), False),
+        ("/ip6/::127.0.0.1/tcp/22", ("/ip6/::127.0.0.1/tcp/22",), False),
+        ("/ip6/fec0::1/tcp/22", ("/ip6/fec0::1/tcp/22",), False),
         ("/ip4/203.0.113.7/udp/31337/quic-v1", (), False),
         ("/dns4/victim.example/tcp/80", ("/dns4/victim.example/tcp/80",), False),
         ("nonsense", ("nonsense",), False),
@@ -64,12 +66,23 @@ def test_no_text_at_all_is_dialled_that_nobody_vouches_for(transport: str) -> No
 def test_a_budget_bounds_one_asker_and_all_of_them_and_comes_back() -> None:
     now = 0.0
     budget = Budget(clock=lambda: now)
-    greedy, *others = [bytes([number]) * 32 for number in range(20)]
-    assert sum(budget.take(greedy) for _ in range(1000)) == ACTS_PER_AUTHOR
-    rest = sum(budget.take(other) for other in others for _ in range(1000))
-    assert rest == ACTS_PER_WINDOW - ACTS_PER_AUTHOR
+    askers = [bytes([number]) * 32 for number in range(100)]
+    assert sum(budget.take(askers[0], "a") for _ in range(1000)) == ACTS_PER_AUTHOR
+    for number, asker in enumerate(askers):
+        while budget.take(asker, f"network {number}"):
+            pass
+    assert sum(budget._by_network.values()) <= ACTS_PER_WINDOW
     now = WINDOW
-    assert budget.take(greedy)
+    assert budget.take(askers[0], "a")
+
+
+def test_many_identities_of_one_network_leave_enough_for_others() -> None:
+    budget = Budget(clock=lambda: 0.0)
+    crowd = [bytes([number]) * 32 for number in range(100)]
+    taken = sum(budget.take(asker, "a") for asker in crowd for _ in range(1000))
+    assert taken == ACTS_PER_WINDOW // 2
+    assert sum(budget.take(b"honest", "b") for _ in range(1000)) == ACTS_PER_AUTHOR
+    assert sum(budget.take(b"another", "c") for _ in range(1000)) == ACTS_PER_AUTHOR
 
 
 class Door:

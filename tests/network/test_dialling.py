@@ -38,6 +38,8 @@ async def dialled(named: str, ours: str, given: tuple[str, ...] = ()) -> list[st
         (HERE, HERE, True),
         ("/ip6/::ffff:127.0.0.1/tcp/22", PUBLIC, False),
         ("/ip6/::1/udp/1/quic-v1", LAN, False),
+        ("/ip6/::127.0.0.1/tcp/22", PUBLIC, False),
+        ("/ip6/fec0::1/tcp/22", PUBLIC, False),
         ("/ip4/0.0.0.0/tcp/1", PUBLIC, False),
         ("/ip4/224.0.0.1/tcp/1", PUBLIC, False),
         ("/ip4/169.254.169.254/tcp/80", PUBLIC, False),

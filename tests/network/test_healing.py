@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from paris_p2p.network.tasks import end_tasks
 from paris_p2p.network.validator import Record, key_digest, sign_record
 from tests.chaos.gates import Gates
 
+from .test_node import nobody_here
 from .worlds import LibP2PWorld, eventually
 
 pytestmark = pytest.mark.asyncio
@@ -90,6 +92,15 @@ async def gated(world: LibP2PWorld, gates: Gates, hosts: Sequence[str]) -> list[
         )
         peers.append(peer)
     return peers
+
+
+async def test_a_dozen_dead_peers_are_one_line_in_the_log(
+    world: LibP2PWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        await world.start(known=[nobody_here() for _ in range(12)], heal_period=60.0)
+    said = [record.message for record in caplog.records if record.levelno >= logging.INFO]
+    assert [line.split(":")[0] for line in said] == ["12 of 12 known peers do not answer"]
 
 
 async def test_who_was_met_is_remembered_as_a_way_back(world: LibP2PWorld) -> None:

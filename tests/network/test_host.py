@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from paris_p2p.errors import ParisError
 from paris_p2p.network import host as host_module
+from paris_p2p.network.daemon import Daemon
+from paris_p2p.network.listening import Place
 from paris_p2p.network.node import HivemindSwarm
 from paris_p2p.network.p2pd import Mode
 from paris_p2p.network.places import Places
@@ -51,6 +55,42 @@ async def test_a_p2pd_that_dies_while_we_rejoin_is_replaced_too(
             assert peer.p2pd_pid != dead
     finally:
         await end_tasks(supervising)
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.EMFILE, "Too many open files"), ValueError("a bug"), ParisError("no")]
+)
+async def test_p2pd_is_started_again_whatever_fails_meanwhile(
+    world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    monkeypatch.setattr(host_module, "REBUILD_PAUSES", (0.0, 0.01))
+    failures = iter([failure] * 4)
+    start, stop = Daemon.start, Daemon.stop
+
+    async def start_at_last(place: Place, mode: Mode) -> Daemon:
+        if (error := next(failures, None)) is not None:
+            raise error
+        return await start(place, mode)
+
+    async def stop_or_not(daemon: Daemon) -> None:
+        await stop(daemon)
+        if (error := next(failures, None)) is not None:
+            raise error
+
+    peer = await world.start()
+    monkeypatch.setattr(Daemon, "start", start_at_last)
+    monkeypatch.setattr(Daemon, "stop", stop_or_not)
+    dead = peer.p2pd_pid
+    await until_down(peer)
+    await eventually(lambda: peer._host.ready.is_set() and running(peer.p2pd_pid))
+    assert peer.p2pd_pid != dead
+
+
+async def test_a_peer_that_no_longer_hears_of_streams_is_built_again(world: LibP2PWorld) -> None:
+    peer = await world.start()
+    deaf = peer.p2pd_pid
+    peer._daemon.p2p._listen_task.cancel()
+    await eventually(lambda: peer._host.ready.is_set() and peer.p2pd_pid != deaf)
 
 
 async def test_a_mode_that_is_wanted_during_a_rebuild_is_had(world: LibP2PWorld) -> None:

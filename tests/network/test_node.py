@@ -18,10 +18,12 @@ import pytest
 from paris_p2p.errors import ParisError, PortInUse, Unreachable, UsageProblem
 from paris_p2p.identity import Identity, peer_id_of
 from paris_p2p.network import daemon as daemon_module
+from paris_p2p.network import node as node_module
+from paris_p2p.network.clock import TIME_PROTOCOL, tell_time
 from paris_p2p.network.host import Host
 from paris_p2p.network.listening import choose_port
 from paris_p2p.network.node import HivemindSwarm
-from paris_p2p.network.p2pd import FOLDER_PREFIX, sweep_folders
+from paris_p2p.network.socket_folder import PREFIX, sweep
 from paris_p2p.network.swarm import Stream
 from paris_p2p.network.validator import key_digest, sign_record
 
@@ -58,7 +60,7 @@ def exists(path: str) -> bool:
 
 def socket_folders() -> set[str]:
     """The folders of this process's daemons."""
-    return set(map(str, Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{os.getpid()}-*")))
+    return set(map(str, Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getpid()}-*")))
 
 
 async def greet(author: bytes, stream: Stream) -> None:
@@ -181,6 +183,58 @@ class TestJoining:
         assert [entry.value for entry in await newcomer.lookup("k")] == [b"value"]
 
 
+class TestClock:
+    async def test_strangers_who_lie_about_the_time_do_not_outvote_who_was_named(
+        self, world: LibP2PWorld
+    ) -> None:
+        async def lie(author: bytes, stream: Stream) -> None:
+            await tell_time(author, stream, lambda: time.time() - 600)
+
+        named, *liars = await world.circle(4)
+        for liar in liars:
+            liar._host._handlers[TIME_PROTOCOL] = lie
+        newcomer = await world.start(bootstrap=named.addresses(), known=liars[0].addresses())
+        await eventually(lambda: newcomer.peers() == 4)
+        skew = await newcomer.clock_skew()
+        assert skew is not None and abs(skew) < 5
+
+    async def test_who_does_not_tell_the_time_is_not_waited_for(
+        self, world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def silence(author: bytes, stream: Stream) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(node_module, "PATIENCE", 0.1)
+        one, silent = await world.circle(2)
+        silent._host._handlers[TIME_PROTOCOL] = silence
+        assert await one.clock_skew() is None
+
+
+class TestDouble:
+    async def test_another_process_with_our_key_is_noticed(self, world: LibP2PWorld) -> None:
+        """A copied home: both say their records under one name, each over the other's."""
+        door, identity = await world.start(), Identity.generate()
+        one = await world.start(identity=identity, bootstrap=door.addresses())
+        other = await world.start(identity=identity, bootstrap=door.addresses())
+        for number in range(3):
+            await eventually(lambda: one.store("k", b"one", soon()))
+            await one.lookup("k")
+            assert one.doubled() is (number > 1)
+            await eventually(lambda: other.store("k", b"other", soon()))
+            await one.lookup("k")
+
+    async def test_an_earlier_life_is_no_double(self, world: LibP2PWorld) -> None:
+        reader, identity = await world.start(), Identity.generate()
+        earlier = sign_record(identity, key_digest("k"), b"earlier", time.time() + 1000)
+        author = await world.start(identity=identity, bootstrap=reader.addresses())
+        assert await author.store("k", b"now", soon())
+        assert reader._shelf.put(earlier)
+        for _ in range(2):
+            await author.lookup("k")
+            assert not author.doubled()
+            assert await author.store("k", b"now", soon())
+
+
 class TestHealing:
     async def test_an_island_finds_back(self, world: LibP2PWorld) -> None:
         """A peer that lost everybody dials everybody it knew, and says its records again."""
@@ -276,7 +330,7 @@ class TestRecords:
 class TestLeaving:
     async def test_nothing_is_left_behind(self, world: LibP2PWorld) -> None:
         peer = await world.start()
-        pid, folder = peer.p2pd_pid, peer._daemon._folder
+        pid, folder = peer.p2pd_pid, peer._daemon._folder.path
         assert running(pid)
         assert list(folder.iterdir())
         await peer.close()
@@ -314,7 +368,7 @@ class TestLeaving:
             "async def main():\n"
             f"    key = pathlib.Path({str(world.folder / 'key')!r})\n"
             "    peer = await HivemindSwarm.start(key, Identity.load(key), '127.0.0.1', 0)\n"
-            "    print(peer.p2pd_pid, peer._daemon._folder, flush=True)\n"
+            "    print(peer.p2pd_pid, peer._daemon._folder.path, flush=True)\n"
             "    await asyncio.Event().wait()\n"
             "asyncio.run(main())\n"
         )
@@ -327,5 +381,5 @@ class TestLeaving:
         _, complaints = await process.communicate()
         assert complaints == b""
         await eventually(lambda: not running(int(pid)))
-        sweep_folders()
+        sweep()
         assert not exists(folder)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
-from paris_p2p.network.origins import LOOK_PERIOD, Origins, network_in
+from paris_p2p.network.origins import LOOK_PERIOD, Origins, network_in, taking_turns
 
 A, B = b"a" * 32, b"b" * 32
 
@@ -49,3 +50,13 @@ async def test_strangers_do_not_decide_how_often_p2pd_is_asked() -> None:
     now = LOOK_PERIOD
     assert await origins.network_of(B) == "198.51.100.0/24"
     assert looks == 2
+
+
+def test_many_identities_of_one_network_are_not_asked_more_often() -> None:
+    crowd = [bytes([number]) * 32 for number in range(50)]
+    others = {bytes([100 + number]) * 32: f"10.{number}.0.0/24" for number in range(3)}
+    networks = dict.fromkeys(crowd, "203.0.113.0/24") | others
+    chosen = taking_turns([*networks], networks, 4, random.Random(1))
+    assert {networks[peer] for peer in chosen} == set(networks.values())
+    assert len(taking_turns(crowd, networks, 7, random.Random(1))) == 7
+    assert len(taking_turns(others, networks, 7, random.Random(1))) == 3

@@ -16,7 +16,8 @@ from paris_p2p.errors import ParisError
 from paris_p2p.identity import Identity
 from paris_p2p.network.listening import Place, choose_port
 from paris_p2p.network.lite import P2P
-from paris_p2p.network.p2pd import FOLDER_PREFIX, Mode, launch
+from paris_p2p.network.p2pd import Mode, launch
+from paris_p2p.network.socket_folder import PREFIX
 
 from .worlds import eventually
 
@@ -44,7 +45,7 @@ def argv(process: psutil.Process) -> list[str]:
 
 
 def has_folder(place: Place, folder: Path) -> bool:
-    return bool(list(folder.glob(f"{FOLDER_PREFIX}{os.getpid()}-*")))
+    return bool(list(folder.glob(f"{PREFIX}{os.getpid()}-*")))
 
 
 def has_process(place: Place, folder: Path) -> bool:
@@ -52,7 +53,7 @@ def has_process(place: Place, folder: Path) -> bool:
 
 
 def has_socket(place: Place, folder: Path) -> bool:
-    return bool(list(folder.glob(f"{FOLDER_PREFIX}*/p2pd-*.sock")))
+    return bool(list(folder.glob(f"{PREFIX}*/p2pd-*.sock")))
 
 
 @pytest.mark.parametrize("moment", [has_folder, has_process, has_socket])
@@ -99,6 +100,6 @@ async def test_a_cancellation_that_hivemind_loses_counts(
 
 async def test_no_room_for_sockets_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of this kind is one that a peer tries again after."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(tempfile, "tempdir", f"/tmp/missing-{os.getpid()}")
     with pytest.raises(ParisError, match="sockets"):
         await launch(place_in(tmp_path), Mode.PUNCH)

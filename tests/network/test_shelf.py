@@ -39,7 +39,7 @@ networks = st.sampled_from(["", "a", "b"])
 
 def test_a_refused_older_record_does_not_shorten_the_newer_ones_life() -> None:
     clock = Clock()
-    shelf = Shelf(clock)
+    shelf = Shelf(clock, steady=clock)
     assert shelf.put(record(expires=10))
     assert not shelf.put(record(expires=5))
     assert not shelf.put(record(expires=10, size=2))
@@ -49,7 +49,7 @@ def test_a_refused_older_record_does_not_shorten_the_newer_ones_life() -> None:
 
 def test_what_is_held_already_counts_as_kept_and_is_not_renewed() -> None:
     clock = Clock()
-    shelf = Shelf(clock, SMALL)
+    shelf = Shelf(clock, SMALL, steady=clock)
     assert shelf.put(record(expires=2 * LAPSE))
     clock.now = LAPSE
     assert shelf.put(record(expires=2 * LAPSE))
@@ -62,7 +62,7 @@ def test_what_is_held_already_counts_as_kept_and_is_not_renewed() -> None:
 
 def test_expired_records_make_room() -> None:
     clock = Clock()
-    shelf = Shelf(clock, SMALL)
+    shelf = Shelf(clock, SMALL, steady=clock)
     for owner in range(3):
         assert shelf.put(record(owner=owner))
     assert not shelf.put(record(owner=3))
@@ -70,6 +70,29 @@ def test_expired_records_make_room() -> None:
     assert shelf.under(record().key) == []
     assert shelf.put(record(owner=3, expires=20))
     assert len(shelf) == 1
+
+
+def test_after_the_clock_was_set_back_expired_records_go_all_the_same() -> None:
+    wall, steady = Clock(), Clock()
+    wall.now = 100_000
+    shelf = Shelf(wall, SMALL, steady=steady)
+    assert shelf.put(record(key=1, expires=wall.now + 100))
+    wall.now, steady.now = 0, 5
+    assert shelf.put(record(key=2, expires=10))
+    wall.now, steady.now = 11, 16
+    assert shelf.put(record(key=3, expires=20))
+    assert len(shelf) == 1
+
+
+def test_what_was_said_with_the_clock_far_ahead_gives_way_to_what_is_said_now() -> None:
+    clock = Clock()
+    clock.now = 100_000
+    shelf = Shelf(clock, SMALL)
+    assert shelf.put(record(expires=clock.now + 100))
+    clock.now = 0
+    assert shelf.under(record().key) == []
+    assert shelf.put(record(expires=10))
+    assert shelf.under(record().key) == [record(expires=10)]
 
 
 def test_who_fills_a_key_from_one_network_makes_room_for_another() -> None:
@@ -92,7 +115,7 @@ def test_nobody_is_displaced_for_a_network_that_has_as_much() -> None:
 def test_a_place_is_kept_by_renewing_it() -> None:
     """A record that lives an hour holds its place against others for LAPSE seconds only."""
     clock = Clock()
-    shelf = Shelf(clock, SMALL, random.Random(0))
+    shelf = Shelf(clock, SMALL, random.Random(0), steady=clock)
     for owner in range(3):
         assert shelf.put(record(owner=owner, expires=3600), "a")
     clock.now = LAPSE - 1
@@ -124,7 +147,7 @@ def test_a_renewal_must_fit_too() -> None:
 
 def test_a_flood_of_made_up_owners_stays_within_all_bounds() -> None:
     clock, allowance = Clock(), Allowance(total_records=500, total_bytes=60_000)
-    shelf = Shelf(clock, allowance, random.Random(0))
+    shelf = Shelf(clock, allowance, random.Random(0), steady=clock)
     rng = random.Random(1)
     for number in range(20_000):
         clock.now += 0.01
@@ -149,7 +172,7 @@ def test_a_full_shelf_still_renews() -> None:
 
 def test_in_a_full_key_a_tombstone_makes_room_and_a_live_record_does_not() -> None:
     clock = Clock()
-    shelf = Shelf(clock, SMALL)
+    shelf = Shelf(clock, SMALL, steady=clock)
     signer = Identity.generate()
     tombstone = sign_record(signer, record().key, b"", 10.0)
     for item in (record(owner=1), tombstone, record(owner=2)):
@@ -163,7 +186,7 @@ def test_in_a_full_key_a_tombstone_makes_room_and_a_live_record_does_not() -> No
 @given(st.lists(st.tuples(records, st.floats(0, 3), networks)))
 def test_the_bounds_always_hold(steps: list[tuple[Record, float, str]]) -> None:
     clock = Clock()
-    shelf = Shelf(clock, SMALL)
+    shelf = Shelf(clock, SMALL, steady=clock)
     newest: dict[tuple[bytes, bytes], float] = {}
     for item, wait, network in steps:
         clock.now += wait

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -96,6 +97,20 @@ async def test_who_cannot_be_dialled_is_reached_over_a_relay(world: LibP2PWorld)
     assert await hear(other, hidden) == b"hello"
     assert await other.way_to(hidden.author) is not Way.NONE
     assert await hidden.way_to(relay.author) is Way.DIRECT
+
+
+async def test_a_peer_that_nobody_can_dial_is_a_way_in(world: LibP2PWorld) -> None:
+    """The address over a relay, which it tells others, is all that a newcomer needs."""
+    relay = await relay_of(world)
+    await witness(relay, {})
+    hidden = await world.start(bootstrap=relay.addresses(), heal_period=0.5)
+    await eventually(lambda: "/p2p-circuit/" in "".join(hidden.addresses()))
+    await eventually(lambda: relay.peers() == 0)
+    newcomer = await world.start(bootstrap=hidden.addresses(), require_contact=True)
+    assert newcomer.online()
+    assert hidden.addresses()[0] in newcomer.known_addresses()
+    assert await newcomer.store("k", b"value", time.time() + 60)
+    assert [entry.value for entry in await hidden.lookup("k")] == [b"value"]
 
 
 async def test_who_can_be_dialled_again_leaves_its_relays(world: LibP2PWorld) -> None:

@@ -16,7 +16,7 @@ from paris_p2p.network.memory import MemorySwarm
 from paris_p2p.peer import life
 from paris_p2p.peer.genesis import Genesis, seed_genesis
 from paris_p2p.peer.headbook import HeadBook
-from paris_p2p.peer.life import running_peer
+from paris_p2p.peer.life import check_clock, running_peer
 from paris_p2p.peer.report import heads_report
 from paris_p2p.peer.survey import read_peers
 from paris_p2p.records.codec import encode
@@ -95,16 +95,24 @@ async def test_no_peer_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             pass
 
 
-async def test_a_clock_that_is_off_is_told_with_its_remedy(tmp_path: Path) -> None:
+async def test_others_word_that_the_clock_is_off_is_a_warning_and_no_refusal(
+    tmp_path: Path,
+) -> None:
     world = PeerWorld(tmp_path)
-    await world.join()
+    await (await world.join()).announcer.everything()
     identity, swarm = await newcomer(world, clock_ahead=60)
     config = PeerConfig(run=run_id(world.sealed).hex())
-    with pytest.raises(ClockSkew, match="60 s ahead") as caught:
-        async with running_peer(
-            home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-        ):
-            pass
+    async with running_peer(
+        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
+    ) as peer:
+        (warning,) = peer.alarms.all()
+    assert "60 s ahead" in warning and "timedatectl" in warning
+
+
+def test_a_clock_from_before_the_run_is_refused() -> None:
+    check_clock(now=1_800_000_000.0, run_created=1_800_000_005.0)
+    with pytest.raises(ClockSkew, match="1970-01-01") as caught:
+        check_clock(now=100.0, run_created=1_800_000_000.0)
     assert "timedatectl" in caught.value.remedy
 
 

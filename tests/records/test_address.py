@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
-from paris_p2p.records.address import EXAMPLE, parse_address, parse_transport
+from paris_p2p.records.address import EXAMPLE, is_public, parse_address, parse_transport
 
 PEER = Identity(bytes(range(32))).peer_id
 
@@ -98,3 +100,45 @@ def test_a_malformed_address_is_named_explained_and_shown_right(text: str, reaso
 def test_any_text_raises_nothing_but_bad_content(text: str) -> None:
     with pytest.raises(BadContent):
         parse_address(text)
+
+
+PRIVATE = [
+    "127.0.0.1",
+    "10.1.2.3",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",  # where clouds tell machines their secrets
+    "100.64.0.1",
+    "0.0.0.0",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::1",
+    "::",
+    "fe80::1",
+    "fd00::1",
+    "ff02::1",
+    "::ffff:127.0.0.1",
+    "::127.0.0.1",  # IPv4-compatible
+    "fec0::1",  # site-local
+    "ff0e::1",
+    "100::1",
+    "2001:db8::7",
+    "3fff::1",
+    "192.88.99.1",
+    "240.0.0.1",
+    "64:ff9b::7f00:1",  # 127.0.0.1 through a NAT64
+    "2002:7f00:1::",  # 127.0.0.1 through 6to4
+    "2001:0:7f00:1::",  # through Teredo
+]
+
+
+@pytest.mark.parametrize("text", PRIVATE)
+def test_private_addresses_are_known_as_such(text: str) -> None:
+    assert not is_public(ipaddress.ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "2001:4860::1", "::ffff:1.1.1.1"]
+)
+def test_public_addresses_are_known_as_such(text: str) -> None:
+    assert is_public(ipaddress.ip_address(text))

@@ -1,0 +1,106 @@
+"""Socket folders: never taken from who lives there, swept once nobody does, short enough."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from paris_p2p.errors import ParisError
+from paris_p2p.network import socket_folder
+from paris_p2p.network.socket_folder import PREFIX, SocketFolder, short_base, sweep
+
+from .worlds import LibP2PWorld
+
+NO_PROCESS = 4194304
+"""A process id above all that Linux gives."""
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="paris-test-", dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def test_a_folder_of_a_process_that_we_cannot_see_is_left_alone(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of one in another container that shares the folder for temporary files."""
+    monkeypatch.setattr(os, "getpid", lambda: NO_PROCESS)
+    folder = SocketFolder()
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    assert folder.path.parent == short
+    sweep()
+    assert folder.path.exists()
+    folder.remove()
+    folder.remove()
+    assert not list(short.iterdir())
+
+
+def test_what_a_killed_process_left_is_swept_away(short: Path) -> None:
+    script = (
+        "import os, tempfile\n"
+        f"tempfile.tempdir = {str(short)!r}\n"
+        "from paris_p2p.network.socket_folder import SocketFolder\n"
+        "folder = SocketFolder()\n"
+        "print(folder.path, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    left = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    folder = Path(left.stdout.decode().strip())
+    assert folder.exists()
+    sweep()
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_being_made_is_left_alone(short: Path) -> None:
+    unborn = short / f"{PREFIX}{NO_PROCESS}-unborn"
+    unborn.mkdir()
+    sweep()
+    assert unborn.exists()
+
+
+def test_sweeping_never_fails(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    SocketFolder()
+    monkeypatch.setattr(Path, "glob", no_more)
+    sweep()
+
+
+@pytest.mark.parametrize(
+    ("places", "chosen"),
+    [
+        (["/tmp", "/var/tmp"], "/tmp"),
+        (["/data/" + 60 * "x", "/tmp"], "/tmp"),
+        (["/data/" + 20 * "ä" + 10 * "x", "/var/tmp"], "/var/tmp"),
+        (["/data/" + 42 * "x"], "/data/" + 42 * "x"),
+    ],
+)
+def test_the_first_place_with_a_short_name_is_taken(places: list[str], chosen: str) -> None:
+    assert short_base(places) == chosen
+
+
+def test_no_place_with_a_short_name_is_said() -> None:
+    with pytest.raises(ParisError, match="too long") as caught:
+        short_base(["/data/" + 60 * "x"])
+    assert "TMPDIR" in caught.value.remedy
+
+
+async def test_a_peer_starts_where_temporary_files_have_long_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / (60 * "x")
+    long.mkdir()
+    async with LibP2PWorld() as world:
+        monkeypatch.setattr(tempfile, "tempdir", str(long))
+        peer = await world.start()
+        assert str(peer._daemon._folder.path).startswith(socket_folder.SHORT_PLACES)
