@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from paris_p2p.model.expert import LatentShape
 
 
+class StartRefuted(BadContent):
+    """The state that training was to start from is worthless or not what it claims to be.
+
+    About nothing else: a shard, an encoder or a job that is wrong says nothing about a start.
+    """
+
+
 @dataclass(frozen=True)
 class TextEncoderReference:
     """Where the frozen text encoder is: `kind` "content" (a path) or "hub" (a cached name)."""
@@ -51,6 +58,8 @@ class Job:
     """A published checkpoint, for neither."""
     start_step: int = 0
     start_images: int = 0
+    claimed_loss: float | None = None
+    """The held-out loss that the author of the start says it has."""
     max_steps: int | None = None
     max_seconds: float | None = None
     device: str = "auto"
@@ -65,6 +74,10 @@ class Job:
         if len(self.shards) != needed:
             name = slot_name(self.slot)
             raise BadContent(f"{name} needs {needed} of the run's shards, got {len(self.shards)}")
+
+    @property
+    def from_scratch(self) -> bool:
+        return not (self.resume_snapshot or self.resume_state or self.start_from)
 
     @classmethod
     def read(cls, path: Path) -> Self:
