@@ -66,14 +66,14 @@ class Attempt:
         self._lease.begin(self._start.step)
         yield {"event": "resuming", "slot": self._lease.expert, **origin(self._start)}
         begun: float | None = None
-        now = asyncio.get_running_loop().time
         async with aclosing(self._worked(job)) as events:
             async for event in events:
                 if event["event"] == "progress":
                     self._lease.advance(int(event["step"]))
                     event["steps_done"] = event["step"] - self._start.step
-                    begun = now() if begun is None else begun
-                    event["seconds"] = now() - begun
+                    now = asyncio.get_running_loop().time()
+                    begun = now if begun is None else begun
+                    event["seconds"] = now - begun
                 yield event
 
     async def _fetched(self, patience: float) -> AsyncGenerator[Event]:
