@@ -20,7 +20,7 @@ from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.starts import Start, parent_of
 from paris_p2p.peer.worker import Event, Worker
 from paris_p2p.records.manifest import MAX_SIZE
-from paris_p2p.training.job import StartRefuted
+from paris_p2p.training.job import StartRefuted, check_room
 
 if TYPE_CHECKING:
     from paris_p2p.peer.training import TrainingRequest
@@ -56,6 +56,7 @@ class Attempt:
                 yield event
 
     async def _events(self, patience: float) -> AsyncGenerator[Event]:
+        check_room(self._start.step, self._start.images)
         with _about_the_start():
             async with aclosing(self._fetched(patience)) as fetching:
                 async for event in fetching:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from paris_p2p.errors import BadContent
 from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec, TrainingSpec, slot_name
@@ -23,6 +23,16 @@ class StartRefuted(BadContent):
 
     About nothing else: a shard, an encoder or a job that is wrong says nothing about a start.
     """
+
+
+LARGEST_COUNT: Final = 2**48
+"""Steps, or images, that a record can tell."""
+
+
+def check_room(step: int, images: int) -> None:
+    """StartRefuted for a state from which training could soon not be published any more."""
+    if max(step, images) > LARGEST_COUNT // 2:
+        raise StartRefuted(f"a state at step {step} after {images} images leaves no room to train")
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,13 @@ from paris_p2p.model.expert import Expert
 from paris_p2p.model.memory import out_of_memory
 from paris_p2p.model.router import Router
 from paris_p2p.model.weights import MAX_HEADER_BYTES
+from paris_p2p.training.job import LARGEST_COUNT
 
 FORMAT: Final = "paris-snapshot/1"
 BETAS: Final = (0.9, 0.999)
 """AdamW's."""
 
 _COUNTERS: Final = ("slot", "step", "images", "updates")
-LARGEST_COUNT: Final = 2**48
-"""Steps, or images, that a record can tell."""
-
 _TYPES: Final = {"F32": torch.float32, "U8": torch.uint8, "I64": torch.int64}
 _PROBES: Final = 1024
 

@@ -24,10 +24,9 @@ from paris_p2p.errors import BadContent, TrainingDiverged
 from paris_p2p.home import write_atomically
 from paris_p2p.model.weights import load_into, save_weights
 from paris_p2p.records.run import slot_name
-from paris_p2p.training.job import Job, StartRefuted
+from paris_p2p.training.job import Job, StartRefuted, check_room
 from paris_p2p.training.snapshot import (
     BETAS,
-    LARGEST_COUNT,
     Network,
     TrainingState,
     load_snapshot,
@@ -275,10 +274,7 @@ def _check_counters(state: TrainingState[Network], job: Job) -> None:
     promised = (job.start_step, job.start_images)
     if job.resume_state is not None and (state.step, state.images) != promised:
         raise BadContent(f"the resume state is at step {state.step}, not {job.start_step}")
-    if max(state.step, state.images) > LARGEST_COUNT // 2:
-        raise BadContent(
-            f"a state at step {state.step} after {state.images} images leaves no room to train"
-        )
+    check_room(state.step, state.images)
 
 
 def _next_rows(state: TrainingState[Network], count: int, samples: int) -> Tensor:

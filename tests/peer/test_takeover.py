@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from paris_p2p.peer import claiming, training
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.publishing import Checkpoint, publish, publish_resume
 from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
 from paris_p2p.records.head import Head
@@ -134,10 +135,15 @@ async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed
     tmp_path: Path,
 ) -> None:
     """A head without room to train, a state whose average alone is spoilt, and an honest one."""
-    world = await world_of(write_run(tmp_path), tmp_path)
+    files = write_run(tmp_path)
+    world = await world_of(files, tmp_path)
     first, heir = world.peers
-    await trained(first, 6)
-    head, state = first.heads.of(0)[0], first.resumes.of(0)[0]
+    torch.set_num_threads(1)
+    *_, last = train_expert(files.job(out_dir=tmp_path / "first"))
+    assert last.checkpoint and last.resume and last.held_out_loss
+    figures = Checkpoint(last.checkpoint, 0, 6, last.images, last.loss, last.held_out_loss, None)
+    head = await publish(first, figures)
+    state = await publish_resume(first, last.resume, 0, 6, last.images)
     far, spoilt = await world.join(), await world.join()
     counters = {"step": 2**40, "images": 2**48}
     weights = altered(await first.path(head.manifest), "", 1.0, tmp_path / "far", **counters)

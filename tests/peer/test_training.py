@@ -296,11 +296,12 @@ async def test_a_damaged_shard_says_nothing_about_the_start(
 async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, SCRIPT.replace(*SNAPSHOTS))
+    explodes = ('"held_out_loss": 0.4', '"held_out_loss": 1e9 if step > 2**40 else 0.4')
+    install(monkeypatch, SCRIPT.replace(*SNAPSHOTS).replace(*explodes))
     world = PeerWorld(tmp_path)
     peer, honest, liar = await trainer(world), await world.join(), await world.join()
     publish(honest, b"weights at step 100", 100)
-    publish(liar, b"of no use", 2**47)
+    publish(liar, b"of no use", 2**46)
     for author in (honest, liar):
         await author.announcer.everything()
     own = peer.slot_folder(0) / "snapshot-000000030.safetensors"
@@ -309,7 +310,7 @@ async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     events = await run(peer)
 
     (told,) = [event for event in events if event["event"] == "passed_over"]
-    assert told["step"] == 2**47 and "cannot be published: images" in told["reason"]
+    assert told["step"] == 2**46 and "cannot be published: held_out_loss" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [101]
     assert events[-1]["event"] == "released"
     assert peer.refusals.is_condemned(liar.heads.of(0)[0].manifest)
@@ -317,6 +318,23 @@ async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
         "snapshot-000000101.safetensors",
         own.name,
     ]
+
+
+async def test_a_head_that_leaves_no_room_to_train_is_condemned_without_a_byte_of_it(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, liar = await trainer(world), await world.join()
+    publish(liar, b"weights", 2**47)
+    await liar.announcer.everything()
+
+    events = await run(peer)
+
+    (told,) = [event for event in events if event["event"] == "passed_over"]
+    assert told["step"] == 2**47 and "no room to train" in told["reason"]
+    assert [event["step"] for event in events if event["event"] == "published"] == [1]
+    (content,) = [head.manifest for head in liar.heads.of(0)]
+    assert peer.refusals.is_condemned(content) and not peer.blobs.complete(content)
 
 
 async def test_a_damaged_snapshot_does_not_hide_a_sound_one(tmp_path: Path) -> None:
