@@ -24,8 +24,8 @@ def show(
         case "passed_over":
             reporter.say(f"cannot resume from {_origin(event)}: {event['reason']}", event)
         case "retrying":
-            again = f"Again in {event['seconds']:.0f} s"
-            reporter.say(f"cannot resume from {_origin(event)} yet: {event['reason']}. {again}", event)
+            failed = f"{_origin(event)} is tried again in {event['seconds']:.0f} s"
+            reporter.say(f"{failed}: {event['reason']}", event)
         case "checking":
             reporter.wait("checking the start", 0, None, event)
         case "resuming":
