@@ -19,7 +19,6 @@ from paris_p2p.peer.publishing import Publisher
 from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.starts import Start, parent_of
 from paris_p2p.peer.worker import Event, Worker
-from paris_p2p.records.manifest import MAX_SIZE
 from paris_p2p.training.job import StartRefuted, check_room
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ async def fetched(
     peer: Peer,
     contents: Sequence[bytes],
     stopping: Callable[[], bool],
-    most: int = MAX_SIZE,
+    most: int | None = None,
     patience: float | None = None,
 ) -> AsyncGenerator[Event]:
     """Fetch contents, until all are here or the job is to stop."""

@@ -6,7 +6,6 @@ import itertools
 from pathlib import Path
 
 from paris_p2p.peer.refusals import MAX_TEXT, MOST_CONDEMNED, MOST_NOTES, Refusals
-from tests.peer.worlds import PeerWorld, head_of, hold
 
 AUTHOR = b"\x01" * 32
 
@@ -72,25 +71,3 @@ def test_a_reason_is_safe_to_print_and_short() -> None:
     (refusal,) = refusals.all()
     assert "\x1b" not in refusal.reason
     assert len(refusal.reason) == MAX_TEXT
-
-
-async def test_a_record_that_is_wrong_about_the_work_of_others_does_not_condemn_it(
-    tmp_path: Path,
-) -> None:
-    world = PeerWorld(tmp_path)
-    peer, honest, liar = await world.join(), await world.join(), await world.join()
-    shard = await hold(peer, 0)
-    work = peer.blobs.add_bytes(b"weights", "checkpoint", "expert-0.safetensors").id
-    peer.heads.add(head_of(honest, 0, 40, work).seal(honest.identity))
-
-    for content in (work, shard):
-        await peer.condemn(head_of(liar, 1, 10**9, content), "tensor x is missing")
-        assert peer.blobs.complete(content)
-        assert not peer.refusals.is_condemned(content)
-    assert peer.heads.of(0) == [head_of(honest, 0, 40, work)]
-    noted = peer.refusals.all()
-    assert {refusal.author for refusal in noted} == {liar.identity.author.hex()}
-
-    await peer.condemn(head_of(honest, 0, 40, work), "its held-out loss is not finite")
-    assert peer.refusals.is_condemned(work)
-    assert not peer.blobs.complete(work)

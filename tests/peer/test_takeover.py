@@ -167,10 +167,10 @@ async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed
     ]
     assert "no room" in str(passed[0]["reason"]) and "held-out loss" in str(passed[1]["reason"])
     for record in (far.heads.of(0)[0], spoilt.resumes.of(0)[0]):
-        assert heir.refusals.is_condemned(record.manifest)
+        assert heir.refusals.is_condemned(record.manifest, record.author)
     (again,) = [event for event in events if event["event"] == "retrying"]
     assert (again["from"], again["step"]) == ("resume", 6) and "SIGKILL" in again["reason"]
-    assert not heir.refusals.is_condemned(state.manifest)
+    assert not heir.refusals.is_condemned(state.manifest, state.author)
     assert [event["step"] for event in events if event["event"] == "published"] == [8]
     assert [path.name for path in snapshots(heir.slot_folder(0))] == [
         "snapshot-000000008.safetensors"

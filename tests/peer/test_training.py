@@ -313,7 +313,7 @@ async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     assert told["step"] == 2**46 and "cannot be published: held_out_loss" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [101]
     assert events[-1]["event"] == "released"
-    assert peer.refusals.is_condemned(liar.heads.of(0)[0].manifest)
+    assert peer.refusals.is_condemned(liar.heads.of(0)[0].manifest, liar.identity.author)
     assert [path.name for path in snapshots(peer.slot_folder(0))] == [
         "snapshot-000000101.safetensors",
         own.name,
@@ -334,7 +334,8 @@ async def test_a_head_that_leaves_no_room_to_train_is_condemned_without_a_byte_o
     assert told["step"] == 2**47 and "no room to train" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [1]
     (content,) = [head.manifest for head in liar.heads.of(0)]
-    assert peer.refusals.is_condemned(content) and not peer.blobs.complete(content)
+    assert peer.refusals.is_condemned(content, liar.identity.author)
+    assert not peer.blobs.complete(content)
 
 
 async def test_a_damaged_snapshot_does_not_hide_a_sound_one(tmp_path: Path) -> None:
