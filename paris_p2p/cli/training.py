@@ -23,6 +23,11 @@ def show(
             reporter.wait(label, event["bytes"], event["total"], event)
         case "passed_over":
             reporter.say(f"cannot resume from {_origin(event)}: {event['reason']}", event)
+        case "retrying":
+            failed = f"{_origin(event)} is tried again in {event['seconds']:.0f} s"
+            reporter.say(f"{failed}: {event['reason']}", event)
+        case "checking":
+            reporter.wait("checking the start", 0, None, event)
         case "resuming":
             reporter.say(_start(event), event)
         case "progress":

@@ -9,6 +9,7 @@
 | `sampler` | Euler on that velocity, with classifier-free guidance |
 | `encoders` | images <-> latents, captions -> text tokens |
 | `weights` | safetensors in and out, checked before a tensor is built |
+| `memory` | telling that memory ran out from everything else that fails |
 
 One convention everywhere: t = 0 is data, t = 1 is noise, x_t = (1 - t) x0 + t eps, and a
 velocity is dx_t/dt = eps - x0. Networks are told the time as 1000 t.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from paris_p2p.errors import BadContent
 from paris_p2p.home import write_atomically
+from paris_p2p.model.memory import out_of_memory
 
 MAX_HEADER_BYTES: Final = 1 << 20
 """XL/2 has about 700 tensors and a header of 90 kB."""
@@ -140,6 +141,8 @@ def _build(source: Path | bytes) -> dict[str, Tensor]:
     try:
         return load(data)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
         raise BadContent(f"the tensor file is damaged: {error}") from error
 
 

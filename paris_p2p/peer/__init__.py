@@ -31,9 +31,12 @@
 - `lease`        a slot this peer holds, while it renews
 - `device`       what this machine gives to training
 - `starts`       where training of a slot can begin: own snapshot, resume state, head, nothing
+- `snapshots`    the private training states of a slot: which are kept, which set aside
+- `verdicts`     what a failure says about the start that was tried: a pure decision
 - `assignment`   what a training process is given
 - `worker`       the training process as its parent sees it
-- `training`     a claimed slot trained by a worker process, its files published meanwhile
+- `attempt`      training from one start: fetched, trained by a worker, published meanwhile
+- `training`     a claimed slot trained from the best start that is sound
 - `volunteering` training unattended: claim, train, and claim again
 - `publishing`   a trainer's file becomes chunks, a signed record and DHT records
 - `contributions` what an author's peers published: told, fetched, checked

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.starts import Start
+from paris_p2p.peer.starts import Start, claimed_loss
 from paris_p2p.peer.worker import Event
 from paris_p2p.records.run import ROUTER, RunManifest, ShardRef
 
@@ -24,6 +24,7 @@ def needed(run: RunManifest, expert: int) -> list[bytes]:
 async def assignment(peer: Peer, expert: int, start: Start, request: TrainingRequest) -> Event:
     """The job that trains a slot from `start`; see training/job.py. All it needs must be here."""
     run = peer.run
+    claimed = claimed_loss(start, peer.heads.known(expert))
     return {
         "slot": expert,
         "clusters": run.clusters,
@@ -39,6 +40,7 @@ async def assignment(peer: Peer, expert: int, start: Start, request: TrainingReq
         "start_from": str(await peer.path(start.head.manifest)) if start.head else None,
         "start_step": start.step,
         "start_images": start.images,
+        "claimed_loss": claimed,
         "out_dir": str(peer.slot_folder(expert)),
         "max_steps": request.max_steps,
         "max_seconds": request.max_seconds,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paris_p2p.errors import BadContent
 from paris_p2p.peer.collecting import make_room
 from paris_p2p.peer.contributions import note
 from paris_p2p.peer.peer import Peer
@@ -18,6 +20,7 @@ from paris_p2p.records.manifest import Manifest
 from paris_p2p.records.order import created_after
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import slot_name
+from paris_p2p.training.job import StartRefuted
 
 log = logging.getLogger(__name__)
 
@@ -46,27 +49,28 @@ def checkpoint_name(expert: int) -> str:
 async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
     """Store the weights as chunks, sign their head, announce both; returns the head.
 
-    Raises DiskFull with nothing half-written. A head that could not be announced now (this peer
-    is offline) is announced with the next round: it is in the book. The file itself is removed
-    once its content is in the store.
+    Raises DiskFull with nothing half-written, StartRefuted as `_recordable` does. A head that could
+    not be announced now (this peer is offline) is announced with the next round: it is in the book.
+    The file itself is removed once its content is in the store.
     """
     async with peer.publishing:
         manifest = await _stored(peer, checkpoint.path, "checkpoint", checkpoint.expert)
-        head = Head(
-            run=peer.run_id,
-            expert=checkpoint.expert,
-            author=peer.identity.author,
-            step=checkpoint.step,
-            images=checkpoint.images,
-            manifest=manifest.id,
-            size=manifest.size,
-            train_loss=checkpoint.train_loss,
-            held_out_loss=checkpoint.held_out_loss,
-            parent=checkpoint.parent,
-            created=_created(peer, peer.heads, checkpoint.expert),
-        )
-        sealed, known = head.seal(peer.identity), peer.heads.known(checkpoint.expert)
-        await asyncio.to_thread(peer.heads.add, sealed, own=True)
+        with _recordable():
+            head = Head(
+                run=peer.run_id,
+                expert=checkpoint.expert,
+                author=peer.identity.author,
+                step=checkpoint.step,
+                images=checkpoint.images,
+                manifest=manifest.id,
+                size=manifest.size,
+                train_loss=checkpoint.train_loss,
+                held_out_loss=checkpoint.held_out_loss,
+                parent=checkpoint.parent,
+                created=_created(peer, peer.heads, checkpoint.expert),
+            )
+            sealed, known = head.seal(peer.identity), peer.heads.known(checkpoint.expert)
+            await asyncio.to_thread(peer.heads.add, sealed, own=True)
     await note(peer.contributions, peer.identity, sealed, known)
     await asyncio.to_thread(checkpoint.path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
@@ -77,17 +81,18 @@ async def publish_resume(peer: Peer, path: Path, expert: int, step: int, images:
     """Store a training state as chunks, sign its record, announce both: as `publish` does."""
     async with peer.publishing:
         manifest = await _stored(peer, path, "resume", expert)
-        resume = Resume(
-            run=peer.run_id,
-            expert=expert,
-            author=peer.identity.author,
-            step=step,
-            images=images,
-            manifest=manifest.id,
-            size=manifest.size,
-            created=_created(peer, peer.resumes, expert),
-        )
-        await asyncio.to_thread(peer.resumes.add, resume.seal(peer.identity), own=True)
+        with _recordable():
+            resume = Resume(
+                run=peer.run_id,
+                expert=expert,
+                author=peer.identity.author,
+                step=step,
+                images=images,
+                manifest=manifest.id,
+                size=manifest.size,
+                created=_created(peer, peer.resumes, expert),
+            )
+            await asyncio.to_thread(peer.resumes.add, resume.seal(peer.identity), own=True)
     await asyncio.to_thread(path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
     return resume
@@ -114,6 +119,16 @@ def further_elsewhere(peer: Peer, expert: int, step: int) -> int | None:
     peer.refusals.note(peer.identity.author, what, reason)
     log.warning("%s: %s", what, reason)
     return further
+
+
+@contextlib.contextmanager
+def _recordable() -> Iterator[None]:
+    """StartRefuted where no record can tell what was trained: its counters or its losses are out of
+    bounds. Whatever it was trained from leads nowhere."""
+    try:
+        yield
+    except BadContent as error:
+        raise StartRefuted(f"what was trained cannot be published: {error.message}") from error
 
 
 async def _stored(peer: Peer, path: Path, kind: str, expert: int) -> Manifest:

@@ -10,8 +10,6 @@ from paris_p2p.identity import Author
 from paris_p2p.records.head import Head
 from paris_p2p.records.resume import Resume
 
-SNAPSHOT_PREFIX = "snapshot-"
-
 MOST_RESUMES = 3
 """Resume states of others that are tried: each is large, and anyone can sign one."""
 
@@ -66,19 +64,26 @@ class Start:
 
 
 def starts(
-    snapshot: Start | None, resumes: Sequence[Resume], heads: Sequence[Head], spacing: int
+    snapshots: Sequence[Start],
+    resumes: Sequence[Resume],
+    heads: Sequence[Head],
+    spacing: int,
+    published: Set[int] = frozenset(),
 ) -> list[Start]:
     """Every start worth a try: the furthest step first, exact states before heads near them.
 
     A head lacks the optimizer's moments, the random state and the order, so an exact state comes
     before one that is less than `spacing` steps ahead: resume states are published so many steps
-    apart. At equal steps the own snapshot comes before a resume state, which has to be fetched.
-    `resumes` and `heads` are in the order of trust (`ranked_resumes`, `ranked_heads`), which is
-    kept.
+    apart. `resumes` and `heads` are in the order of trust (`ranked_resumes`, `ranked_heads`), which
+    is kept.
+
+    At equal steps a snapshot comes before a resume state, which has to be fetched, when this peer
+    `published` that step itself; before that, nobody but it has seen what its snapshot is worth.
     """
     found = [
-        *([snapshot] if snapshot is not None else []),
+        *(start for start in snapshots if start.step in published),
         *(Start(item.step, item.images, resume=item) for item in resumes[:MOST_RESUMES]),
+        *(start for start in snapshots if start.step not in published),
         *(Start(item.step, item.images, head=item) for item in heads),
         Start(),
     ]
@@ -122,11 +127,13 @@ def parent_of(start: Start, heads: Iterable[Head], own: Author) -> bytes | None:
     return newest.manifest if newest is not None else None
 
 
-def own_snapshot(folder: Path) -> Start | None:
-    """The newest private snapshot of a slot's folder; its file name tells the step."""
-    found = [
-        Start(step=int(step), snapshot=path)
-        for path in folder.glob(f"{SNAPSHOT_PREFIX}*.safetensors")
-        if (step := path.stem.removeprefix(SNAPSHOT_PREFIX)).isdecimal()
-    ]
-    return max(found, key=lambda start: start.step, default=None)
+def claimed_loss(start: Start, heads: Iterable[Head]) -> float | None:
+    """The held-out loss that the author of a start says it has; None where it says nothing.
+
+    A resume state is published together with a head of the same step and the same weights.
+    """
+    record = start.published
+    if isinstance(record, Resume):
+        same = (head for head in heads if (head.author, head.step) == (record.author, record.step))
+        record = next(same, None)
+    return record.held_out_loss if record is not None else None

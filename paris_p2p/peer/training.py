@@ -1,6 +1,6 @@
-"""A claimed slot, trained by a worker process while its files are published as they come.
+"""A claimed slot, trained from the best start there is: attempt after attempt until one works.
 
-The worker sees files and a pipe, no network; this module is everything between it and the swarm.
+What a start that fails says, and what comes of it, is decided in `verdicts`.
 """
 
 from __future__ import annotations
@@ -8,42 +8,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from paris_p2p.errors import (
-    BadContent,
-    Held,
-    HomeBusy,
-    NotAvailable,
-    ParisError,
-    TrainingDiverged,
-    Unreachable,
-    WorkerDied,
-)
-from paris_p2p.identity import peer_id_of
+from paris_p2p.errors import Held, HomeBusy, NotAvailable, ParisError, Unreachable
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer.assignment import assignment, needed
+from paris_p2p.peer.assignment import needed
+from paris_p2p.peer.attempt import Attempt, fetched, origin
 from paris_p2p.peer.claiming import HELD_REMEDY
 from paris_p2p.peer.device import training_device
 from paris_p2p.peer.lease import Lease
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
-from paris_p2p.peer.publishing import Publisher
 from paris_p2p.peer.resumes import learn_resumes
-from paris_p2p.peer.starts import Start, own_snapshot, parent_of, starts, within_reach_first
-from paris_p2p.peer.worker import STOP_PATIENCE, Event, Worker
-from paris_p2p.records.head import ranked_heads
-from paris_p2p.records.manifest import MAX_SIZE
-from paris_p2p.records.resume import ranked_resumes
+from paris_p2p.peer.snapshots import prune, set_aside, snapshots, step_of
+from paris_p2p.peer.starts import Start, starts, within_reach_first
+from paris_p2p.peer.verdicts import Verdict, is_worth_another_try, verdict
+from paris_p2p.peer.worker import STOP_PATIENCE, Event
+from paris_p2p.records.head import Head, ranked_heads
+from paris_p2p.records.resume import Resume, ranked_resumes
 from paris_p2p.records.run import slot_name
 from paris_p2p.training.worker import alone_in
 
 log = logging.getLogger(__name__)
 
 LOCK_POLL = 0.2
+
+RETRY_PAUSES = (2.0, 10.0)
+"""Seconds before the same start is tried a second and a third time, where this machine failed."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class TrainingJob:
     def __init__(self, peer: Peer, request: TrainingRequest) -> None:
         self._peer = peer
         self._request = request
-        self._worker = Worker(peer.home.log_file)
+        self._attempt: Attempt | None = None
         self._stopped = asyncio.Event()
         self.id = peer.rng.randbytes(8).hex()
         self.expert: int | None = None
@@ -76,13 +70,14 @@ class TrainingJob:
     def stop(self) -> None:
         """Ask the job to finish its step, snapshot, publish and release."""
         self._stopped.set()
-        self._worker.stop()
+        if self._attempt is not None:
+            self._attempt.stop()
 
     async def events(self) -> AsyncGenerator[Event]:
         """Everything that happens, as flat JSON-able dictionaries with an "event" name.
 
-        claimed, fetching, passed_over, resuming, progress, snapshot, published, resume_published,
-        warning, done, released; errors are raised.
+        claimed, fetching, resuming, checking, retrying, passed_over, progress, snapshot, published,
+        resume_published, warning, done, released; errors are raised.
         """
         peer = self._peer
         lease = await self._acquire()
@@ -132,24 +127,71 @@ class TrainingJob:
         return None if claiming.cancelled() else claiming.result()
 
     async def _from_best_start(self, lease: Lease) -> AsyncGenerator[Event]:
-        """Train from the first start whose content can be had and is what it claims."""
-        async for event in self._fetched(needed(self._peer.run, lease.expert)):
+        """Train from the first start whose content can be had and is what it claims.
+
+        Where this machine fails at two of them, or nothing but scratch is left beside the one that
+        it failed at, that failure is raised.
+        """
+        contents = needed(self._peer.run, lease.expert)
+        async for event in fetched(self._peer, contents, self._stopped.is_set):
             yield event
+        standing: ParisError | None = None
         for start, patience in await self._starts(lease.expert):
-            if self._worker.stopping:
+            if self._stopped.is_set():
                 return
-            seen = set()
+            if standing is not None and start.is_scratch:
+                raise standing
             try:
-                async with aclosing(self._from(start, patience, lease)) as events:
+                async with aclosing(self._tries(start, patience, lease)) as events:
                     async for event in events:
-                        seen.add(event["event"])
                         yield event
                 return
-            except (NotAvailable, BadContent, TrainingDiverged, WorkerDied) as error:
-                if not _is_the_starts_fault(error, start, seen):
+            except ParisError as error:
+                said = self._verdict(error, start)
+                kept = await self._refute(start, error) if said is Verdict.REFUTED else None
+                if said is Verdict.ENDED or self._stopped.is_set():
                     raise
-                log.warning("cannot start %s from %s: %s", slot_name(lease.expert), start, error)
-                yield {"event": "passed_over", **_origin(start), "reason": error.message}
+                if said is Verdict.STANDING:
+                    if standing is not None:
+                        raise
+                    standing = error
+                log.warning("cannot train from %s: %s", start, error)
+                yield _passed_over(start, error, kept)
+
+    async def _tries(self, start: Start, patience: float, lease: Lease) -> AsyncGenerator[Event]:
+        """Train from `start`; again after a pause where this machine fails at once."""
+        for pause in (*RETRY_PAUSES, None):
+            self._attempt = Attempt(self._peer, lease, start, self._request)
+            try:
+                async with aclosing(self._attempt.events(patience)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except ParisError as error:
+                retry = is_worth_another_try(error, self._attempt.seen)
+                if pause is None or self._stopped.is_set() or not retry:
+                    raise
+                log.warning("%s from %s: %s", slot_name(lease.expert), start, error)
+                reason = error.message
+            yield {"event": "retrying", **origin(start), "seconds": pause, "reason": reason}
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopped.wait()
+            if self._stopped.is_set():
+                return
+
+    def _verdict(self, error: ParisError, start: Start) -> Verdict:
+        seen = self._attempt.seen if self._attempt is not None else ()
+        return verdict(error, start, seen, self._peer.swarm.online())
+
+    async def _refute(self, start: Start, error: ParisError) -> Path | None:
+        """Never try `start` again, nor what its attempt made of it; returns what is kept."""
+        if start.published is not None:
+            await self._peer.condemn(start.published, error.message)
+        assert self._attempt is not None and self.expert is not None
+        folder = self._peer.slot_folder(self.expert)
+        made = [path for path in snapshots(folder) if path not in self._attempt.before]
+        return set_aside(folder, [*made, *([start.snapshot] if start.snapshot else [])])
 
     async def _starts(self, expert: int) -> list[tuple[Start, float]]:
         """Where training can begin, by what this peer keeps and what the swarm announces now.
@@ -157,14 +199,19 @@ class TrainingJob:
         Each with the seconds that it may be waited for.
         """
         peer, trusted = self._peer, self._peer.run.trusted_authors
-        await self._left_alone(peer.slot_folder(expert))
+        folder = peer.slot_folder(expert)
+        await self._left_alone(folder)
         with contextlib.suppress(Unreachable, TimeoutError):
             await learn_resumes(peer, [expert])
+        prune(folder)
+        heads, resumes = peer.heads.known(expert), peer.resumes.known(expert)
+        records: list[Head | Resume] = [*heads, *resumes]
         found = starts(
-            own_snapshot(peer.slot_folder(expert)),
-            ranked_resumes(peer.resumes.known(expert), trusted),
-            ranked_heads(peer.heads.known(expert), trusted),
+            [Start(step_of(path), snapshot=path) for path in snapshots(folder)],
+            ranked_resumes(resumes, trusted),
+            ranked_heads(heads, trusted),
             peer.run.recipe.resume_every,
+            {record.step for record in records if record.author == peer.identity.author},
         )
         contents = [start.published.manifest for start in found if start.published is not None]
         at_hand = await asyncio.gather(*(self._is_served(content) for content in contents))
@@ -179,7 +226,7 @@ class TrainingJob:
         for _ in range(round(STOP_PATIENCE / LOCK_POLL)):
             with contextlib.suppress(HomeBusy), alone_in(folder):
                 return
-            if self._worker.stopping:
+            if self._stopped.is_set():
                 return
             await asyncio.sleep(LOCK_POLL)
         with alone_in(folder):
@@ -193,82 +240,6 @@ class TrainingJob:
             return await is_served(self._peer, content)
         return False
 
-    async def _from(self, start: Start, patience: float, lease: Lease) -> AsyncGenerator[Event]:
-        if start.published is not None:
-            run, content = self._peer.run, start.published.manifest
-            limit = run.resume_limit if start.resume else run.checkpoint_limit
-            async for event in self._fetched([content], limit(lease.expert), patience):
-                yield event
-        if self._worker.stopping:
-            return
-        job = await assignment(self._peer, lease.expert, start, self._request)
-        lease.begin(start.step)
-        yield {"event": "resuming", "slot": lease.expert, **_origin(start)}
-        begun: float | None = None
-        async with aclosing(self._worked(job, start)) as events:
-            async for event in events:
-                if event["event"] == "progress":
-                    lease.advance(int(event["step"]))
-                    event["steps_done"] = event["step"] - start.step
-                    begun = self._peer.clock() if begun is None else begun
-                    event["seconds"] = self._peer.clock() - begun
-                yield event
-
-    async def _worked(self, job: Event, start: Start) -> AsyncGenerator[Event]:
-        """The worker's events and the publisher's, as they come; "done" when both have ended."""
-        told: asyncio.Queue[Event | None] = asyncio.Queue()
-        working = asyncio.create_task(self._work(job, start, told.put_nowait))
-        working.add_done_callback(lambda _: told.put_nowait(None))
-        try:
-            while (event := await told.get()) is not None:
-                yield event
-            await working
-        finally:
-            if not working.done():
-                self.stop()
-                await asyncio.wait([working])
-
-    async def _work(self, job: Event, start: Start, tell: Callable[[Event], None]) -> None:
-        """Run the worker to its end, and publish what it writes meanwhile."""
-        heads = self._peer.heads.known(job["slot"])
-        parent = parent_of(start, heads, self._peer.identity.author)
-        publisher = Publisher(self._peer, job["slot"], parent)
-        publishing = asyncio.create_task(self._publish(publisher, tell))
-        done = None
-        try:
-            async with aclosing(self._worker.run(job)) as events:
-                async for event in events:
-                    if event["event"] in ("checkpoint", "resume"):
-                        publisher.offer(event)
-                    elif event["event"] == "done":
-                        done = event
-                    else:
-                        tell(event)
-        finally:
-            publisher.finish()
-            await publishing
-        if done is not None:
-            tell(done)
-
-    async def _publish(self, publisher: Publisher, tell: Callable[[Event], None]) -> None:
-        """Tell what gets published. Where that fails, training stops: its work would be lost."""
-        try:
-            async for event in publisher.published():
-                tell(event)
-        except BaseException:
-            self.stop()
-            raise
-
-    async def _fetched(
-        self, contents: Sequence[bytes], most: int = MAX_SIZE, patience: float | None = None
-    ) -> AsyncGenerator[Event]:
-        """Fetch contents, until all are here or the job is to stop."""
-        async with aclosing(self._peer.fetch_events(contents, most, patience)) as events:
-            async for event in events:
-                if self._worker.stopping:
-                    return
-                yield event
-
 
 def _check_trusted(peer: Peer) -> None:
     """NotAvailable where nobody would take what this peer trains."""
@@ -281,19 +252,6 @@ def _check_trusted(peer: Peer) -> None:
         )
 
 
-def _is_the_starts_fault(error: ParisError, start: Start, seen: Collection[str]) -> bool:
-    """Whether another start may do better, after this one's events `seen`.
-
-    A worker that dies may have been killed; only of a stranger's state, and before the first step,
-    is that held against the start.
-    """
-    if isinstance(error, WorkerDied):
-        return start.published is not None and "progress" not in seen
-    return not start.is_scratch and "published" not in seen
-
-
-def _origin(start: Start) -> Event:
-    """Where a start comes from, and whose it is when it was published."""
-    record = start.published
-    by = {"by": peer_id_of(record.author)} if record is not None else {}
-    return {"from": start.name, "step": start.step, **by}
+def _passed_over(start: Start, error: ParisError, kept: Path | None) -> Event:
+    aside = f"; its state is kept as {kept}" if kept is not None else ""
+    return {"event": "passed_over", **origin(start), "reason": error.message + aside}

@@ -32,12 +32,13 @@ class Volunteer:
     Parameters
     ----------
     tell : called with the events of every job (see `TrainingJob.events`), and with "looking" and
-        "waiting" in between.
+        "waiting" in between. Where it raises, training goes on.
     """
 
     def __init__(self, peer: Peer, tell: Tell) -> None:
         self._peer = peer
-        self._tell = tell
+        self._listener = tell
+        self._listening = True
         self._job: TrainingJob | None = None
         self._avoid: frozenset[int] = frozenset()
         self._failures = 0
@@ -70,6 +71,15 @@ class Volunteer:
                 if event["event"] == "published":
                     self._failures, self._avoid = 0, frozenset()
                 self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        """Tell the listener. One that fails is its own matter: the log says so once."""
+        try:
+            self._listener(event)
+        except Exception:
+            if self._listening:
+                log.exception("what training does cannot be told")
+            self._listening = False
 
     async def _pause(self, error: ParisError) -> None:
         """Wait, and leave alone the expert that failed: for one attempt, should others need it."""

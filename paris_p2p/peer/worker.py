@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from paris_p2p.errors import WorkerDied, error_from
 from paris_p2p.home import write_atomically
 from paris_p2p.records.claim import LONGEST_STALL
+from paris_p2p.training.job import StartRefuted
 
 Event = dict[str, Any]
 
@@ -22,6 +24,18 @@ STOP_PATIENCE = 120.0
 
 SILENCE = LONGEST_STALL
 """Seconds without a line after which a worker is taken for frozen: its lease lapses by then."""
+
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGFPE})
+"""Signals by which a program dies of what it reads. The others come from outside, or from a machine
+without memory."""
+
+
+class WorkerCrashed(WorkerDied):
+    """The training process broke down by itself, perhaps over the file it was reading."""
+
+
+class WorkerFroze(WorkerDied):
+    """The training process said nothing for so long that it had to be killed."""
 
 
 @dataclass
@@ -51,7 +65,8 @@ class Worker:
     async def run(self, job: Event) -> AsyncGenerator[Event]:
         """The events of one job, until the process has ended.
 
-        Raises the error that the worker met, WorkerDied when it met none and did not end well.
+        Raises the error that the worker met, StartRefuted where that is about the job's start, and
+        WorkerDied when it met none and did not end well.
         """
         if self._stopping:
             return
@@ -67,13 +82,15 @@ class Worker:
         finally:
             await _end(self._process)
         if code != 0:
-            raise WorkerDied(f"the training process ended with code {code}", self._remedy)
+            raise _death(code, self._remedy)
 
     async def _events(self, process: asyncio.subprocess.Process) -> AsyncGenerator[Event]:
         while line := await self._line(process):
             event: Event = json.loads(line)
             if event["event"] == "error":
                 raise error_from(event)
+            if event["event"] == "refuted":
+                raise StartRefuted(event["message"], event["remedy"])
             yield event
 
     async def _line(self, process: asyncio.subprocess.Process) -> bytes:
@@ -85,7 +102,7 @@ class Worker:
                 return await process.stdout.readline()
         except TimeoutError as error:
             process.kill()
-            raise WorkerDied("the training process did not answer", self._remedy) from error
+            raise WorkerFroze("the training process did not answer", self._remedy) from error
         finally:
             self._limit = None
 
@@ -95,6 +112,17 @@ class Worker:
             f"Its last words are in {self.log_file}; the same command resumes from the last "
             "snapshot"
         )
+
+
+def _death(code: int, remedy: str) -> WorkerDied:
+    """What to say of a process that ended with this code, or minus the number of a signal."""
+    if code >= 0:
+        return WorkerDied(f"the training process ended with code {code}", remedy)
+    by = signal.Signals(-code)
+    if by in CRASHES:
+        return WorkerCrashed(f"the training process crashed ({by.name})", remedy)
+    why = ", as a system out of memory does" if by == signal.SIGKILL else ""
+    return WorkerDied(f"the training process was killed ({by.name}{why})", remedy)
 
 
 async def _spawn(job_file: Path, log_file: Path) -> asyncio.subprocess.Process:

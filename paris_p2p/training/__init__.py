@@ -6,6 +6,7 @@
 | `job` | what a worker is asked to do: paths, sizes, limits |
 | `samples` | shards in memory: latents, captions encoded once, the held-out probes |
 | `trainer` | the loop: a generator of steps, with snapshots and checkpoints |
+| `worth` | whether a state is worth training on, by its held-out loss |
 | `watch` | what the loop keeps an eye on: limits, divergence, speed |
 | `expert`, `router` | what a step is for each of the two |
 | `snapshot` | everything needed to continue as if never stopped, in one file |

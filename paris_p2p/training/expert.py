@@ -15,6 +15,7 @@ from paris_p2p.model.objective import (
     draw_corruption,
     drop_captions,
     flow_matching_loss,
+    velocity_target,
 )
 from paris_p2p.training.job import Job
 from paris_p2p.training.samples import Captioned, captioned_parts, draw_probes, load_encoder
@@ -53,6 +54,13 @@ class ExpertTask:
             lambda rows, corruption: _loss(
                 network, part.latents[rows], part.captions[rows], corruption
             )
+        )
+
+    def clueless_loss(self) -> float:
+        """Of a velocity that is always zero, as a fresh expert's is."""
+        latents = self._held_out.latents
+        return self._probes.mean(
+            lambda rows, corruption: velocity_target(latents[rows], corruption.eps).square().mean()
         )
 
 

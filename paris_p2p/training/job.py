@@ -9,13 +9,30 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from paris_p2p.errors import BadContent
 from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec, TrainingSpec, slot_name
 
 if TYPE_CHECKING:
     from paris_p2p.model.expert import LatentShape
+
+
+class StartRefuted(BadContent):
+    """The state that training was to start from is worthless or not what it claims to be.
+
+    About nothing else: a shard, an encoder or a job that is wrong says nothing about a start.
+    """
+
+
+LARGEST_COUNT: Final = 2**48
+"""Steps, or images, that a record can tell."""
+
+
+def check_room(step: int, images: int) -> None:
+    """StartRefuted for a state from which training could soon not be published any more."""
+    if max(step, images) > LARGEST_COUNT // 2:
+        raise StartRefuted(f"a state at step {step} after {images} images leaves no room to train")
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,8 @@ class Job:
     """A published checkpoint, for neither."""
     start_step: int = 0
     start_images: int = 0
+    claimed_loss: float | None = None
+    """The held-out loss that the author of the start says it has."""
     max_steps: int | None = None
     max_seconds: float | None = None
     device: str = "auto"
@@ -65,6 +84,10 @@ class Job:
         if len(self.shards) != needed:
             name = slot_name(self.slot)
             raise BadContent(f"{name} needs {needed} of the run's shards, got {len(self.shards)}")
+
+    @property
+    def from_scratch(self) -> bool:
+        return not (self.resume_snapshot or self.resume_state or self.start_from)
 
     @classmethod
     def read(cls, path: Path) -> Self:

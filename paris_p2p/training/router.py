@@ -6,6 +6,7 @@ softmax is the posterior under the data's own proportions, which is what the mix
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -43,6 +44,10 @@ class RouterTask:
         return self._probes.mean(
             lambda rows, corruption: _loss(network, self._held_out, rows, corruption)
         )
+
+    def clueless_loss(self) -> float:
+        """Of giving every cluster the same probability."""
+        return math.log(int(self._held_out.clusters.max()) + 1)
 
 
 def train_router(job: Job, stop: Stop = never) -> Iterator[Progress]:

@@ -24,15 +24,16 @@ from torch.optim import AdamW
 from paris_p2p.errors import BadContent
 from paris_p2p.home import write_atomically
 from paris_p2p.model.expert import Expert
+from paris_p2p.model.memory import out_of_memory
 from paris_p2p.model.router import Router
 from paris_p2p.model.weights import MAX_HEADER_BYTES
+from paris_p2p.training.job import LARGEST_COUNT
 
 FORMAT: Final = "paris-snapshot/1"
 BETAS: Final = (0.9, 0.999)
 """AdamW's."""
 
 _COUNTERS: Final = ("slot", "step", "images", "updates")
-_LARGEST_COUNT: Final = 2**48
 _TYPES: Final = {"F32": torch.float32, "U8": torch.uint8, "I64": torch.int64}
 _PROBES: Final = 1024
 
@@ -89,6 +90,8 @@ def load_snapshot(path: Path, state: TrainingState[Network], samples: int) -> No
         _check_order(tensors["order"], samples)
         generator = _generator(tensors["generator"])
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
         raise BadContent(
             f"the training state {path.name} cannot be resumed: {error}",
             "delete it to start from the newest published checkpoint",
@@ -109,9 +112,9 @@ def _counters(metadata: Mapping[str, str], slot: int) -> dict[str, int]:
     counters = {name: int(metadata[name][:20]) for name in _COUNTERS}
     if counters["slot"] != slot:
         raise ValueError("it belongs to another slot")
-    if not 0 <= counters["updates"] <= counters["step"] <= _LARGEST_COUNT:
+    if not 0 <= counters["updates"] <= counters["step"] <= LARGEST_COUNT:
         raise ValueError("its counters of steps do not fit together")
-    if not 0 <= counters["images"] <= _LARGEST_COUNT:
+    if not 0 <= counters["images"] <= LARGEST_COUNT:
         raise ValueError("its counter of images is out of bounds")
     return counters
 

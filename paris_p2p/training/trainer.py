@@ -24,7 +24,7 @@ from paris_p2p.errors import BadContent, TrainingDiverged
 from paris_p2p.home import write_atomically
 from paris_p2p.model.weights import load_into, save_weights
 from paris_p2p.records.run import slot_name
-from paris_p2p.training.job import Job
+from paris_p2p.training.job import Job, StartRefuted, check_room
 from paris_p2p.training.snapshot import (
     BETAS,
     Network,
@@ -33,6 +33,7 @@ from paris_p2p.training.snapshot import (
     save_snapshot,
 )
 from paris_p2p.training.watch import DivergenceWatch, Limits, Meter
+from paris_p2p.training.worth import objection
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ class Task(Protocol[Network]):
     def held_out_loss(self, network: Network) -> float:
         """Loss on held-out samples at fixed times with fixed noise: comparable between steps."""
 
+    def clueless_loss(self) -> float:
+        """What knowing nothing scores on the same samples."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -83,10 +87,12 @@ def never() -> bool:
 def train(task: Task[Network], job: Job, stop: Stop = never) -> Iterator[Progress]:
     """Train until `stop` or the job's limits; the last step leaves one of each file.
 
-    TrainingDiverged when the loss explodes twice, or once before the first snapshot; BadContent
-    when a file to start from is not what it claims; DiskFull.
+    StartRefuted when what to start from is not what it claims or not worth a step;
+    TrainingDiverged when the loss explodes twice, or once before the first snapshot; DiskFull.
     """
     training = _Training(task, job)
+    if not (job.from_scratch or stop()):
+        training.check_start()
     limits = Limits(job, training.state.step)
     done = stop() or limits.reached(training.state.step)
     while not done:
@@ -117,6 +123,15 @@ class _Training(Generic[Network]):
         self._checkpoints: deque[Path] = deque(maxlen=KEPT)
         self._resumes: deque[Path] = deque(maxlen=KEPT)
 
+    def check_start(self) -> None:
+        """Measure the weights to start from: those that get published, and those that train."""
+        clueless, claimed = self._task.clueless_loss(), self._job.claimed_loss
+        averaged = self._task.held_out_loss(self.state.average)
+        trained = self._task.held_out_loss(self.state.network)
+        problem = objection(averaged, clueless, claimed) or objection(trained, clueless, None)
+        if problem is not None:
+            raise StartRefuted(f"the state at step {self.state.step} is worthless: {problem}")
+
     def step(self) -> float:
         """Advance by one step and return its loss; the first one that diverges is rolled back."""
         while True:
@@ -131,13 +146,14 @@ class _Training(Generic[Network]):
         publish = last or state.step % recipe.publish_every == 0
         resume = last or state.step % recipe.resume_every == 0
         due = resume or state.step % recipe.snapshot_every == 0
+        held_out_loss = self._held_out_loss() if publish else None
         snapshot = self._save_snapshot() if due else None
         return Progress(
             step=state.step,
             images=state.images,
             loss=loss,
             images_per_second=self._meter.rate(state.images),
-            held_out_loss=self._task.held_out_loss(state.average) if publish else None,
+            held_out_loss=held_out_loss,
             snapshot=snapshot,
             checkpoint=self._save_checkpoint() if publish else None,
             resume=self._offer(snapshot) if snapshot and resume else None,
@@ -187,6 +203,17 @@ class _Training(Generic[Network]):
         self.state.generator.manual_seed(self._job.seed + 1)
         self._watch = DivergenceWatch()
 
+    def _held_out_loss(self) -> float:
+        """Of the averaged weights. What cannot be published is not saved either."""
+        loss = self._task.held_out_loss(self.state.average)
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the held-out loss of {slot_name(self._job.slot)} is no longer finite at step "
+                f"{self.state.step}",
+                "restart from an earlier published checkpoint",
+            )
+        return loss
+
     def _save_snapshot(self) -> Path:
         path = self._job.out_dir / f"snapshot-{self.state.step:09d}.safetensors"
         save_snapshot(path, self.state)
@@ -221,25 +248,33 @@ class _Training(Generic[Network]):
 def _begin(task: Task[Network], job: Job) -> TrainingState[Network]:
     """From the own snapshot, somebody's resume state or checkpoint, or else from fresh weights."""
     network = task.network.to(pick_device(job.device))
-    resumed = job.resume_snapshot or job.resume_state
+    try:
+        if job.start_from is not None:
+            load_into(network, job.start_from)
+        state = TrainingState(
+            slot=job.slot,
+            network=network,
+            average=copy.deepcopy(network).requires_grad_(False),
+            optimizer=AdamW(network.parameters(), betas=BETAS, weight_decay=0.0, fused=True),
+            generator=Generator().manual_seed(job.seed),
+            order=torch.empty(0, dtype=torch.int64),
+            step=job.start_step,
+            images=job.start_images,
+        )
+        if resumed := job.resume_snapshot or job.resume_state:
+            load_snapshot(resumed, state, task.samples)
+        _check_counters(state, job)
+    except BadContent as error:
+        raise StartRefuted(error.message, error.remedy) from error
+    return state
+
+
+def _check_counters(state: TrainingState[Network], job: Job) -> None:
+    """BadContent unless the state is where its record says, with room to go on."""
     promised = (job.start_step, job.start_images)
-    if job.start_from is not None and resumed is None:
-        load_into(network, job.start_from)
-    state = TrainingState(
-        slot=job.slot,
-        network=network,
-        average=copy.deepcopy(network).requires_grad_(False),
-        optimizer=AdamW(network.parameters(), betas=BETAS, weight_decay=0.0, fused=True),
-        generator=Generator().manual_seed(job.seed),
-        order=torch.empty(0, dtype=torch.int64),
-        step=job.start_step,
-        images=job.start_images,
-    )
-    if resumed is not None:
-        load_snapshot(resumed, state, task.samples)
     if job.resume_state is not None and (state.step, state.images) != promised:
         raise BadContent(f"the resume state is at step {state.step}, not {job.start_step}")
-    return state
+    check_room(state.step, state.images)
 
 
 def _next_rows(state: TrainingState[Network], count: int, samples: int) -> Tensor:

@@ -2,10 +2,11 @@
 
     python -m paris_p2p.training.worker JOB.json
 
-Lines have an "event": "progress" (about one a second), "snapshot", "checkpoint", "resume",
-"done", or, as the last, "error" with its message and remedy. SIGINT, SIGTERM or the end of a pipe
-on standard input (the parent is gone) let it finish its step, write one of each file, and exit 0.
-Human-readable logs go to standard error.
+Lines have an "event": "checking" (what to start from is read and measured), "progress" (about one a
+second), "snapshot", "checkpoint", "resume", "done", or, as the last, "error" with its message and
+remedy, which is "refuted" when it is about what was to be started from. SIGINT, SIGTERM or the end
+of a pipe on standard input (the parent is gone) let it finish its step, write one of each file, and
+exit 0. Human-readable logs go to standard error.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from paris_p2p.errors import ParisError, UsageProblem
+from paris_p2p.errors import ParisError, TrainingDiverged, UsageProblem, WorkerDied
 from paris_p2p.home import locked
+from paris_p2p.training.job import Job, StartRefuted
 from paris_p2p.training.offline import forbid_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paris_p2p.training.job import Job
     from paris_p2p.training.trainer import Progress, Stop
+
+log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL: Final = 1.0
 """Seconds between two progress lines."""
@@ -54,20 +57,30 @@ def main(arguments: list[str]) -> int:
             raise UsageProblem("a worker takes one job file", "give the path of a JOB.json")
         work(Path(arguments[0]), stop)
     except ParisError as error:
-        emit("error", message=error.message, remedy=error.remedy, exit_code=error.exit_code)
-        return error.exit_code
+        return _tell_error(error)
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        log.exception("memory ran out")
+        return _tell_error(
+            WorkerDied(
+                "this machine has not enough memory free to train",
+                "Close other programs, or train on a bigger machine",
+            )
+        )
     return 0
 
 
 def work(job_file: Path, stop: threading.Event) -> None:
     """Train as the file says and tell about it. torch is first imported here."""
-    from paris_p2p.training.job import Job
-
     job = Job.read(job_file)
     job.out_dir.mkdir(parents=True, exist_ok=True)
     reporter = Reporter()
     with alone_in(job.out_dir):
-        for progress in _steps(job, stop.is_set):
+        steps = _steps(job, stop.is_set)
+        if not job.from_scratch:
+            emit("checking", step=job.start_step)
+        for progress in steps:
             reporter.tell(progress)
     reporter.finish()
 
@@ -89,9 +102,16 @@ def stop_requests() -> threading.Event:
 
 
 def emit(event: str, **details: Any) -> None:
-    """One line on standard output, at once. A parent that no longer reads it is no error."""
+    """One line on standard output, at once. A parent that no longer reads it is no error.
+
+    TrainingDiverged for a figure that is not finite, which JSON cannot tell.
+    """
     try:
-        print(json.dumps({"event": event, **details}, allow_nan=False), flush=True)
+        line = json.dumps({"event": event, **details}, allow_nan=False)
+    except ValueError as error:
+        raise TrainingDiverged("a figure of the training is no longer finite") from error
+    try:
+        print(line, flush=True)
     except BrokenPipeError:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
@@ -138,6 +158,19 @@ def _steps(job: Job, stop: Stop) -> Iterator[Progress]:
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     return train_router(job, stop) if job.slot == ROUTER else train_expert(job, stop)
+
+
+def _tell_error(error: ParisError) -> int:
+    """The last line; returns the exit code."""
+    event = "refuted" if isinstance(error, StartRefuted) else "error"
+    emit(event, message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+    return error.exit_code
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    from paris_p2p.model.memory import out_of_memory
+
+    return out_of_memory(error)
 
 
 def _is_pipe(descriptor: int) -> bool:

@@ -15,8 +15,8 @@ import json, pathlib, sys
 job = json.loads(pathlib.Path(sys.argv[1]).read_text())
 folder = pathlib.Path(job["out_dir"])
 def tell(**event): print(json.dumps(event), flush=True)
-def fail(message, exit_code):
-    tell(event="error", message=message, remedy="", exit_code=exit_code)
+def fail(message, exit_code, event="error"):
+    tell(event=event, message=message, remedy="", exit_code=exit_code)
     sys.exit(exit_code)
 def write(kind, content):
     path = folder / f"{kind}-{step:09d}.safetensors"
@@ -27,10 +27,10 @@ def train():
     tell(event="progress", step=step, images=2 * step, train_loss=0.5, images_per_second=9.0)
     write("checkpoint", b"weights at step %d" % step)
     write("resume", b"state at step %d" % step)
-given = [job[name] for name in ("start_from", "resume_state") if job[name]]
+given = [job[name] for name in ("start_from", "resume_state", "resume_snapshot") if job[name]]
 content = pathlib.Path(given[0]).read_bytes() if given else b""
 if content == b"poison":
-    fail("tensor x is missing", 4)
+    fail("tensor x is missing", 4, "refuted")
 if content == b"explosive":
     fail("the loss exploded", 11)
 if job["max_steps"] == 13:

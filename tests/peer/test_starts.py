@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -13,7 +14,7 @@ from paris_p2p.peer.starts import (
     MOST_RESUMES,
     PATIENCE,
     Start,
-    own_snapshot,
+    claimed_loss,
     parent_of,
     starts,
     within_reach_first,
@@ -70,7 +71,7 @@ SPACING = 4
 def test_the_furthest_comes_first_and_an_exact_state_before_heads_near_it(
     own: Start | None, resumes: list[Resume], heads: list[Head]
 ) -> None:
-    found = starts(own, resumes, heads, SPACING)
+    found = starts([own] if own else [], resumes, heads, SPACING, {own.step} if own else set())
     assert len(found) == 1 + (own is not None) + min(len(resumes), MOST_RESUMES) + len(heads)
     assert found[-1].is_scratch
     for earlier, later in itertools.combinations(found[:-1], 2):
@@ -87,17 +88,17 @@ def test_the_furthest_comes_first_and_an_exact_state_before_heads_near_it(
 
 def test_of_equals_the_order_of_trust_is_kept() -> None:
     first, second = head(7, OTHER), head(7, AUTHOR)
-    assert [start.head for start in starts(None, [], [first, second], 1)[:2]] == [first, second]
-    assert [start.head for start in starts(None, [], [second, first], 1)[:2]] == [second, first]
+    assert [start.head for start in starts([], [], [first, second], 1)[:2]] == [first, second]
+    assert [start.head for start in starts([], [], [second, first], 1)[:2]] == [second, first]
 
 
 def test_nothing_published_and_no_snapshot_is_scratch() -> None:
-    assert [start.name for start in starts(None, [], [], 1)] == ["scratch"]
+    assert [start.name for start in starts([], [], [], 1)] == ["scratch"]
 
 
 def test_what_nobody_serves_is_put_off_but_tried_before_scratch() -> None:
     fake, real = head(10**9), head(40)
-    found = starts(snapshot(10), [resume(10**9)], [fake, real], 1)
+    found = starts([snapshot(10)], [resume(10**9)], [fake, real], 1)
     ordered = within_reach_first(found, {real.manifest})
     assert [(start.name, start.step) for start, _ in ordered] == [
         ("head", 40),
@@ -113,7 +114,7 @@ def test_what_is_at_hand_waits_for_nothing_and_all_else_together_not_long(
     heads: list[Head], at_hand: set[int]
 ) -> None:
     served = {head(step).manifest for step in at_hand}
-    ordered = within_reach_first(starts(None, [], heads, 1), served)
+    ordered = within_reach_first(starts([], [], heads, 1), served)
     reached = [start.head is None or start.head.manifest in served for start, _ in ordered[:-1]]
     assert reached == sorted(reached, reverse=True)
     waits = [patience for _, patience in ordered[:-1]]
@@ -132,8 +133,20 @@ def test_a_head_continues_the_newest_checkpoint_before_its_start() -> None:
     assert parent_of(Start(), heads, AUTHOR) is None
 
 
-def test_the_newest_snapshot_counts_and_strange_files_do_not(tmp_path: Path) -> None:
-    for name in ("snapshot-000000005", "snapshot-000000012", "snapshot-x", "checkpoint-000000099"):
-        (tmp_path / f"{name}.safetensors").touch()
-    found = own_snapshot(tmp_path)
-    assert found is not None and found.step == 12
+def test_a_snapshot_of_which_nothing_was_published_comes_after_others_at_equal_steps() -> None:
+    found = starts([snapshot(7), snapshot(5)], [resume(7), resume(5)], [], 1, published={5})
+    assert [(start.name, start.step) for start in found[:4]] == [
+        ("resume", 7),
+        ("snapshot", 7),
+        ("snapshot", 5),
+        ("resume", 5),
+    ]
+
+
+def test_a_start_claims_what_its_author_says_of_the_same_step() -> None:
+    heads = [replace(head(40), held_out_loss=0.5), head(40, OTHER), head(50)]
+    assert claimed_loss(Start(40, head=heads[0]), []) == 0.5
+    assert claimed_loss(Start(40, resume=resume(40)), heads) == 0.5
+    assert claimed_loss(Start(30, resume=resume(30)), heads) is None
+    assert claimed_loss(snapshot(40), heads) is None
+    assert claimed_loss(Start(), heads) is None

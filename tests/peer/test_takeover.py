@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from paris_p2p.peer import claiming
+from paris_p2p.peer import claiming, training
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.publishing import Checkpoint, publish, publish_resume
+from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.records.head import Head
+from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import Artefact, RunManifest, ShardRef
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 from paris_p2p.training.expert import train_expert
 from paris_p2p.training.job import Job
+from paris_p2p.training.worker import LOCK_NAME
 from tests.peer.worlds import CREATOR, PeerWorld
 from tests.training.jobs import (
     EXPERT,
@@ -59,17 +68,26 @@ async def trained(peer: Peer, steps: int) -> list[dict[str, object]]:
     return [event async for event in TrainingJob(peer, request).events()]
 
 
-async def test_a_takeover_equals_unbroken_training_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
-    files = write_run(tmp_path)
-    made = Blobs(ChunkStore(tmp_path / "made"), tmp_path / "cache")
-    world = PeerWorld(tmp_path, sealed=sealed_run(files, made))
-    first, heir = await world.join(), await world.join()
+async def world_of(files: RunFiles, folder: Path) -> PeerWorld:
+    """The first peer of a run of these files, which it holds, and an heir."""
+    made = Blobs(ChunkStore(folder / "made"), folder / "cache")
+    world = PeerWorld(folder, sealed=sealed_run(files, made))
+    first, _ = await world.join(), await world.join()
     for path, kind in [(files.text_encoder, "encoder"), *((p, "shard") for p in files.shards)]:
         name = "clip.safetensors" if kind == "encoder" else path.name
         await first.announcer.content(first.blobs.add_file(path, kind, name).id)
+    return world
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claiming, "SETTLE", 0.02)
+    monkeypatch.setattr(training, "RETRY_PAUSES", (0.01, 0.01))
+
+
+async def test_a_takeover_equals_unbroken_training_bit_for_bit(tmp_path: Path) -> None:
+    world = await world_of(write_run(tmp_path), tmp_path)
+    first, heir = world.peers
 
     await trained(first, 6)
     events = await trained(heir, 5)
@@ -86,3 +104,74 @@ async def test_a_takeover_equals_unbroken_training_bit_for_bit(
     assert same_content(await heir.path(published.manifest), unbroken[-1].checkpoint)
     state = max(heir.resumes.of(0), key=lambda resume: resume.step)
     assert same_content(await heir.path(state.manifest), unbroken[-1].resume)
+
+
+def altered(path: Path, prefix: str, by: float, target: Path, **counters: int) -> Path:
+    """The same file with tensors under `prefix` scaled, and other counters."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() | {name: str(value) for name, value in counters.items()}
+    tensors = {
+        name: tensor * by if name.startswith(prefix) else tensor
+        for name, tensor in load_file(path).items()
+    }
+    save_file(tensors, target, metadata)
+    return target
+
+
+async def lie(liar: Peer, kind: type[Head] | type[Resume], path: Path, **counters: int) -> None:
+    """Sign what is no work of anybody's, and announce it."""
+    content = liar.blobs.add_file(path, "checkpoint", "expert-0.safetensors")
+    common = {"run": liar.run_id, "expert": 0, "author": liar.identity.author, "created": 2000.0}
+    common |= {"manifest": content.id, "size": content.size, **counters}
+    if kind is Resume:
+        liar.resumes.add(Resume(**common).seal(liar.identity))
+    else:
+        losses = {"train_loss": 0.1, "held_out_loss": 0.1, "parent": None}
+        liar.heads.add(Head(**common, **losses).seal(liar.identity))
+    await liar.announcer.everything()
+
+
+async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed_at_is_not(
+    tmp_path: Path,
+) -> None:
+    """A head without room to train, a state whose average alone is spoilt, and an honest one."""
+    files = write_run(tmp_path)
+    world = await world_of(files, tmp_path)
+    first, heir = world.peers
+    torch.set_num_threads(1)
+    *_, last = train_expert(files.job(out_dir=tmp_path / "first"))
+    assert last.checkpoint and last.resume and last.held_out_loss
+    figures = Checkpoint(last.checkpoint, 0, 6, last.images, last.loss, last.held_out_loss, None)
+    head = await publish(first, figures)
+    state = await publish_resume(first, last.resume, 0, 6, last.images)
+    far, spoilt = await world.join(), await world.join()
+    counters = {"step": 2**40, "images": 2**48}
+    weights = altered(await first.path(head.manifest), "", 1.0, tmp_path / "far", **counters)
+    await lie(far, Head, weights, **counters)
+    counters = {"step": 10**6, "images": 10**7, "updates": 10**6}
+    average = await first.path(state.manifest)
+    poison = altered(average, "average/", 1e3, tmp_path / "spoilt", **counters)
+    await lie(spoilt, Resume, poison, step=10**6, images=10**7)
+
+    events = []
+    async for event in TrainingJob(heir, TrainingRequest(expert=0, max_steps=2)).events():
+        events.append(event)
+        is_first = "retrying" not in [earlier["event"] for earlier in events]
+        if event["event"] == "checking" and event["step"] == state.step and is_first:
+            os.kill(int((heir.slot_folder(0) / LOCK_NAME).read_text()), signal.SIGKILL)
+
+    passed = [event for event in events if event["event"] == "passed_over"]
+    assert [(event["from"], event["step"]) for event in passed] == [
+        ("head", 2**40),
+        ("resume", 10**6),
+    ]
+    assert "no room" in str(passed[0]["reason"]) and "held-out loss" in str(passed[1]["reason"])
+    for record in (far.heads.of(0)[0], spoilt.resumes.of(0)[0]):
+        assert heir.refusals.is_condemned(record.manifest, record.author)
+    (again,) = [event for event in events if event["event"] == "retrying"]
+    assert (again["from"], again["step"]) == ("resume", 6) and "SIGKILL" in again["reason"]
+    assert not heir.refusals.is_condemned(state.manifest, state.author)
+    assert [event["step"] for event in events if event["event"] == "published"] == [8]
+    assert [path.name for path in snapshots(heir.slot_folder(0))] == [
+        "snapshot-000000008.safetensors"
+    ]

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paris_p2p.errors import DiskFull, Held, NotAvailable, ParisError, TrainingDiverged, WorkerDied
+from paris_p2p.errors import (
+    BadContent,
+    DiskFull,
+    Held,
+    NotAvailable,
+    ParisError,
+    TrainingDiverged,
+    WorkerDied,
+)
 from paris_p2p.identity import peer_id_of
 from paris_p2p.peer import claiming, training, worker
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
 from paris_p2p.peer.resumes import learn_resumes
+from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.survey import read_claims
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
 from paris_p2p.records.resume import Resume
@@ -23,6 +33,28 @@ from paris_p2p.training.worker import alone_in
 from tests.peer.stand_in import SCRIPT, install
 from tests.peer.worlds import CREATOR, PeerWorld, eventually, head_of, hold
 
+KILLED = """
+if content and not (folder / "spared").exists():
+    import os, signal
+    (folder / "spared").touch() if content == b"killed once" else None
+    os.kill(os.getpid(), signal.SIGKILL)
+if content == b"poison":
+"""
+FULL = """
+if content:
+    fail("no room left on the disk", 8)
+if content == b"poison":
+"""
+BAD_SHARD = """
+if content:
+    fail("the shard is damaged", 4)
+if content == b"poison":
+"""
+SNAPSHOTS = (
+    '    write("checkpoint"',
+    '    write("snapshot", b"own state")\n    write("checkpoint"',
+)
+"""Lets the stand-in write its state, too."""
 KILLED_BY_POISON = """
 if content == b"poison":
     import os, signal
@@ -35,6 +67,7 @@ if False:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
     monkeypatch.setattr(claiming, "SETTLE", 0.02)
+    monkeypatch.setattr(training, "RETRY_PAUSES", (0.01, 0.01))
 
 
 async def trainer(world: PeerWorld) -> Peer:
@@ -171,6 +204,167 @@ async def test_a_head_that_cannot_be_trained_on_is_passed_over(
 
     steps = [event["step"] for event in events if event["event"] == "published"]
     assert steps == [41]
+
+
+@pytest.mark.parametrize("fault", [KILLED, FULL], ids=["killed", "disk full"])
+async def test_a_fault_of_this_machine_throws_no_work_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    install(monkeypatch, SCRIPT.replace('if content == b"poison":', fault))
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+    publish(author, b"weights at step 40", 40)
+    await author.announcer.everything()
+
+    events: list[dict[str, Any]] = []
+    with pytest.raises((WorkerDied, DiskFull)):
+        async for event in TrainingJob(peer, TrainingRequest(expert=0, max_steps=1)).events():
+            events.append(event)
+
+    tried = [(e["from"], e["step"]) for e in events if e["event"] == "resuming"]
+    assert tried == [("head", 40)] * (1 + len(training.RETRY_PAUSES))
+    assert [event["from"] for event in events if event["event"] == "retrying"] == ["head"] * 2
+    assert peer.refusals.all() == []
+    assert [head.author for head in peer.heads.of(0)] == [author.identity.author]
+
+
+async def test_a_worker_killed_once_before_its_first_step_goes_on_from_the_same_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, SCRIPT.replace('if content == b"poison":', KILLED))
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+    publish(author, b"killed once", 40)
+    await author.announcer.everything()
+
+    events = await run(peer)
+
+    assert [event["step"] for event in events if event["event"] == "published"] == [41]
+    assert peer.refusals.all() == []
+
+
+async def test_what_a_machine_cannot_start_from_gives_way_to_another_but_not_to_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, SCRIPT.replace('if content == b"poison":', KILLED))
+    world = PeerWorld(tmp_path)
+    peer, honest, large = await trainer(world), await world.join(), await world.join()
+    publish(honest, b"killed once", 40)
+    publish(large, b"needs more memory than there is", 50)
+    for author in (honest, large):
+        await author.announcer.everything()
+
+    events = await run(peer)
+
+    (told,) = [event for event in events if event["event"] == "passed_over"]
+    assert told["step"] == 50 and "SIGKILL" in told["reason"]
+    assert [event["step"] for event in events if event["event"] == "published"] == [41]
+    assert peer.refusals.all() == []
+
+
+async def test_an_own_snapshot_that_the_machine_fails_at_stays_for_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, SCRIPT.replace('if content == b"poison":', KILLED))
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+    publish(author, b"weights at step 40", 40)
+    await author.announcer.everything()
+    snapshot = peer.slot_folder(0) / "snapshot-000000090.safetensors"
+    snapshot.write_bytes(b"own state")
+
+    with pytest.raises(WorkerDied, match="SIGKILL"):
+        await run(peer)
+
+    assert snapshot.exists()
+    assert [head.step for head in peer.heads.of(0)] == [40]
+
+
+async def test_a_damaged_shard_says_nothing_about_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, SCRIPT.replace('if content == b"poison":', BAD_SHARD))
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+    publish(author, b"weights at step 40", 40)
+    await author.announcer.everything()
+    with pytest.raises(BadContent, match="shard"):
+        await run(peer)
+    assert peer.refusals.all() == []
+
+
+async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explodes = ('"held_out_loss": 0.4', '"held_out_loss": 1e9 if step > 2**40 else 0.4')
+    install(monkeypatch, SCRIPT.replace(*SNAPSHOTS).replace(*explodes))
+    world = PeerWorld(tmp_path)
+    peer, honest, liar = await trainer(world), await world.join(), await world.join()
+    publish(honest, b"weights at step 100", 100)
+    publish(liar, b"of no use", 2**46)
+    for author in (honest, liar):
+        await author.announcer.everything()
+    own = peer.slot_folder(0) / "snapshot-000000030.safetensors"
+    own.write_bytes(b"own state")
+
+    events = await run(peer)
+
+    (told,) = [event for event in events if event["event"] == "passed_over"]
+    assert told["step"] == 2**46 and "cannot be published: held_out_loss" in told["reason"]
+    assert [event["step"] for event in events if event["event"] == "published"] == [101]
+    assert events[-1]["event"] == "released"
+    assert peer.refusals.is_condemned(liar.heads.of(0)[0].manifest, liar.identity.author)
+    assert [path.name for path in snapshots(peer.slot_folder(0))] == [
+        "snapshot-000000101.safetensors",
+        own.name,
+    ]
+
+
+async def test_a_head_that_leaves_no_room_to_train_is_condemned_without_a_byte_of_it(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, liar = await trainer(world), await world.join()
+    publish(liar, b"weights", 2**47)
+    await liar.announcer.everything()
+
+    events = await run(peer)
+
+    (told,) = [event for event in events if event["event"] == "passed_over"]
+    assert told["step"] == 2**47 and "no room to train" in told["reason"]
+    assert [event["step"] for event in events if event["event"] == "published"] == [1]
+    (content,) = [head.manifest for head in liar.heads.of(0)]
+    assert peer.refusals.is_condemned(content, liar.identity.author)
+    assert not peer.blobs.complete(content)
+
+
+async def test_a_damaged_snapshot_does_not_hide_a_sound_one(tmp_path: Path) -> None:
+    peer = await trainer(PeerWorld(tmp_path))
+    folder = peer.slot_folder(0)
+    (folder / "snapshot-000000030.safetensors").write_bytes(b"own state")
+    (folder / "snapshot-000000090.safetensors").write_bytes(b"poison")
+
+    events = await run(peer)
+
+    (told,) = [event for event in events if event["event"] == "passed_over"]
+    kept = folder / "failed-000000090.safetensors"
+    assert (told["from"], told["step"]) == ("snapshot", 90) and str(kept) in told["reason"]
+    assert kept.read_bytes() == b"poison"
+    assert [event["step"] for event in events if event["event"] == "published"] == [31]
+
+
+async def test_the_time_that_training_took_does_not_depend_on_the_wall_clock(
+    tmp_path: Path,
+) -> None:
+    peer = await trainer(PeerWorld(tmp_path))
+    job = TrainingJob(peer, TrainingRequest(expert=0))
+    seconds = []
+    async for event in job.events():
+        if event["event"] == "progress":
+            seconds.append(event["seconds"])
+            peer.clock = lambda: time.time() - 3600
+            job.stop()
+    assert len(seconds) == 2 and 0 == seconds[0] <= seconds[1]
 
 
 async def test_a_head_that_nobody_serves_is_passed_over(tmp_path: Path) -> None:

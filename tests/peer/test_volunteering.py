@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from paris_p2p.network.memory import MemoryNetwork
-from paris_p2p.peer import claiming, outlook, volunteering
+from paris_p2p.peer import claiming, outlook, training, volunteering
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
@@ -24,11 +24,12 @@ from paris_p2p.records.claim import LEASE
 from tests.peer.stand_in import SCRIPT, install
 from tests.peer.worlds import PeerWorld, eventually, hold
 
-CRASH_ONCE = """
+CRASH_AT_FIRST = """
 import os, pathlib, sys
 marker = pathlib.Path(sys.argv[1]).parent / "crashed"
-if not marker.exists():
-    marker.touch()
+crashes = len(marker.read_text()) if marker.exists() else 0
+if crashes < 3:
+    marker.write_text("." * (crashes + 1))
     os._exit(13)
 """
 ALWAYS_CRASH_AT_THE_FIRST = """
@@ -48,6 +49,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claiming, "SETTLE", 0.02)
     monkeypatch.setattr(outlook, "FIRST_WAIT", 0.05)
     monkeypatch.setattr(volunteering, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(training, "RETRY_PAUSES", (0.01, 0.01))
 
 
 @dataclass
@@ -130,7 +132,7 @@ async def test_an_orphaned_expert_is_taken_over_exactly_and_by_itself(tmp_path: 
 async def test_a_trainer_that_crashes_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, CRASH_ONCE + SCRIPT)
+    install(monkeypatch, CRASH_AT_FIRST + SCRIPT)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
     await hold(peer, 1)
@@ -202,6 +204,24 @@ async def test_one_that_is_stopped_while_all_are_held_ends(tmp_path: Path) -> No
         await eventually(lambda: left_alone.told("looking"))
 
     assert left_alone.told("claimed") == []
+
+
+async def test_a_listener_that_fails_does_not_end_the_training(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    await hold(peer, 0)
+    await hold(peer, 1)
+    told: list[str] = []
+
+    def tell(event: dict[str, Any]) -> None:
+        told.append(event["event"])
+        raise BrokenPipeError("the terminal is gone")
+
+    volunteer = Volunteer(peer, tell)
+    running = asyncio.create_task(volunteer.run())
+    await eventually(lambda: "published" in told)
+    volunteer.stop()
+    await running
+    assert told[-1] == "released" and "waiting" not in told
 
 
 def test_the_pause_grows_with_every_failure_up_to_a_bound() -> None:

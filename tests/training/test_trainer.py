@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from paris_p2p.errors import BadContent, TrainingDiverged
+from paris_p2p.model import weights
 from paris_p2p.model.expert import Expert, build_expert
 from paris_p2p.model.objective import Text
 from paris_p2p.model.weights import load_into, read_metadata
+from paris_p2p.records.run import ROUTER
+from paris_p2p.training import snapshot
 from paris_p2p.training.expert import ExpertTask, train_expert
-from paris_p2p.training.job import Job
+from paris_p2p.training.job import Job, StartRefuted
+from paris_p2p.training.router import train_router
 from paris_p2p.training.samples import Captioned, Captions, Latents
 from paris_p2p.training.trainer import CHECKPOINT_FORMAT, Progress, train
 
@@ -132,6 +138,70 @@ def test_a_resume_state_that_is_not_where_its_record_says_is_refused(
         all_of(job)
 
 
+def scaled(path: Path | None, prefix: str, by: float, target: Path) -> Path:
+    """A state whose tensors under `prefix` are scaled, and all else as it was."""
+    assert path is not None
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = {
+        name: tensor * by if name.startswith(prefix) else tensor
+        for name, tensor in load_file(path).items()
+    }
+    save_file(tensors, target, metadata)
+    return target
+
+
+@pytest.mark.parametrize("prefix", ["average/", "network/"])
+@pytest.mark.parametrize("slot", [0, ROUTER])
+@pytest.mark.parametrize("kind", ["resume_state", "resume_snapshot"])
+def test_a_state_with_spoilt_weights_is_refuted_before_the_first_step(
+    run: RunFiles, tmp_path: Path, prefix: str, slot: int, kind: str
+) -> None:
+    train_slot = train_router if slot == ROUTER else train_expert
+    last = list(train_slot(run.job(slot)))[-1]
+    job = run.job(slot, out_dir=tmp_path / "takeover", max_steps=1)
+    job = replace(job, start_step=last.step, start_images=last.images)
+    poison = scaled(last.resume, prefix, 1e3, tmp_path / "poison.safetensors")
+    with pytest.raises(StartRefuted, match="worthless: its held-out loss"):
+        list(train_slot(replace(job, **{kind: poison})))
+    assert list(job.out_dir.iterdir()) == []
+    assert len(list(train_slot(replace(job, **{kind: last.resume})))) == 1
+
+
+def test_a_checkpoint_that_claims_more_than_it_measures_is_refuted(
+    run: RunFiles, tmp_path: Path
+) -> None:
+    last = all_of(run.job())[-1]
+    job = run.job(out_dir=tmp_path / "takeover", start_from=last.checkpoint, start_step=6)
+    assert len(all_of(replace(job, claimed_loss=last.held_out_loss))) == 6
+    with pytest.raises(StartRefuted, match="its author claims"):
+        all_of(replace(job, claimed_loss=0.1))
+
+
+@pytest.mark.parametrize("promise", [{"start_step": 2**48 - 1}, {"start_images": 2**48}])
+def test_a_start_that_leaves_no_room_to_train_is_refuted(
+    run: RunFiles, tmp_path: Path, promise: dict[str, int]
+) -> None:
+    last = all_of(run.job())[-1]
+    job = run.job(out_dir=tmp_path / "takeover", start_from=last.checkpoint, **promise)
+    with pytest.raises(StartRefuted, match="no room to train"):
+        all_of(job)
+
+
+def test_memory_that_runs_out_is_not_held_against_the_start(
+    run: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    last = all_of(run.job())[-1]
+    monkeypatch.setattr(snapshot, "_check_values", refuse)
+    monkeypatch.setattr(weights, "load", refuse)
+    for start in ({"resume_snapshot": last.snapshot}, {"start_from": last.checkpoint}):
+        with pytest.raises(RuntimeError, match="allocate memory"):
+            all_of(run.job(out_dir=tmp_path / "takeover", **start))
+
+
 def test_resume_states_come_with_every_fourth_checkpoint_and_at_the_end(run: RunFiles) -> None:
     job = run.job(max_steps=18)
     steps = all_of(job)
@@ -223,6 +293,17 @@ def test_diverging_again_is_an_error_and_harms_no_file(run: RunFiles) -> None:
     with pytest.raises(TrainingDiverged, match="expert 0"):
         next(training)
     assert {path: path.read_bytes() for path in job.out_dir.iterdir()} == kept
+
+
+def test_what_cannot_be_published_is_not_saved(run: RunFiles) -> None:
+    class Spoilt(FragileTask):
+        def held_out_loss(self, network: Expert) -> float:
+            return torch.nan
+
+    job = run.job()
+    with pytest.raises(TrainingDiverged, match="held-out loss of expert 0"):
+        list(train(Spoilt(), job))
+    assert [path.name for path in job.out_dir.iterdir()] == ["snapshot-000000003.safetensors"]
 
 
 def test_diverging_before_any_snapshot_is_an_error(run: RunFiles) -> None:

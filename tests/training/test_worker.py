@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from paris_p2p.errors import BadContent
+from paris_p2p.errors import BadContent, TrainingDiverged, WorkerDied
+from paris_p2p.training import worker
 from paris_p2p.training.job import Job
-from paris_p2p.training.worker import work
+from paris_p2p.training.worker import emit, work
 
 from .jobs import RunFiles, as_json
 
@@ -136,6 +138,44 @@ def test_bad_input_is_one_line_and_an_exit_code(run: RunFiles) -> None:
     assert error.keys() == {"event", "message", "remedy", "exit_code"}
     assert error["event"] == "error"
     assert "needs 1 of" in error["message"]
+
+
+def test_a_start_that_is_none_is_told_apart_from_all_else(run: RunFiles) -> None:
+    start = run.folder / "state.safetensors"
+    start.write_bytes(b"not a state")
+    ended = subprocess.run(
+        [*WORKER, write_job(run.job(resume_state=start, start_step=9))],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    checking, refuted = events_of(ended.stdout)
+    assert checking == {"event": "checking", "step": 9}
+    assert (refuted["event"], refuted["exit_code"]) == ("refuted", BadContent.exit_code)
+    assert ended.returncode == BadContent.exit_code
+
+
+def test_a_figure_that_is_not_finite_is_an_error_and_no_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(TrainingDiverged, match="finite"):
+        emit("checkpoint", held_out_loss=math.nan)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried")])
+def test_memory_that_runs_out_is_one_line_and_its_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "work", fail)
+    monkeypatch.setattr(worker, "stop_requests", lambda: None)
+    monkeypatch.setattr(worker, "forbid_network", lambda: None)
+    assert worker.main(["job.json"]) == WorkerDied.exit_code
+    (told,) = events_of(capsys.readouterr().out)
+    assert told["event"] == "error" and "memory" in told["message"]
 
 
 def test_a_shard_that_is_none_is_refused(run: RunFiles) -> None:
