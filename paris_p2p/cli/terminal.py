@@ -15,7 +15,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDE = 100_000
 """Columns of a standard output that is no terminal: tables in a file are never cut."""
@@ -59,18 +62,25 @@ def write_json(value: object) -> None:
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     """A table on standard output, as wide as its text where that is no terminal."""
-    from rich.console import Console
     from rich.table import Table
+
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*map(_text, row))
+    console = wide_console()
+    with console.capture() as drawn:
+        console.print(table)
+    print(drawn.get(), end="", flush=True)
+
+
+def wide_console() -> Console:
+    """rich's console on standard output; nothing is wrapped or cut where that is no terminal."""
+    from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*map(_text, row))
-    with console.capture() as drawn:
-        console.print(table)
-    print(drawn.get(), end="", flush=True)
+    return console
 
 
 def _text(cell: Cell) -> Any:
