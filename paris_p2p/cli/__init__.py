@@ -97,12 +97,13 @@ def _outcome(arguments: Sequence[str] | None) -> tuple[str, int]:
     No words where it went well, nor where the help has been shown instead.
     """
     try:
-        return "", app(arguments, standalone_mode=False) or 0
+        exit_code = app(arguments, standalone_mode=False) or 0
+        return "interrupted" if exit_code == Interrupted.exit_code else "", exit_code
     except ParisError as error:
         return str(error), error.exit_code
     except TyperException as error:
         return error.format_message(), error.exit_code
-    except (Abort, KeyboardInterrupt):
+    except Abort:
         return "interrupted", Interrupted.exit_code
     except OSError as error:
         full = error.errno in NO_ROOM

@@ -12,8 +12,8 @@ import os
 import select
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -119,28 +119,24 @@ class Enduring:
         self._say(json.dumps(value))
 
     def _say(self, text: str) -> None:
-        if self._waits or _takes_more(self._stream):
-            self.write(text + "\n")
-            self.flush()
-        else:
+        if not self._waits and not _takes_more(self._stream):
             self._lose("nobody reads it")
+            return
+        with self._dropping():
+            self._stream.write(text + "\n")
+            self._stream.flush()
+            self._losing = False
 
     # What rich writes to
 
     def write(self, text: str) -> int:
-        try:
+        with self._dropping():
             self._stream.write(text)
-        except _LOST as error:
-            self._lose(error)
         return len(text)
 
     def flush(self) -> None:
-        try:
+        with self._dropping():
             self._stream.flush()
-        except _LOST as error:
-            self._lose(error)
-        else:
-            self._losing = False
 
     def isatty(self) -> bool:
         return self._stream.isatty()
@@ -148,6 +144,13 @@ class Enduring:
     @property
     def encoding(self) -> str:
         return self._stream.encoding
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except _LOST as error:
+            self._lose(error)
 
     def _lose(self, reason: object) -> None:
         if not self._losing:

@@ -84,6 +84,28 @@ def test_an_unreachable_bootstrap_is_named(tmp_path: Path) -> None:
     assert "/ip4/127.0.0.1/tcp/9" in done.stderr
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_command_that_is_told_to_end_says_so_and_runs_its_last_steps(number: str) -> None:
+    code = f"""
+import os, signal
+from paris_p2p import cli
+def x():
+    try:
+        os.kill(os.getpid(), signal.{number})
+        signal.pause()
+    finally:
+        print("cleaned up")
+cli.app.command("x")(x)
+cli.main(["x"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        130,
+        "cleaned up\n",
+        "error: interrupted\n",
+    )
+
+
 def test_what_nobody_foresaw_is_one_line_and_its_details_are_in_a_file(tmp_path: Path) -> None:
     code = "from paris_p2p import cli; cli.app.command('x')(lambda: 1 / 0); cli.main(['x'])"
     done = subprocess.run(

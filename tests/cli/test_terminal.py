@@ -80,8 +80,7 @@ class Failing:
         return len(text)
 
     def flush(self) -> None:
-        if self.failures:
-            raise self.error
+        """As on a terminal, what could not be written is not kept."""
 
     def isatty(self) -> bool:
         return False
