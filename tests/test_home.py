@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("call", ["open", "pwrite"])
+@pytest.mark.parametrize("call", ["open", "write"])
 def test_a_full_disk_at_the_lock_is_said(
     home: Home, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
