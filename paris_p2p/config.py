@@ -15,11 +15,10 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from paris_p2p.errors import BadContent, UsageProblem
-from paris_p2p.home import Home
+from paris_p2p.home import Home, absolute
 from paris_p2p.records.address import parse_address, parse_transport
 
 MAX_QUOTA = 1 << 60
@@ -93,7 +92,7 @@ def load(
 def _from_file(home: Home) -> dict[str, object]:
     file = home.config_file
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -162,9 +161,9 @@ def _port(value: object) -> int:
 
 
 def _file(value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise UsageProblem(f"{value!r} is not the path of a file", "Write it in quotation marks")
-    return str(Path(value).expanduser().absolute()) if value else ""
+    return str(absolute(value)) if value else ""
 
 
 def _run(value: object) -> str:

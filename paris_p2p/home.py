@@ -19,20 +19,46 @@ import platformdirs
 from paris_p2p.errors import DiskFull, HomeBusy, UsageProblem
 
 PARTIAL_SUFFIX = ".partial"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What a full disk answers."""
 
 
 def default_home() -> Path:
     """$PARIS_HOME, or the platform's place for a user's data."""
     chosen = os.environ.get("PARIS_HOME")
-    return Path(chosen) if chosen else platformdirs.user_data_path("paris-p2p", appauthor=False)
+    if chosen:
+        return Path(chosen)
+    try:
+        return platformdirs.user_data_path("paris-p2p", appauthor=False)
+    except RuntimeError as error:
+        raise _no_home_directory("this user") from error
+
+
+def absolute(path: Path | str) -> Path:
+    """`path` from the root on, `~` and `~name` replaced. UsageProblem where that cannot be told."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise _no_home_directory(str(path)) from error
+    except FileNotFoundError as error:
+        raise UsageProblem(
+            f"the current folder is gone, and {path} is relative to it",
+            "Change to one that exists, or write the path from / on",
+        ) from error
+
+
+def _no_home_directory(whose: str) -> UsageProblem:
+    return UsageProblem(
+        f"there is no home directory for {whose}",
+        "Set HOME, or give a path from / on with --home or PARIS_HOME",
+    )
 
 
 class Home:
     """The paths of one peer's folder. Making a Home touches no disk; `create` does."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path = absolute(path)
 
     @property
     def identity_file(self) -> Path:
@@ -120,11 +146,10 @@ class Home:
         """
         folders = (self.path, self.store_dir, self.runs_dir, self.snapshots_dir, self.cache_dir)
         try:
-            for folder in folders:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with room_for(self.path):
+                for folder in folders:
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise _disk_full(self.path) from error
             raise UsageProblem(
                 f"cannot make the home {self.path}: {error.strerror}",
                 "Choose a folder of your own with --home or PARIS_HOME",
@@ -150,13 +175,15 @@ class Home:
 def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
     """Hold the lock file at `path` while inside; HomeBusy when another process does.
 
-    The message is "`what` is in use by process N" and `remedy`.
+    The message is "`what` is in use by process N" and `remedy`. DiskFull when there is no room.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with room_for(path):
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _take_lock(file, what, remedy)
-        os.ftruncate(file, 0)
-        write_all(file, str(os.getpid()).encode())
+        with room_for(path):
+            os.ftruncate(file, 0)
+            write_all(file, str(os.getpid()).encode())
         yield
         os.ftruncate(file, 0)
     finally:
@@ -189,17 +216,16 @@ def write_atomically(
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        parts = (data,) if isinstance(data, bytes | memoryview) else data
-        _write_new(aside, parts, mode, synced)
-        aside.replace(path)
-        if synced:
-            _sync_folder(path.parent)
-    except BaseException as error:
+        with room_for(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            parts = (data,) if isinstance(data, bytes | memoryview) else data
+            _write_new(aside, parts, mode, synced)
+            aside.replace(path)
+            if synced:
+                _sync_folder(path.parent)
+    except BaseException:
         with suppress(FileNotFoundError):
             aside.unlink()
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise _disk_full(path) from error
         raise
 
 
@@ -235,8 +261,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _disk_full(path: Path) -> DiskFull:
-    return DiskFull(
-        f"no room left on the disk while writing {path}",
-        "Free some space, or move the home to a bigger disk with --home",
-    )
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """DiskFull where the disk has no room for what the block writes at `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DiskFull(
+            f"no room left on the disk while writing {path}",
+            "Free some space, or move the home to a bigger disk with --home",
+        ) from error

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from paris_p2p.cli.terminal import complain, printable, wide_console
 from peers.local_swarm import LocalSwarm, Process, SwarmProblem, local_swarm, wait_until
 
 PEERS = ("ada", "bela", "chen", "dora")
@@ -166,14 +168,14 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=1.5, help="of training for each peer")
     options.add_argument("-o", "--output", type=Path, default=Path("demo-output/pictures.png"))
     chosen = options.parse_args()
-    console = Console()
+    console = wide_console()
     folder = Path(tempfile.mkdtemp(prefix="paris-demo-"))
     try:
         with local_swarm(folder) as swarm:
             story = Story(swarm, chosen.minutes, console)
             _play(story, chosen.output.absolute())
     except SwarmProblem as problem:
-        print(f"error: {problem} (logs kept in {folder})", file=sys.stderr)
+        complain(f"error: {problem} (logs kept in {folder})")
         sys.exit(1)
     shutil.rmtree(folder)
 
@@ -189,7 +191,7 @@ def _play(story: Story, output: Path) -> None:
     story.console.print(_table(story.published, story.moved))
     lost = max(image["lost_mass"] for image in sampled["images"])
     story.tell(f"probability mass lost to missing experts: {lost:.1%}")
-    story.tell(f"[bold]the picture: {output}[/bold]")
+    story.tell(f"[bold]the picture: {escape(printable(str(output)))}[/bold]")
 
 
 def _table(published: list[dict[str, Any]], moved: dict[str, dict[str, Any]]) -> Table:

@@ -98,6 +98,11 @@ def test_the_swarm_key_is_a_path_wherever_it_is_given(home: Home, path: str) -> 
     assert from_file.swarm_key_file == whole
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(home: Home) -> None:
+    home.config_file.write_bytes("\ufeffport = 7\n".encode())
+    assert load(home, {}, {}).port == 7
+
+
 def test_a_storage_volunteer_does_not_train(home: Home) -> None:
     with pytest.raises(UsageProblem, match="seed_only and train exclude each other"):
         load(home, {"seed_only": True, "train": True}, {})
@@ -138,6 +143,8 @@ BAD_FILES = {
     "store_quota = true": "store_quota: True is not a size",
     "replicas = 0": "replicas: 0 is not a number of replicas. It is a number from 1 to 64",
     "seed_only = 1": "seed_only: 1 is not a switch. Write true or false",
+    'swarm_key_file = "a\\u0000b"': "is not the path of a file",
+    "swarm_key_file = '~nosuchuser/swarm.key'": "no home directory for ~nosuchuser/swarm.key",
     "train = 'yes'": "train: 'yes' is not a switch",
     "port = ": "is not valid TOML",
     "\xff": "is not valid TOML",

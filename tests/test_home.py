@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -89,6 +90,33 @@ def test_the_default_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert default_home().name == "paris-p2p"
 
 
+def test_without_a_home_directory_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user id that nobody knows, in a container."""
+    for name in ("PARIS_HOME", "HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for path in ("~/.paris", "~nosuchuser/x"):
+        with pytest.raises(UsageProblem, match=r"there is no home directory for ~.* HOME"):
+            Home(path)
+    with pytest.raises(UsageProblem, match="there is no home directory for "):
+        Home(default_home())
+
+
+def unknown(user: int) -> pwd.struct_passwd:
+    raise KeyError(user)
+
+
+def test_a_relative_home_in_a_folder_that_is_gone_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UsageProblem, match="the current folder is gone"):
+        Home("home")
+    assert Home("/home").path == Path("/home")
+
+
 def test_a_second_process_is_told_who_holds_the_home(home: Home) -> None:
     holder = start(HOLD_LOCK, home.path)
     try:
@@ -150,6 +178,18 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("call", ["open", "write"])
+def test_a_full_disk_at_the_lock_is_said(
+    home: Home, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(os, call, failing(errno.ENOSPC))
+    with pytest.raises(DiskFull, match="no room left on the disk"), home.lock():
+        pass
+    monkeypatch.undo()
+    with home.lock():
+        pass
 
 
 def test_other_failures_are_not_called_a_full_disk(

@@ -20,7 +20,7 @@ from paris_p2p.api.bootstrap import BootstrapApi
 from paris_p2p.api.server import Api
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import NotAvailable, PortInUse
-from paris_p2p.home import Home, write_atomically
+from paris_p2p.home import Home, room_for, write_atomically
 from paris_p2p.identity import Identity
 from paris_p2p.network import open_files
 from paris_p2p.network.node import HivemindSwarm
@@ -246,13 +246,22 @@ def _genesis() -> Genesis | None:
         return None
 
 
+class _LogFile(RotatingFileHandler):
+    """A log that loses what a full disk does not take, and says nothing of it on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drop the record."""
+
+
 def _log_to(home: Home) -> None:
     """This process's log goes to the home's log file: LOG_BYTES, and as much of what was before.
 
     What strangers do is logged too, so it must not grow with them.
     """
+    with room_for(home.log_file):
+        file = _LogFile(home.log_file, maxBytes=LOG_BYTES, backupCount=1)
     logging.basicConfig(
-        handlers=[RotatingFileHandler(home.log_file, maxBytes=LOG_BYTES, backupCount=1)],
+        handlers=[file],
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         force=True,

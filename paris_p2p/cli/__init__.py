@@ -9,15 +9,19 @@
 - `identity`          the key a peer is known by: backup, successor; a private swarm's key
 - `training`          how a training job is told
 - `output`            terminal, plain and JSON output of long work
+- `terminal`          the one way to the standard streams
+- `signals`           Ctrl-C, SIGTERM and SIGHUP, and what a second one does
 
-Exit codes are those of `paris_p2p.errors`; 0 is success. Commands other than `start` speak to the
-peer that runs on the home, and start one for themselves when none does.
+Exit codes are those of `paris_p2p.errors`; 0 is success, and 1 without a word says that whoever
+read the output went away. Commands other than `start` speak to the peer that runs
+on the home, and start one for themselves when none does.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
@@ -30,9 +34,12 @@ from paris_p2p.cli.contributions import contributions
 from paris_p2p.cli.doctor import doctor
 from paris_p2p.cli.fetch_and_sample import fetch_and_sample
 from paris_p2p.cli.identity import app as identity
+from paris_p2p.cli.signals import interrupt_on_signals
 from paris_p2p.cli.start import start
 from paris_p2p.cli.status import status
-from paris_p2p.errors import Interrupted, ParisError
+from paris_p2p.cli.terminal import complain, leave_streams, prepare_streams, write
+from paris_p2p.errors import DiskFull, Interrupted, ParisError
+from paris_p2p.home import NO_ROOM
 
 app = typer.Typer(
     name="paris-peer",
@@ -52,7 +59,7 @@ app.add_typer(identity, name="identity")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"paris-p2p {paris_p2p.__version__}")
+        write(f"paris-p2p {paris_p2p.__version__}")
         raise typer.Exit
 
 
@@ -70,28 +77,50 @@ def bootstrap() -> None:
     main(["start", "--bootstrap-only", *sys.argv[1:]])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; one clear line and a documented exit code for every failure.
 
     `arguments` are those after the program's name; None for this process's own.
     """
-    try:
-        sys.exit(app(arguments, standalone_mode=False))
-    except ParisError as error:
-        _fail(str(error), error.exit_code)
-    except TyperException as error:
-        _fail(error.format_message(), error.exit_code)
-    except (Abort, KeyboardInterrupt):
-        _fail("interrupted", Interrupted.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
-
-
-def _fail(line: str, exit_code: int) -> NoReturn:
-    """End with one line; none where the help has been shown instead."""
-    if line:
-        print(f"error: {line}", file=sys.stderr)
+    prepare_streams()
+    interrupt_on_signals()
+    problem, exit_code = _outcome(arguments)
+    if problem:
+        complain(f"error: {problem}")
+    leave_streams()
     sys.exit(exit_code)
+
+
+def _outcome(arguments: Sequence[str] | None) -> tuple[str, int]:
+    """What a command line comes to: what went wrong, and the exit code.
+
+    No words where it went well, nor where the help has been shown instead.
+    """
+    try:
+        exit_code = app(arguments, standalone_mode=False) or 0
+        return "interrupted" if exit_code == Interrupted.exit_code else "", exit_code
+    except ParisError as error:
+        return str(error), error.exit_code
+    except TyperException as error:
+        return error.format_message(), error.exit_code
+    except Abort:
+        return "interrupted", Interrupted.exit_code
+    except OSError as error:
+        full = error.errno in NO_ROOM
+        words = f"{error.filename or 'the system'}: {error.strerror or error}"
+        return words, DiskFull.exit_code if full else ParisError.exit_code
+    except Exception as error:
+        return _unexpected(error), ParisError.exit_code
+
+
+def _unexpected(error: Exception) -> str:
+    """The line for an error that nothing was prepared for; its details go into a file."""
+    words = f"unexpected {type(error).__name__}: {error}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="paris-peer-", suffix=".log", delete=False
+        ) as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return words
+    return f"{words}. The details are in {file.name}"

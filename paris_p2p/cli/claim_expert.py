@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,12 +17,17 @@ from paris_p2p.cli.options import (
     home_of,
 )
 from paris_p2p.cli.output import Reporter, reporting
+from paris_p2p.cli.signals import on_first_signal
 from paris_p2p.cli.training import show
 from paris_p2p.errors import UsageProblem
 from paris_p2p.records.run import ROUTER
 
 if TYPE_CHECKING:
     from paris_p2p.api.client import Client
+
+MOST_STEPS = 2**48
+"""Where every count of steps ends."""
+MOST_THREADS = 1024
 
 
 def claim_expert(
@@ -33,13 +37,14 @@ def claim_expert(
     ] = None,
     router: Annotated[bool, typer.Option("--router", help="Train the router instead.")] = False,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many steps (default: go on).")
+        int | None,
+        typer.Option(min=1, max=MOST_STEPS, help="Stop after this many steps (default: go on)."),
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after this many minutes.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads (default: all cores).")
+        int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads (default: all cores).")
     ] = None,
     bootstrap: BootstrapOption = None,
     home: HomeOption = None,
@@ -48,8 +53,8 @@ def claim_expert(
 ) -> None:
     """Claim an expert, train it with no network at all, publish what it learns.
 
-    Ctrl-C finishes the step, snapshots, publishes and releases; a second one stops at once. Even
-    after kill -9 the same command resumes from the last snapshot.
+    Ctrl-C finishes the step, snapshots, publishes and releases; a second one waits no longer for
+    it. Even after kill -9 the same command resumes from the last snapshot.
 
         paris-peer claim-expert
 
@@ -62,13 +67,13 @@ def claim_expert(
     request = {
         "expert": ROUTER if router else expert,
         "max_steps": steps,
-        "max_seconds": minutes * 60 if minutes else None,
+        "max_seconds": None if minutes is None else _seconds(minutes),
         "threads": threads,
     }
     with (
         connected(home_of(home), bootstrap or [], run) as client,
         reporting(as_json) as reporter,
-        _first_interrupt_stops(client, reporter) as job,
+        _first_signal_stops(client, reporter) as job,
     ):
         for event in client.events("/v1/claim", request):
             if event["event"] == "claimed":
@@ -76,24 +81,25 @@ def claim_expert(
             show(reporter, event, steps, minutes)
 
 
+def _seconds(minutes: float) -> float:
+    if not math.isfinite(minutes * 60):
+        raise UsageProblem(f"--minutes {minutes} is no length of time", "Leave it out to go on")
+    return minutes * 60
+
+
 @contextmanager
-def _first_interrupt_stops(client: Client, reporter: Reporter) -> Iterator[list[str]]:
-    """Ctrl-C asks the job to end well; the second one is the usual KeyboardInterrupt.
+def _first_signal_stops(client: Client, reporter: Reporter) -> Iterator[list[str]]:
+    """The first signal asks the job to end well.
 
     Yields a list for the job's id, once it is known; before that there is nothing to end well.
     """
-    usual = signal.getsignal(signal.SIGINT)
     job: list[str] = []
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, usual)
+    def ask() -> None:
         if not job:
             raise KeyboardInterrupt
         reporter.say("stopping: snapshot, publish, release", {"event": "stopping"})
         client.post("/v1/stop", {"job": job[0]})
 
-    signal.signal(signal.SIGINT, ask)
-    try:
+    with on_first_signal(ask):
         yield job
-    finally:
-        signal.signal(signal.SIGINT, usual)

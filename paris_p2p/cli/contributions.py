@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from paris_p2p.cli.options import BootstrapOption, HomeOption, JsonOption, RunOption, home_of
+from paris_p2p.cli.terminal import write, write_json
 from paris_p2p.errors import BadContent, UsageProblem
 from paris_p2p.home import Home
 from paris_p2p.identity import AUTHOR_LENGTH, Author, Identity, author_of
@@ -45,11 +46,11 @@ def contributions(
         with connected(place, bootstrap or [], run) as client:
             logs = client.get(f"/v1/contributions?author={wanted.hex()}")["logs"]
     if as_json:
-        print(json.dumps({"logs": logs}))
+        write_json({"logs": logs})
         return
     for log in logs:
-        _print(log)
-    print(PROVEN)
+        write(*_lines(log))
+    write(PROVEN)
 
 
 def _own(place: Home) -> list[dict[str, Any]]:
@@ -84,14 +85,14 @@ def _author(text: str) -> Author:
         ) from error
 
 
-def _print(log: dict[str, Any]) -> None:
+def _lines(log: dict[str, Any]) -> Iterator[str]:
     entries = log["entries"]
     gained = sum(entry["gained"] for entry in entries)
     stale = "" if log["fresh"] else " (as read before: nobody who has it can be asked now)"
     heads = "1 head" if len(entries) == 1 else f"{len(entries)} heads"
-    print(f"peer {log['peer']}: {heads}, {gained} steps{stale}")
+    yield f"peer {log['peer']}: {heads}, {gained} steps{stale}"
     for entry in entries:
-        print(
+        yield (
             f"  {_day(entry['created'])}  {entry['name']:<10} step {entry['step']:<8} "
             f"+{entry['gained']:<7} loss {entry['held_out_loss']:.4f}  {entry['manifest'][:12]}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 
 from paris_p2p import config
 from paris_p2p.cli.options import BootstrapOption, HomeOption, JsonOption, RunOption, home_of
+from paris_p2p.cli.terminal import write_json, write_table
 from paris_p2p.errors import ParisError
 from paris_p2p.home import Home
 
@@ -119,14 +119,13 @@ def _ask(client: Client) -> tuple[list[Row], int | None]:
 
 def _print(rows: list[Row], as_json: bool) -> None:
     if as_json:
-        print(json.dumps([asdict(row) for row in rows]))
+        write_json([asdict(row) for row in rows])
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    write_table(
+        ("check", "state", "seen, and what to do about it"),
+        [(row.check, (row.state, COLOURS[row.state]), _words(row)) for row in rows],
+    )
 
-    table = Table("check", "state", "seen, and what to do about it", box=None)
-    for row in rows:
-        words = row.seen if row.state == "ok" or not row.remedy else f"{row.seen}\n{row.remedy}"
-        table.add_row(row.check, Text(row.state, COLOURS[row.state]), Text(words))
-    Console(highlight=False).print(table)
+
+def _words(row: Row) -> str:
+    return row.seen if row.state == "ok" or not row.remedy else f"{row.seen}\n{row.remedy}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paris_p2p.cli.options import HomeOption, JsonOption, home_of
+from paris_p2p.cli.terminal import write, write_json
 from paris_p2p.errors import BadContent, UsageProblem
 from paris_p2p.home import Home, locked, write_atomically
 from paris_p2p.identity import Identity, peer_id_of
@@ -46,15 +46,17 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     place = home_of(home)
     told = _told(place, _identity_in(place), _book(place))
     if as_json:
-        print(json.dumps(told))
+        write_json(told)
         return
-    print(f"peer    {told['peer']}")
-    print(f"author  {told['author']}")
-    print(f"home    {told['home']}")
-    print(f"since   {_day(told['since'])}")
+    write(
+        f"peer    {told['peer']}",
+        f"author  {told['author']}",
+        f"home    {told['home']}",
+        f"since   {_day(told['since'])}",
+    )
     for former in reversed(told["lineage"]):
         reason = f": {former['reason']}" if former["reason"] else ""
-        print(f"before  {former['peer']}, until {_day(former['until'])}{reason}")
+        write(f"before  {former['peer']}, until {_day(former['until'])}{reason}")
 
 
 @app.command("export")
@@ -145,7 +147,7 @@ def rotate(
     _say(
         as_json,
         {"event": "rotated", "old": old.peer_id, "peer": new.peer_id},
-        f"{old.peer_id} handed over to {new.peer_id}\n"
+        f"{old.peer_id} handed over to {new.peer_id}",
         "others learn of it while this peer runs; make a new backup: paris-peer identity export",
     )
 
@@ -280,8 +282,11 @@ def _first_line(file: Path) -> str:
     return line
 
 
-def _say(as_json: bool, event: dict[str, Any], line: str) -> None:
-    print(json.dumps(event) if as_json else line)
+def _say(as_json: bool, event: dict[str, Any], *lines: str) -> None:
+    if as_json:
+        write_json(event)
+    else:
+        write(*lines)
 
 
 def _day(time_: float) -> str:

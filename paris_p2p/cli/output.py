@@ -1,13 +1,17 @@
-"""What long work shows: bars on a terminal, plain lines in a pipe, JSON lines with --json."""
+"""What long work shows: bars on a terminal, plain lines in a pipe, JSON lines with --json.
+
+None of it can end the work: what standard output does not take is dropped.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+
+from paris_p2p.cli.terminal import Enduring, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -34,6 +38,7 @@ def reporting(as_json: bool) -> Iterator[Reporter]:
         yield JsonLines()
     elif sys.stdout.isatty():
         with _bars() as progress:
+            progress.console.show_cursor(True)  # a process killed now leaves the terminal whole
             yield Bars(progress)
     else:
         yield PlainLines()
@@ -42,23 +47,27 @@ def reporting(as_json: bool) -> Iterator[Reporter]:
 class JsonLines:
     """Every event as one JSON object a line."""
 
+    def __init__(self, out: Enduring | None = None) -> None:
+        self._out = out or Enduring(sys.stdout)
+
     def say(self, line: str, event: Event) -> None:
-        print(json.dumps(event), flush=True)
+        self._out.say_json(event)
 
     def wait(self, label: str, done: float, total: float | None, event: Event) -> None:
-        print(json.dumps(event), flush=True)
+        self._out.say_json(event)
 
 
 class PlainLines:
     """Lines without control characters; a wait speaks at most every `period` seconds."""
 
-    def __init__(self, period: float = PLAIN_PERIOD) -> None:
+    def __init__(self, out: Enduring | None = None, period: float = PLAIN_PERIOD) -> None:
+        self._out = out or Enduring(sys.stdout)
         self._period = period
         self._began: dict[str, float] = {}
         self._spoke: dict[str, float] = {}
 
     def say(self, line: str, event: Event) -> None:
-        print(line, flush=True)
+        self._out.say(line)
 
     def wait(self, label: str, done: float, total: float | None, event: Event) -> None:
         now = time.monotonic()
@@ -67,7 +76,7 @@ class PlainLines:
         if now - self._spoke.get(kind, now - self._period) >= self._period:
             self._spoke[kind] = now
             share = f"  {100 * done / total:.0f}%" if total else ""
-            print(f"{label}{share}{_remaining(elapsed, done, total)}", flush=True)
+            self._out.say(f"{label}{share}{_remaining(elapsed, done, total)}")
 
 
 def _wait_of(event: Event) -> str:
@@ -91,10 +100,10 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def say(self, line: str, event: Event) -> None:
-        self._progress.console.print(line, highlight=False, markup=False)
+        self._progress.console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def wait(self, label: str, done: float, total: float | None, event: Event) -> None:
-        kind = _wait_of(event)
+        kind, label = _wait_of(event), printable(label)
         if kind not in self._tasks:
             self._tasks[kind] = self._progress.add_task(label, total=total)
         self._progress.update(self._tasks[kind], description=label, completed=done, total=total)
@@ -109,5 +118,5 @@ def _bars() -> Progress:
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeRemainingColumn(compact=True),
-        console=Console(),
+        console=Console(file=cast("IO[str]", Enduring(sys.stdout))),
     )

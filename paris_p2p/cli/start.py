@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +35,8 @@ from paris_p2p.cli.options import (
     home_of,
 )
 from paris_p2p.cli.output import JsonLines, PlainLines
+from paris_p2p.cli.signals import ending_signals, hear_only_ctrl_c
+from paris_p2p.cli.terminal import Enduring
 from paris_p2p.cli.training import show
 from paris_p2p.errors import Interrupted, UsageProblem
 from paris_p2p.home import Home
@@ -183,18 +183,22 @@ async def _live(
 async def _until_signal(
     host: Coroutine[Any, Any, None], stop: asyncio.Event, ready: asyncio.Event
 ) -> None:
-    """Run `host` until it ends; a signal sets `stop` when it is ready, else gives up on it."""
+    """Run `host` until it ends; a signal sets `stop` when it is ready, else gives up on it.
+
+    A second Ctrl-C ends this process at once.
+    """
     hosting = asyncio.create_task(host)
 
     def end() -> None:
         """A ready peer leaves in good order; one that is still joining just gives up."""
+        hear_only_ctrl_c()
         if ready.is_set():
             stop.set()
         else:
             hosting.cancel()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         loop.add_signal_handler(number, end)
     try:
         await hosting
@@ -211,16 +215,18 @@ def _set_at_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
 def _tell_ready(peer: Peer, as_json: bool) -> None:
     name, served = peer_id_of(peer.identity.author), len(peer.announcer.served())
     if as_json:
-        _print_ready(peer.swarm, name, peer.run_id.hex(), served, peer.alarms.all())
+        _tell_up(peer.swarm, name, peer.run_id.hex(), served, peer.alarms.all())
         return
-    print(f"peer {name} of run {peer.run.name}, home {peer.home.path}")
-    print(f"serves {served} contents; {peer.swarm.peers()} other peers known")
-    _tell_warnings(peer.alarms.all())
-    _tell_how_to_join(peer.swarm.addresses())
+    _output().say(
+        f"peer {name} of run {peer.run.name}, home {peer.home.path}",
+        f"serves {served} contents; {peer.swarm.peers()} other peers known",
+        *_warnings(peer.alarms.all()),
+        *_how_to_join(peer.swarm.addresses()),
+    )
 
 
 def _tell_training(as_json: bool) -> Tell:
-    reporter = JsonLines() if as_json else PlainLines(TRAINING_PERIOD)
+    reporter = JsonLines(_output()) if as_json else PlainLines(_output(), TRAINING_PERIOD)
     return lambda event: show(reporter, event)
 
 
@@ -228,15 +234,17 @@ def _tell_bootstrap_ready(bootstrap: Bootstrap, as_json: bool) -> None:
     name = peer_id_of(bootstrap.identity.author)
     if as_json:
         run = bootstrap.run_id.hex() if bootstrap.run_id else ""
-        _print_ready(bootstrap.swarm, name, run, 0, bootstrap.alarms.all())
+        _tell_up(bootstrap.swarm, name, run, 0, bootstrap.alarms.all())
         return
-    print(f"bootstrap {name}, home {bootstrap.home.path}")
-    print(f"serves every run, holds no content; {bootstrap.swarm.peers()} other peers known")
-    _tell_warnings(bootstrap.alarms.all())
-    _tell_how_to_join(bootstrap.swarm.addresses())
+    _output().say(
+        f"bootstrap {name}, home {bootstrap.home.path}",
+        f"serves every run, holds no content; {bootstrap.swarm.peers()} other peers known",
+        *_warnings(bootstrap.alarms.all()),
+        *_how_to_join(bootstrap.swarm.addresses()),
+    )
 
 
-def _print_ready(swarm: Swarm, name: str, run: str, served: int, warnings: Sequence[str]) -> None:
+def _tell_up(swarm: Swarm, name: str, run: str, served: int, warnings: Sequence[str]) -> None:
     """The JSON line that says: this peer is up."""
     ready = {
         "event": "ready",
@@ -247,16 +255,18 @@ def _print_ready(swarm: Swarm, name: str, run: str, served: int, warnings: Seque
         "online": swarm.online(),
         "warnings": list(warnings),
     }
-    print(json.dumps(ready), flush=True)
+    _output().say_json(ready)
 
 
-def _tell_warnings(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        print(f"warning: {warning}")
+def _warnings(warnings: Sequence[str]) -> list[str]:
+    return [f"warning: {warning}" for warning in warnings]
 
 
-def _tell_how_to_join(addresses: Sequence[str]) -> None:
-    print("others join with")
-    for address in addresses:
-        print(f"  paris-peer start --bootstrap {address}")
-    print("Ctrl-C leaves the swarm", flush=True)
+def _how_to_join(addresses: Sequence[str]) -> list[str]:
+    commands = [f"  paris-peer start --bootstrap {address}" for address in addresses]
+    return ["others join with", *commands, "Ctrl-C leaves the swarm"]
+
+
+def _output() -> Enduring:
+    """Standard output; a reader that pauses must not stop the peer."""
+    return Enduring(sys.stdout, waits=False)

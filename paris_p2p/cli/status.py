@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paris_p2p.cli.options import (
     BootstrapOption,
@@ -12,11 +11,9 @@ from paris_p2p.cli.options import (
     RunOption,
     home_of,
 )
+from paris_p2p.cli.terminal import write, write_json, write_table
 from paris_p2p.cli.training import progress_line
 from paris_p2p.records.run import slot_name
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 MOST_REFUSED = 12
 """Refusals that the table shows, the newest first."""
@@ -39,37 +36,31 @@ def status(
     with connected(home_of(home), bootstrap or [], run) as client:
         report = client.get("/v1/status")
     if as_json:
-        print(json.dumps(report))
+        write_json(report)
         return
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
-    console.print(_header(report))
-    for warning in report["warnings"]:
-        console.print(f"warning: {warning}")
-    for job in report["jobs"]:
-        console.print(job_line(job))
-    console.print(_slot_table(report["slots"]))
-    console.print(_peer_table(report["peers"], report["peer"]["id"]))
+    warnings = (f"warning: {warning}" for warning in report["warnings"])
+    write(*_header(report), *warnings, *map(job_line, report["jobs"]))
+    _write_slots(report["slots"])
+    _write_peers(report["peers"], report["peer"]["id"])
     if report["refused"]:
-        console.print(_refused_table(report["refused"][:MOST_REFUSED]))
+        _write_refused(report["refused"][:MOST_REFUSED])
     if len(report["refused"]) > MOST_REFUSED:
-        console.print(f"{len(report['refused']) - MOST_REFUSED} older refusals: see --json")
+        write(f"{len(report['refused']) - MOST_REFUSED} older refusals: see --json")
 
 
-def _header(report: dict[str, Any]) -> str:
+def _header(report: dict[str, Any]) -> list[str]:
     peer, run = report["peer"], report["run"]
     line = "online" if peer["online"] else "offline: no other peer is known"
     role = "" if peer["role"] == "peer" else f"{peer['role']}, "
-    return (
-        f"run {run['name']} ({run['id'][:12]}), {run['clusters']} experts\n"
-        f"peer {peer['id']} ({role}{line})\n"
-        f"home {peer['home']}\n"
+    return [
+        f"run {run['name']} ({run['id'][:12]}), {run['clusters']} experts",
+        f"peer {peer['id']} ({role}{line})",
+        f"home {peer['home']}",
         f"holds {peer['held']} contents; {_megabytes(peer['store_bytes'])} of a quota of "
-        f"{_megabytes(peer['quota_bytes'])} used\n"
-        f"sent {_megabytes(peer['sent_bytes'])}, received {_megabytes(peer['received_bytes'])}\n"
-        f"{replication_line(report['replication'])}"
-    )
+        f"{_megabytes(peer['quota_bytes'])} used",
+        f"sent {_megabytes(peer['sent_bytes'])}, received {_megabytes(peer['received_bytes'])}",
+        replication_line(report["replication"]),
+    ]
 
 
 def job_line(job: dict[str, Any]) -> str:
@@ -95,21 +86,21 @@ def _contents(count: int) -> str:
     return "1 content has" if count == 1 else f"{count} contents have"
 
 
-def _slot_table(slots: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
+def _write_slots(slots: list[dict[str, Any]]) -> None:
+    columns = ("slot", "claimed by", "step", "held-out loss", "providers", "about")
+    write_table(columns, map(_slot_row, slots))
 
-    table = Table("slot", "claimed by", "step", "held-out loss", "providers", "about", box=None)
-    for slot in slots:
-        claim, head = slot["claim"], slot["head"]
-        table.add_row(
-            slot["name"],
-            _holder(claim),
-            str(max(claim["step"] if claim else 0, head["step"] if head else 0)),
-            f"{head['held_out_loss']:.4f}" if head else "no head",
-            f"{slot['providers']}{' (me)' if slot['held'] else ''}",
-            " ".join(slot["words"][:4]),
-        )
-    return table
+
+def _slot_row(slot: dict[str, Any]) -> list[str]:
+    claim, head = slot["claim"], slot["head"]
+    return [
+        slot["name"],
+        _holder(claim),
+        str(max(claim["step"] if claim else 0, head["step"] if head else 0)),
+        f"{head['held_out_loss']:.4f}" if head else "no head",
+        f"{slot['providers']}{' (me)' if slot['held'] else ''}",
+        " ".join(slot["words"][:4]),
+    ]
 
 
 def _holder(claim: dict[str, Any] | None) -> str:
@@ -118,25 +109,25 @@ def _holder(claim: dict[str, Any] | None) -> str:
     return f"{'me' if claim['mine'] else claim['by'][-8:]}, {claim['seconds_left']:.0f} s left"
 
 
-def _peer_table(peers: list[dict[str, Any]], me: str) -> Table:
-    from rich.table import Table
-
-    table = Table("peer", "role", "agent", "address", box=None)
-    for peer in sorted(peers, key=lambda peer: str(peer["id"])):
-        name = f"{peer['id'][-8:]}{' (me)' if peer['id'] == me else ''}"
-        address = peer["addresses"][0].split("/p2p/")[0] if peer["addresses"] else "none"
-        table.add_row(name, peer["role"], peer["agent"], address)
-    return table
+def _write_peers(peers: list[dict[str, Any]], me: str) -> None:
+    by_id = sorted(peers, key=lambda peer: str(peer["id"]))
+    columns = ("peer", "role", "agent", "address")
+    write_table(columns, [_peer_row(peer, me) for peer in by_id])
 
 
-def _refused_table(refused: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
+def _peer_row(peer: dict[str, Any], me: str) -> list[str]:
+    name = f"{peer['id'][-8:]}{' (me)' if peer['id'] == me else ''}"
+    address = peer["addresses"][0].split("/p2p/")[0] if peer["addresses"] else "none"
+    return [name, peer["role"], peer["agent"], address]
 
-    table = Table("refused", "by", "times", "reason", box=None)
-    for row in refused:
-        by = row["by"][-8:] if row["by"] else "unknown"
-        table.add_row(row["what"], by, str(row["times"]), row["reason"])
-    return table
+
+def _write_refused(refused: list[dict[str, Any]]) -> None:
+    write_table(("refused", "by", "times", "reason"), map(_refused_row, refused))
+
+
+def _refused_row(row: dict[str, Any]) -> list[str]:
+    by = row["by"][-8:] if row["by"] else "unknown"
+    return [row["what"], by, str(row["times"]), row["reason"]]
 
 
 def _megabytes(count: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -43,6 +44,8 @@ HEARTBEATS_MISSED = 2
 OPENING_AT_ONCE = 20
 """Streams being opened at a time; p2pd refuses bursts far above this."""
 
+_ANOTHER_KEY = re.compile(r"peer id mismatch: .{0,99} remote key matches (\w{1,64})")
+
 Accept = Callable[["DaemonStream"], Awaitable[None]]
 
 
@@ -69,6 +72,21 @@ async def connections(p2p: Any) -> list[tuple[bytes, str]]:
         logger.debug("p2pd does not say who is connected: %r", error)
         return []
     return [(author, address) for author, address in connections if author]
+
+
+class AnotherKey(Unreachable):
+    """A peer answers at an address, and not the one that the address names."""
+
+
+def _not_reached(address: Address, error: Exception) -> Unreachable:
+    """Why a dial failed. p2pd tells who has answered instead only in words, and only once."""
+    answering = _ANOTHER_KEY.search(str(error))
+    if answering is None:
+        return Unreachable(f"nobody answers at {address}")
+    return AnotherKey(
+        f"{answering[1]} answers at {address.transport}, not {address.peer_id}",
+        "Ask whoever runs that peer for its address as it is now",
+    )
 
 
 class Daemon:
@@ -183,7 +201,7 @@ class Daemon:
             async with asyncio.timeout(DIAL_TIMEOUT):
                 await self.p2p._client.connect(target, [transport])
         except (*DAEMON_ERRORS, ValueError) as error:
-            raise Unreachable(f"nobody answers at {address}") from error
+            raise _not_reached(address, error) from error
 
     async def open(self, author: bytes, protocol: str) -> DaemonStream:
         """A new stream to a peer. Raises `Unreachable`."""

@@ -25,6 +25,7 @@ from functools import partial
 from paris_p2p.errors import BadContent, ParisError, Unreachable
 from paris_p2p.identity import author_of, peer_id_of
 from paris_p2p.network.clock import pause
+from paris_p2p.network.daemon import AnotherKey
 from paris_p2p.network.host import Host
 from paris_p2p.network.membership import NotAdmitted
 from paris_p2p.network.own_records import OwnRecords
@@ -46,6 +47,9 @@ PINGED = 16
 
 REDIALLED = 4
 """Known peers outside the routing table that are dialled per heal period."""
+
+_LASTING = (NotAdmitted, AnotherKey)
+"""What no further attempt can change."""
 
 MAX_KNOWN = 256
 """Addresses remembered for rejoining."""
@@ -84,12 +88,13 @@ class Healer:
         """
         failures = await self._introduce_all(addresses)
         for wait in JOIN_PAUSES if required else ():
-            if self.online() or not any(map(_may_pass, failures)):
+            hopeful = [address for address, failure in failures.items() if _may_pass(failure)]
+            if self.online() or not hopeful:
                 break
             await asyncio.sleep(wait)
-            failures = await self._introduce_all(addresses)
+            failures |= await self._introduce_all(hopeful)
         if failures and required and not self.online():
-            raise _no_contact(failures)
+            raise _no_contact(list(failures.values()))
         await self._explore()
 
     async def connect(self, address: str) -> None:
@@ -113,14 +118,15 @@ class Healer:
         await self._explore()
         await self._records.say_all_again()
 
-    async def _introduce_all(self, addresses: Sequence[str]) -> list[Unreachable]:
+    async def _introduce_all(self, addresses: Sequence[str]) -> dict[str, Unreachable]:
         """Get to know the peers at `addresses`; says which did not answer, and why."""
         others = [a for a in dict.fromkeys(addresses) if not a.endswith(self._own_end)]
         self._remember(parse_all(others))
         results = await asyncio.gather(*map(self._try_introduce, others))
-        failures = [failure for failure in results if failure]
+        pairs = zip(others, results, strict=True)
+        failures = {address: failure for address, failure in pairs if failure}
         if failures:
-            logger.info("%s", unanswered(failures, len(others)))
+            logger.info("%s", unanswered(list(failures.values()), len(others)))
         return failures
 
     async def _try_introduce(self, address: str) -> Unreachable | None:
@@ -212,14 +218,14 @@ def unanswered(failures: Sequence[Unreachable], asked: int) -> str:
 
 
 def _may_pass(failure: Unreachable) -> bool:
-    """Whether another attempt may go better: not where we are not admitted."""
-    return not isinstance(failure, NotAdmitted)
+    """Whether another attempt may go better: not where somebody else answers, or refuses us."""
+    return not isinstance(failure, _LASTING)
 
 
 def _no_contact(failures: Sequence[Unreachable]) -> Unreachable:
     """Why nobody could be joined: that we are not admitted, if anybody said so."""
     for failure in failures:
-        if isinstance(failure, NotAdmitted):
+        if isinstance(failure, NotAdmitted) or (len(failures) == 1 and not _may_pass(failure)):
             return failure
     reasons = "; ".join(failure.message for failure in failures)
     return Unreachable(

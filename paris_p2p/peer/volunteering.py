@@ -32,13 +32,13 @@ class Volunteer:
     Parameters
     ----------
     tell : called with the events of every job (see `TrainingJob.events`), and with "looking" and
-        "waiting" in between. Where it raises, training goes on.
+        "waiting" in between. Training goes on where it fails.
     """
 
     def __init__(self, peer: Peer, tell: Tell) -> None:
         self._peer = peer
-        self._listener = tell
-        self._listening = True
+        self._teller = tell
+        self._heard = True
         self._job: TrainingJob | None = None
         self._avoid: frozenset[int] = frozenset()
         self._failures = 0
@@ -73,13 +73,14 @@ class Volunteer:
                 self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        """Tell the listener. One that fails is its own matter: the log says so once."""
+        """Pass an event on. The first failure to is logged, and the next after a success."""
         try:
-            self._listener(event)
+            self._teller(event)
+            self._heard = True
         except Exception:
-            if self._listening:
-                log.exception("what training does cannot be told")
-            self._listening = False
+            if self._heard:
+                log.exception("nobody hears of the training, which goes on")
+            self._heard = False
 
     async def _pause(self, error: ParisError) -> None:
         """Wait, and leave alone the expert that failed: for one attempt, should others need it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,54 @@ def test_an_unreachable_bootstrap_is_named(tmp_path: Path) -> None:
     done = paris_peer("start", "--bootstrap", address, "--home", str(tmp_path))
     assert done.returncode == 5, done.stderr
     assert "/ip4/127.0.0.1/tcp/9" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_command_that_is_told_to_end_says_so_and_runs_its_last_steps(number: str) -> None:
+    code = f"""
+import os, signal
+from paris_p2p import cli
+def x():
+    try:
+        os.kill(os.getpid(), signal.{number})
+        signal.pause()
+    finally:
+        print("cleaned up")
+cli.app.command("x")(x)
+cli.main(["x"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        130,
+        "cleaned up\n",
+        "error: interrupted\n",
+    )
+
+
+def test_what_nobody_foresaw_is_one_line_and_its_details_are_in_a_file(tmp_path: Path) -> None:
+    code = "from paris_p2p import cli; cli.app.command('x')(lambda: 1 / 0); cli.main(['x'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    (details,) = tmp_path.iterdir()
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: unexpected ZeroDivisionError: division by zero. The details are in {details}\n"
+    )
+    assert "Traceback" in details.read_text()
+
+
+def test_a_log_on_a_full_disk_says_nothing_on_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "peer.log").symlink_to("/dev/full")
+    code = (
+        "import logging, sys; from paris_p2p.api import host; from paris_p2p.home import Home;"
+        "host._log_to(Home(sys.argv[1])); logging.warning('lost'); print('alive')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("alive\n", "")

@@ -97,6 +97,31 @@ async def train(peer: Peer, slot: int) -> tuple[TrainingJob, asyncio.Task[None]]
     return job, following
 
 
+async def test_training_goes_on_where_nobody_can_be_told_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Standard output may break at any time: it must not end what it tells of."""
+    peer = await PeerWorld(tmp_path).join()
+    await hold(peer, 0)
+    await hold(peer, 1)
+    told: list[str] = []
+
+    def tell(event: dict[str, Any]) -> None:
+        told.append(event["event"])
+        raise BrokenPipeError
+
+    volunteer = Volunteer(peer, tell)
+    running = asyncio.create_task(volunteer.run())
+    await eventually(lambda: "published" in told)
+    assert not running.done()
+    volunteer.stop()
+    await running
+    assert told[-1] == "released"
+    assert [record.message for record in caplog.records if "hears" in record.message] == [
+        "nobody hears of the training, which goes on"
+    ]
+
+
 async def test_an_orphaned_expert_is_taken_over_exactly_and_by_itself(tmp_path: Path) -> None:
     clock = Clock()
     world = PeerWorld(tmp_path, MemoryNetwork(clock))
