@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ import platformdirs
 from paris_p2p.errors import DiskFull, HomeBusy, UsageProblem
 
 PARTIAL_SUFFIX = ".partial"
+GLANCE = 0.05
+"""Seconds after which whoever only looked at a lock (`Home.holder`) has let go of it."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -145,6 +148,21 @@ class Home:
         with locked(self.lock_file, f"the home {self.path}", remedy):
             yield
 
+    def holder(self) -> int | None:
+        """The process that owns this home now, 0 for one that has not said which; None for none."""
+        try:
+            file = os.open(self.lock_file, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(_lock_holder(file) or 0)
+        else:
+            return None
+        finally:
+            os.close(file)
+
 
 @contextmanager
 def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
@@ -164,11 +182,26 @@ def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def _take_lock(file: int, what: str, remedy: str) -> None:
+    if _locks(file):
+        return
+    time.sleep(GLANCE)
+    if not _locks(file):
+        holder = _lock_holder(file) or "another one"
+        raise HomeBusy(f"{what} is in use by process {holder}", remedy)
+
+
+def _locks(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(file, 20, 0).decode("ascii", "replace") or "another one"
-        raise HomeBusy(f"{what} is in use by process {holder}", remedy) from error
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_holder(file: int) -> str:
+    """The process that a lock file names, in digits; "" when it names none."""
+    text = os.pread(file, 20, 0).decode("ascii", "replace")
+    return text if text.isdecimal() else ""
 
 
 def write_atomically(

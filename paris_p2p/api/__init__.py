@@ -4,5 +4,6 @@
 - `bootstrap` the few routes of a bootstrap
 - `guard`    who may speak to it
 - `events`   server-sent events: one JSON object a message
-- `client`   what the commands use to speak to a peer
+- `calling`  what the commands use to call it
+- `client`   the peer of a home, started for a command when none runs
 """

@@ -16,7 +16,7 @@ from paris_p2p.errors import ParisError
 from paris_p2p.home import Home
 
 if TYPE_CHECKING:
-    from paris_p2p.api.client import Client
+    from paris_p2p.api.calling import Client
     from paris_p2p.peer.checkup import Row
 
 BAD_EXIT = 1

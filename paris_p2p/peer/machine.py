@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import paris_p2p
+from paris_p2p import child
 from paris_p2p.errors import ParisError, Unreachable
 from paris_p2p.home import Home, write_atomically
 from paris_p2p.identity import author_of
@@ -172,10 +173,15 @@ def training_devices() -> list[tuple[str, int]] | str:
 
     Asked of a process of its own, so that torch never enters this one. A text says what failed.
     """
-    command = [sys.executable, "-m", "paris_p2p.training.devices"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=DEVICES_PATIENCE, check=True
+            child.command("paris_p2p.training.devices"),
+            cwd=child.LASTING_FOLDER,
+            env=child.environment(),
+            capture_output=True,
+            text=True,
+            timeout=DEVICES_PATIENCE,
+            check=True,
         )
         return [(str(name), int(memory)) for name, memory in json.loads(done.stdout)]
     except subprocess.TimeoutExpired:

@@ -18,7 +18,7 @@ def test_a_peer_started_for_one_command_stays_until_the_last_has_ended(tmp_path:
         with connected(home, [], None) as client:
             attached.set()
             finish.wait(60)
-            answers.append(client.get("/v1/ping")["run"])
+            answers.append(client.run())
 
     other = threading.Thread(target=another_command)
     with connected(home, [], None):
