@@ -23,7 +23,7 @@ from pathlib import Path
 
 import paris_p2p
 from paris_p2p import child
-from paris_p2p.errors import ParisError, Unreachable
+from paris_p2p.errors import ParisError, PortInUse, Unreachable
 from paris_p2p.home import Home, write_atomically
 from paris_p2p.identity import author_of
 from paris_p2p.network.handshake import author_at
@@ -151,6 +151,14 @@ def port_trouble(listen: str, port: int) -> str:
     except ParisError as error:
         return error.message
     return ""
+
+
+def free_port(listen: str, wished: int) -> int:
+    """The TCP port `wished` where it is free, else any other. Raises UsageProblem."""
+    try:
+        return choose_port(listen, wished)
+    except PortInUse:
+        return choose_port(listen, 0)
 
 
 async def bootstrap_troubles(addresses: tuple[str, ...]) -> dict[str, str]:
