@@ -56,6 +56,7 @@ async def test_hundreds_of_silent_connections_leave_the_holder_of_the_token_answ
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", MOST)
+    monkeypatch.setattr(connections, "REQUEST_PATIENCE", 1e6)
     async with served(tmp_path) as client, AsyncExitStack() as stack:
         session = await stack.enter_async_context(client.stream("GET", "/v1/session"))
         lines = session.aiter_lines()
