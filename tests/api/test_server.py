@@ -257,11 +257,10 @@ async def test_a_senseless_length_is_no_internal_error(tmp_path: Path, length: s
 async def test_an_error_nobody_foresaw_ends_a_stream_with_its_reason_and_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(self: Peer, contents: object, patience: object = None) -> AsyncIterator[None]:
+    def broken(peer: Peer, content: bytes) -> int:
         raise RuntimeError("a hole in the floor")
-        yield
 
-    monkeypatch.setattr(Peer, "fetch_events", broken)
+    monkeypatch.setattr(server, "checkpoint_limit", broken)
     peer = await PeerWorld(tmp_path).join()
     async with calling(peer) as client:
         response = await client.post("/v1/fetch", json={"contents": ["00" * 32]})
