@@ -4,3 +4,8 @@
 - `transfer`  speed of content between processes, beside libp2p, libtorrent and aria2
 - `strategies` which strategy and guidance draw what was asked
 """
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: its packages are not installed, so their processes are told where it lies."""

@@ -21,6 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench import ROOT
+from paris_p2p import child
+
 PIECE = 1 << 20
 POLL = 0.002
 TORRENT_SETTINGS = {
@@ -49,9 +52,13 @@ def torrent(file: Path) -> Iterator[Fetch]:
         libtorrent: Any = importlib.import_module("libtorrent")
     except ImportError as error:
         raise Missing("libtorrent is not installed: pip install 'paris-p2p[bench]'") from error
-    command = [sys.executable, "-m", "bench.rivals", str(file)]
+    command = child.command("bench.rivals", str(file))
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        env=child.environment(ROOT),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as seeder:
         assert seeder.stdin is not None and seeder.stdout is not None
         port = json.loads(seeder.stdout.readline())["port"]

@@ -14,7 +14,6 @@ import json
 import random
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,7 +22,8 @@ from typing import Any
 
 import psutil
 
-from bench import dht_peer
+from bench import ROOT, dht_peer
+from paris_p2p import child
 from peers.local_swarm import COMMAND, LocalSwarm, local_swarm
 
 KEYS = 200
@@ -145,9 +145,13 @@ class _Peer:
     """One `bench.dht_peer` process, asked one thing at a time."""
 
     def __init__(self, kind: str, folder: Path) -> None:
-        command = [sys.executable, "-m", "bench.dht_peer", kind, str(folder)]
+        command = child.command("bench.dht_peer", kind, str(folder))
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            env=child.environment(ROOT),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def ask(self, verb: str, arguments: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE
@@ -23,8 +22,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import rivals
+from bench import ROOT, rivals
 from bench.provider import RAW_PROTOCOL, pieces, store_in, swarm_in
+from paris_p2p import child
 from paris_p2p.identity import author_of
 from paris_p2p.network.daemon import peer_id
 from paris_p2p.network.node import HivemindSwarm
@@ -132,8 +132,12 @@ async def seconds(folder: Path, transfer: Transfer) -> float:
 @asynccontextmanager
 async def provider(folder: Path, size: int, doors: Sequence[str]) -> AsyncIterator[Provider]:
     """A provider process of its own, joined through `doors`."""
-    command = [sys.executable, "-m", "bench.provider", str(made(folder)), str(size >> 20), *doors]
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *child.command("bench.provider", str(made(folder)), str(size >> 20), *doors),
+        env=child.environment(ROOT),
+        stdin=PIPE,
+        stdout=PIPE,
+    )
     assert process.stdin is not None and process.stdout is not None
     try:
         ready = json.loads(await process.stdout.readline())

@@ -17,6 +17,7 @@ The map, each line importing only from those below it:
     records    what peers say: pure data and pure decisions
     identity   one Ed25519 key: PeerID, author, signer
     home       the folder a peer owns, its lock, atomic writes
+    child      how a Python process of ours is started
     errors     what can go wrong, what to do about it, the exit code
 """
 

@@ -86,6 +86,11 @@ def load(
     config = PeerConfig(**fields)
     if config.seed_only and config.train:
         raise UsageProblem("seed_only and train exclude each other", "Turn one of them off")
+    if config.port and config.port == config.api_port:
+        raise UsageProblem(
+            f"port and api_port are both {config.port}",
+            "The swarm and the local API need a port each: choose another --api-port, or 0 for any",
+        )
     return config
 
 

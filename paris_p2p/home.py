@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -142,8 +143,10 @@ class Home:
     def create(self) -> None:
         """Make the folder and its subfolders, mode 0700. Existing ones are left as they are.
 
-        UsageProblem for one that everybody may write: who can plant files here is this peer.
+        UsageProblem for one of another user, who could not open what is made there, and for one
+        that everybody may write: who can plant files here is this peer.
         """
+        self._refuse_foreign()
         folders = (self.path, self.store_dir, self.runs_dir, self.snapshots_dir, self.cache_dir)
         try:
             with room_for(self.path):
@@ -160,15 +163,45 @@ class Home:
                 f"Run: chmod -R o-w {self.path}",
             )
 
+    def foreign_owner(self) -> str:
+        """The user who owns this home, where that is not who runs this process; else ""."""
+        try:
+            owner = self.path.stat().st_uid
+        except OSError:
+            return ""
+        return "" if owner == os.geteuid() else _user_name(owner)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Own this home while inside. HomeBusy when another process does.
 
+        UsageProblem for one of another user.
+
         The lock is the kernel's: it goes with the process, however that ends.
         """
+        self._refuse_foreign()
         remedy = "Talk to that peer with any other command, or give this one another --home"
         with locked(self.lock_file, f"the home {self.path}", remedy):
             yield
+
+    def holder(self) -> int | None:
+        """The process that owns this home now, 0 for one that has not said which; None for none."""
+        try:
+            file = os.open(self.lock_file, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            free = _locks(file, fcntl.LOCK_SH)
+            return None if free else int(_lock_holder(file) or 0)
+        finally:
+            os.close(file)
+
+    def _refuse_foreign(self) -> None:
+        if owner := self.foreign_owner():
+            raise UsageProblem(
+                f"the home {self.path} belongs to {owner}",
+                "Start that user's peer first, or choose a folder of your own with --home",
+            )
 
 
 @contextmanager
@@ -191,11 +224,25 @@ def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def _take_lock(file: int, what: str, remedy: str) -> None:
+    """A lock that can be shared is held by nobody but those who look who holds it."""
+    while not _locks(file, fcntl.LOCK_EX):
+        if not _locks(file, fcntl.LOCK_SH):
+            holder = _lock_holder(file) or "another one"
+            raise HomeBusy(f"{what} is in use by process {holder}", remedy)
+
+
+def _locks(file: int, kind: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(file, 20, 0).decode("ascii", "replace") or "another one"
-        raise HomeBusy(f"{what} is in use by process {holder}", remedy) from error
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_holder(file: int) -> str:
+    """The process that a lock file names, in digits; "" when it names none."""
+    text = os.pread(file, 20, 0).decode("ascii", "replace")
+    return text if text.isdecimal() else ""
 
 
 def write_atomically(
@@ -251,6 +298,13 @@ def _write_new(path: Path, parts: Iterable[bytes | memoryview], mode: int, synce
             os.fsync(file)
     finally:
         os.close(file)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return f"the user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user with the number {uid}"
 
 
 def _sync_folder(folder: Path) -> None:

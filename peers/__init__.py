@@ -4,3 +4,8 @@
 - `local_swarm`   real `paris-peer` processes on loopback, started, watched, killed
 - `demo`          the whole story in minutes: `make demo`
 """
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: its packages are not installed, so their processes are told where it lies."""

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,9 @@ from typing import Any
 
 import psutil
 
-COMMAND = (sys.executable, "-m", "paris_p2p.cli")
+from paris_p2p import child
+
+COMMAND = child.command("paris_p2p.cli")
 POLL = 0.25
 
 Event = dict[str, Any]
@@ -85,7 +86,7 @@ class LocalSwarm:
     """Peers named by the caller; each name is a home under `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
         self.peers: dict[str, Process] = {}
         self._commands: list[Process] = []
 
@@ -111,6 +112,8 @@ class LocalSwarm:
         with errors.open("w") as words:
             popen = subprocess.Popen(
                 [*COMMAND, command, "--home", str(self.home(name)), "--json", *arguments],
+                env=child.environment(),
+                cwd=self.folder,
                 stdout=subprocess.PIPE,
                 stderr=words,
                 stdin=subprocess.DEVNULL,
@@ -124,6 +127,8 @@ class LocalSwarm:
         """What `paris-peer status --json` says on the home of `name`."""
         done = subprocess.run(
             [*COMMAND, "status", "--home", str(self.home(name)), "--json"],
+            env=child.environment(),
+            cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,

@@ -6,6 +6,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -132,6 +133,49 @@ def test_a_killed_process_leaves_the_home_free(home: Home) -> None:
     stop(start(HOLD_LOCK, home.path))
     with home.lock():
         assert home.lock_file.read_text() == str(os.getpid())
+
+
+def test_who_holds_a_home_is_seen_without_taking_it(home: Home) -> None:
+    assert home.holder() is None
+    holder = start(HOLD_LOCK, home.path)
+    try:
+        assert home.holder() == holder.pid
+    finally:
+        stop(holder)
+    assert home.holder() is None
+    with home.lock():
+        assert home.holder() == os.getpid()
+
+
+def test_who_only_looks_keeps_nobody_from_taking_the_home(home: Home) -> None:
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            home.holder()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(200):
+            with home.lock():
+                pass
+    finally:
+        ended.set()
+        looking.join()
+
+
+def test_a_home_of_another_user_is_neither_made_nor_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    assert home.foreign_owner() == "" == Home(tmp_path / "not-yet").foreign_owner()
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(UsageProblem, match="belongs to"):
+        home.create()
+    with pytest.raises(UsageProblem, match="belongs to"), home.lock():
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_is_taken_and_given_back_within_a_process(home: Home) -> None:

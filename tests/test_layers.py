@@ -17,6 +17,7 @@ BASE = {"errors", "home", "identity"}
 LEARNING = {"model", "data", "training"}
 MAY_IMPORT = {
     "errors": set(),
+    "child": set(),
     "home": {"errors"},
     "identity": {"errors", "home"},
     "backup": BASE,
@@ -27,14 +28,26 @@ MAY_IMPORT = {
     "model": BASE | {"records"},
     "data": BASE | {"records", "model"},
     "training": BASE | {"records", "model", "data"},
-    "peer": BASE | LEARNING | {"config", "records", "store", "network"},
-    "api": BASE | LEARNING | {"config", "records", "store", "network", "peer"},
-    "cli": BASE | LEARNING | {"backup", "config", "records", "store", "network", "peer", "api"},
+    "peer": BASE | LEARNING | {"child", "config", "records", "store", "network"},
+    "api": BASE | LEARNING | {"child", "config", "records", "store", "network", "peer"},
+    "cli": BASE
+    | LEARNING
+    | {"backup", "child", "config", "records", "store", "network", "peer", "api"},
 }
 """Every package of the project, and the others it may import, wherever in its files."""
 
 TORCH = {"torch", "torchvision", "diffusers", "open_clip"}
-NEVER_TORCH = ("errors", "home", "identity", "backup", "config", "records", "store", "network")
+NEVER_TORCH = (
+    "errors",
+    "child",
+    "home",
+    "identity",
+    "backup",
+    "config",
+    "records",
+    "store",
+    "network",
+)
 NO_TORCH_AT_IMPORT = (*NEVER_TORCH, "peer", "api", "cli")
 COMPUTES = {"paris_p2p.peer.sampling"}
 """The exception: it is all torch, and imported only where a picture is asked for."""

@@ -3,6 +3,8 @@
 - `server`   the routes: status, heads, fetch, claim, stop
 - `bootstrap` the few routes of a bootstrap
 - `guard`    who may speak to it
+- `connections` how many may, and how long without a request
 - `events`   server-sent events: one JSON object a message
-- `client`   what the commands use to speak to a peer
+- `calling`  what the commands use to call it
+- `client`   the peer of a home, started for a command when none runs
 """

@@ -5,104 +5,65 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import IO, Any
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import httpx
 
-from paris_p2p.api.events import SESSION_OPEN, Event, decode_events
-from paris_p2p.errors import (
-    HomeBusy,
-    ParisError,
-    Unreachable,
-    UsageProblem,
-    error_from,
-    error_with_code,
-)
+from paris_p2p import child, config
+from paris_p2p.api.calling import Client, Silent
+from paris_p2p.errors import HomeBusy, ParisError, Unreachable, UsageProblem, error_with_code
 from paris_p2p.home import Home
 
 POLL = 0.1
 BUSY_PATIENCE = 30.0
 """Seconds to wait for another process that is starting or leaving on the same home."""
 
-
-@dataclass(frozen=True)
-class Client:
-    """A peer's local API. Calls raise the error that the peer met."""
-
-    url: str
-    token: str
-
-    def get(self, path: str) -> dict[str, Any]:
-        return self._answer("GET", path, None)
-
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._answer("POST", path, body)
-
-    @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
-        """While it lasts, a peer that was started for a command does not leave.
-
-        Raises Unreachable when the peer is leaving already.
-        """
-        with self._http() as http, contextlib.ExitStack() as stack:
-            with _translated():
-                response = stack.enter_context(http.stream("GET", "/v1/session"))
-                lines = response.iter_lines()  # lives as long as the block: its end closes
-                opened = next(lines, "") == SESSION_OPEN
-            if not opened:
-                raise Unreachable("the peer of this home is leaving", "Run the command again")
-            yield
-
-    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[Event]:
-        """The events of a long request, as they come."""
-        with (
-            _translated(),
-            self._http() as http,
-            http.stream("POST", path, json=dict(body)) as response,
-        ):
-            if response.status_code != 200:
-                response.read()
-                raise _failure(response)
-            yield from decode_events(response.iter_lines())
-
-    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        with _translated(), self._http() as http:
-            response = http.request(method, path, json=body)
-        if response.status_code != 200:
-            raise _failure(response)
-        answer: dict[str, Any] = response.json()
-        return answer
-
-    def _http(self) -> httpx.Client:
-        headers = {"authorization": f"Bearer {self.token}"}
-        timeout = httpx.Timeout(60, read=None)
-        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+START_PATIENCE = 300.0
+LEAVE_PATIENCE = 60.0
+"""Seconds until a peer that was started for a command is up, and until it has left."""
 
 
 def running_client(home: Home) -> Client | None:
-    """The client of the peer that runs on this home, or None."""
+    """The client of the peer that runs on this home, or None.
+
+    What a peer left behind when it was killed leads nowhere, or to a program that is none of ours:
+    it counts only while the process that wrote it owns the home. Raises Silent.
+    """
+    client = _remembered_client(home)
+    if client is None or client.pid != home.holder():
+        return None
     try:
-        card = json.loads(home.api_file.read_bytes())
-        client = Client(card["url"], card["token"])
-        client.get("/v1/ping")
-    except (OSError, ValueError, KeyError, ParisError):
+        client.run()
+    except Silent:
+        raise
+    except ParisError:
         return None
     return client
 
 
+def _remembered_client(home: Home) -> Client | None:
+    """The client of the peer that last wrote where its API is."""
+    try:
+        card = json.loads(home.api_file.read_bytes())
+        return Client(str(httpx.URL(card["url"])), str(card["token"]), int(card["pid"]))
+    except (OSError, ValueError, LookupError, TypeError, httpx.InvalidURL):
+        return None
+
+
 @contextlib.contextmanager
-def connected(home: Home, bootstrap: Sequence[str], run: str | None) -> Iterator[Client]:
+def connected(
+    home: Home, bootstrap: Sequence[str], run: str | None, options: Sequence[str] = ()
+) -> Iterator[Client]:
     """A client of this home's peer; one is started for the block when none runs.
 
     Parameters
     ----------
     bootstrap : addresses that the peer joins through, or meets when it runs already.
     run : the run (hex id) that the peer must take part in; None for whichever it does.
+    options : further ones of `paris-peer start`, for a peer that is started.
 
     Raises what the started peer failed with, and UsageProblem when it takes part in another run.
     """
@@ -112,8 +73,9 @@ def connected(home: Home, bootstrap: Sequence[str], run: str | None) -> Iterator
             for address in bootstrap:
                 client.post("/v1/connect", {"address": address})
         else:
-            client = stack.enter_context(_started(home, _options(bootstrap, run)))
-        taken = client.get("/v1/ping")["run"]
+            arguments = [*_joining(home, bootstrap, run), *options]
+            client = stack.enter_context(_started(home, arguments))
+        taken = client.run()
         if run is not None and run != taken:
             raise UsageProblem(
                 f"the peer of this home takes part in run {taken[:12]}, not {run[:12]}",
@@ -126,15 +88,23 @@ def _session_of_running(home: Home, stack: contextlib.ExitStack) -> Client | Non
     """The client of the peer that runs on this home and stays, its session held by `stack`."""
     client = running_client(home)
     if client is not None:
-        with contextlib.suppress(Unreachable):
+        try:
             stack.enter_context(client.session())
-            return client
-    return None
+        except Silent:
+            raise
+        except Unreachable:
+            return None
+    return client
 
 
-def _options(bootstrap: Sequence[str], run: str | None) -> list[str]:
-    joining = [part for address in bootstrap for part in ("--bootstrap", address)]
-    return [*joining, *(["--run", run] if run else [])]
+def _joining(home: Home, bootstrap: Sequence[str], run: str | None) -> list[str]:
+    """Options with which a peer joins, for a process in another folder than this one."""
+    key = config.load(home, {}).swarm_key_file
+    return [
+        *(part for address in bootstrap for part in ("--bootstrap", address)),
+        *(["--run", run] if run else []),
+        *(["--swarm-key-file", key] if key else []),
+    ]
 
 
 @contextlib.contextmanager
@@ -155,16 +125,25 @@ def _started(home: Home, arguments: Sequence[str]) -> Iterator[Client]:
                 if process.poll() is None or time.monotonic() > deadline:
                     raise
             finally:
-                assert process.stdin is not None
-                process.stdin.close()
-                process.wait()
+                _let_go(process)
         time.sleep(POLL)
 
 
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the peer has left; one that other commands use stays for them."""
+    assert process.stdin is not None
+    process.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(LEAVE_PATIENCE)
+
+
 def _spawn(home: Home, arguments: Sequence[str], words: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "paris_p2p.cli", "start", "--home", str(home.path)]
+    home.create()
+    command = child.command("paris_p2p.cli", "start", "--home", str(home.path))
     return subprocess.Popen(
         [*command, "--until-stdin-closes", *arguments],
+        cwd=home.path,
+        env=child.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=words,
@@ -182,9 +161,17 @@ def _await_client(
 
     Usually that of `process`, else of one that came first and stays.
     """
+    deadline = time.monotonic() + START_PATIENCE
     while process.poll() is None:
-        if (client := _session_of_running(home, stack)) is not None:
-            return client
+        with contextlib.suppress(Silent):
+            if (client := _session_of_running(home, stack)) is not None:
+                return client
+        if time.monotonic() > deadline:
+            process.kill()
+            raise Unreachable(
+                f"the peer of this home was not up within {START_PATIENCE:.0f} s",
+                f"See {home.log_file}",
+            )
         time.sleep(POLL)
     if (client := _session_of_running(home, stack)) is not None:
         return client
@@ -192,21 +179,3 @@ def _await_client(
     said = words.read().decode(errors="replace").strip().splitlines()
     message = said[-1].removeprefix("error: ") if said else "the peer could not be started"
     raise error_with_code(process.returncode, message)
-
-
-def _failure(response: httpx.Response) -> ParisError:
-    try:
-        return error_from(response.json())
-    except (ValueError, KeyError):
-        return ParisError(f"the peer of this home answered {response.status_code}")
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except httpx.HTTPError as error:
-        raise Unreachable(
-            f"the connection to this home's peer broke ({type(error).__name__})",
-            "See its log; the same command resumes",
-        ) from error

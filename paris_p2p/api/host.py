@@ -17,6 +17,7 @@ from typing import TypeVar
 import uvicorn
 
 from paris_p2p.api.bootstrap import BootstrapApi
+from paris_p2p.api.connections import BACKLOG, Connection
 from paris_p2p.api.server import Api
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import NotAvailable, PortInUse
@@ -29,7 +30,13 @@ from paris_p2p.network.swarm_key import SwarmKey
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.bootstrap import Bootstrap, running_bootstrap
 from paris_p2p.peer.genesis import Genesis, load_genesis
-from paris_p2p.peer.known import read_known_peers, read_reach, remember_reach
+from paris_p2p.peer.known import (
+    read_known_peers,
+    read_port,
+    read_reach,
+    remember_port,
+    remember_reach,
+)
 from paris_p2p.peer.life import running_peer
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.volunteering import Tell, volunteering
@@ -109,6 +116,7 @@ async def _joined(
     open_files.allow_many()
     home.create()
     with home.lock(), _listening(config.api_port) as listener:
+        home.api_file.unlink(missing_ok=True)
         _log_to(home)
         identity = _identity(home)
         swarm = await _join(home, config, identity, require_contact)
@@ -158,19 +166,11 @@ async def _join(
     if config.port:
         return await on(config.port)
     try:
-        swarm = await on(_remembered_port(home))
+        swarm = await on(read_port(home))
     except PortInUse:
         swarm = await on(0)
-    write_atomically(home.port_file, str(swarm.port).encode())
+    remember_port(home, swarm.port)
     return swarm
-
-
-def _remembered_port(home: Home) -> int:
-    try:
-        port = int(home.port_file.read_text())
-    except (OSError, ValueError):
-        return 0
-    return port if 0 < port < 65536 else 0
 
 
 @contextlib.asynccontextmanager
@@ -190,9 +190,13 @@ async def _serving(
             lifespan="off",
             access_log=False,
             timeout_graceful_shutdown=GRACE,
+            http=Connection,
+            ws="none",
+            backlog=BACKLOG,
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await server.accepting(serving)
     card = {
         "url": f"http://127.0.0.1:{listener.getsockname()[1]}",
         "token": token,
@@ -212,9 +216,27 @@ async def _serving(
 class _Server(uvicorn.Server):
     """Uvicorn without signal handlers: the peer decides when it ends."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._started = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started.set()
+
+    async def accepting(self, serving: asyncio.Task[None]) -> None:
+        """Wait until connections are accepted. Raises what `serving` failed with before."""
+        started = asyncio.create_task(self._started.wait())
+        try:
+            await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks(started)
+        if serving.done():
+            serving.result()
 
 
 @contextlib.contextmanager
@@ -223,6 +245,7 @@ def _listening(port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
+            listener.listen(BACKLOG)
         except OSError as error:
             raise PortInUse(
                 f"the API port {port} is taken", "choose another with --api-port, or 0 for any"

@@ -41,6 +41,7 @@ from paris_p2p.api.events import SESSION_OPEN, Event, encode_events
 from paris_p2p.api.guard import guarded
 from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
 from paris_p2p.identity import author_of
+from paris_p2p.peer import fitness, machine
 from paris_p2p.peer.candidates import find_candidates
 from paris_p2p.peer.checkup import report
 from paris_p2p.peer.contributions import read_line, told
@@ -56,6 +57,9 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 1 << 20
 MAX_CONTENTS = 4096
+MAX_NUMBER = 1 << 53
+MAX_DIGITS = 32
+"""Of a number in a request: every reader of JSON takes it for the same, and no sum overflows."""
 
 
 class Api:
@@ -128,6 +132,7 @@ class Api:
 
     async def _checkup(self, request: Request) -> Response:
         rows = await peer_checkup(self._peer)
+        rows.append(fitness.files_row(machine.open_files()))
         return JSONResponse(report(rows, training_need(self._peer)))
 
     async def _contributions(self, request: Request) -> Response:
@@ -256,12 +261,26 @@ def _stream(events: AsyncIterator[Event]) -> Response:
 
 async def _body(request: Request) -> dict[str, Any]:
     try:
-        body = json.loads(await _read(request))
+        body = json.loads(
+            await _read(request),
+            parse_int=_number,
+            parse_float=_number,
+            parse_constant=_number,
+        )
     except (ValueError, RecursionError) as error:
         raise BadContent("the request body is not JSON", "send one JSON object") from error
     if not isinstance(body, dict):
         raise BadContent("the request body is not a JSON object", "send one JSON object")
     return body
+
+
+def _number(text: str) -> int | float:
+    """A number of the request, which must be one that a clock or a counter can have."""
+    if len(text) <= MAX_DIGITS and abs(number := float(text)) <= MAX_NUMBER:
+        return int(text) if text.lstrip("-").isdecimal() else number
+    raise BadContent(
+        f"the number {text[:MAX_DIGITS]} is out of range", f"send one up to {MAX_NUMBER}"
+    )
 
 
 async def _read(request: Request) -> bytes:

@@ -23,7 +23,7 @@ from paris_p2p.errors import UsageProblem
 from paris_p2p.records.run import ROUTER
 
 if TYPE_CHECKING:
-    from paris_p2p.api.client import Client
+    from paris_p2p.api.calling import Client
 
 MOST_STEPS = 2**48
 """Where every count of steps ends."""

@@ -16,7 +16,7 @@ from paris_p2p.errors import ParisError
 from paris_p2p.home import Home
 
 if TYPE_CHECKING:
-    from paris_p2p.api.client import Client
+    from paris_p2p.api.calling import Client
     from paris_p2p.peer.checkup import Row
 
 BAD_EXIT = 1
@@ -59,6 +59,8 @@ def _examine(home: Home, chosen: config.PeerConfig, local: bool) -> Iterator[Row
     client = running_client(home)
     yield from _machine_rows(home, chosen, running=client is not None)
     rows, need = ([], 0) if local else _peer_rows(home, chosen, client)
+    if all(row.check != fitness.FILES for row in rows):
+        yield fitness.files_row(machine.open_files())
     yield from rows
     yield fitness.memory_row(machine.available_memory(), need or 0)
     if need is not None:
@@ -69,7 +71,6 @@ def _machine_rows(home: Home, chosen: config.PeerConfig, running: bool) -> Itera
     from paris_p2p.peer import fitness, machine
 
     yield fitness.version_row(machine.versions())
-    yield fitness.files_row(machine.open_files())
     yield fitness.disk_row(machine.free_space(home), machine.store_size(home), chosen.store_quota)
     yield _sync_row(home)
     if not running:
@@ -81,6 +82,8 @@ def _machine_rows(home: Home, chosen: config.PeerConfig, running: bool) -> Itera
 def _sync_row(home: Home) -> Row:
     from paris_p2p.peer import fitness, machine
 
+    if owner := home.foreign_owner():
+        return fitness.untried_row(owner)
     try:
         return fitness.sync_row(machine.sync_time(home))
     except ParisError as error:
@@ -103,10 +106,20 @@ def _peer_rows(
     try:
         if client is not None:
             return _ask(client)
-        with connected(home, chosen.bootstrap, chosen.run or None) as started:
+        with connected(
+            home, chosen.bootstrap, chosen.run or None, _traceless(home, chosen)
+        ) as started:
             return _ask(started)
     except ParisError as error:
         return [Row("peer", State.BAD, error.message, error.remedy)], 0
+
+
+def _traceless(home: Home, chosen: config.PeerConfig) -> list[str]:
+    """Options of a peer that takes no content into the home and remembers no other port there."""
+    from paris_p2p.peer import known, machine
+
+    port = chosen.port or machine.free_port(chosen.listen, known.read_port(home))
+    return ["--no-seed-genesis", "--port", str(port)]
 
 
 def _ask(client: Client) -> tuple[list[Row], int | None]:

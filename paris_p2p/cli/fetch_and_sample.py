@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paris_p2p import child
 from paris_p2p.cli.options import (
     BootstrapOption,
     HomeOption,
@@ -18,7 +19,7 @@ from paris_p2p.cli.options import (
 from paris_p2p.cli.output import Reporter, reporting
 
 if TYPE_CHECKING:
-    from paris_p2p.api.client import Client
+    from paris_p2p.api.calling import Client
     from paris_p2p.api.events import Event
     from paris_p2p.peer.picture_file import PictureFile
     from paris_p2p.peer.request import SampleRequest
@@ -78,6 +79,7 @@ def _sample(
     client: Client, reporter: Reporter, request: SampleRequest, file: PictureFile, scale: int
 ) -> None:
     found = _candidates(client, reporter)
+    child.leave_deleted_folder()
 
     from paris_p2p.peer.pictures import png_of
     from paris_p2p.peer.sampling import Ensemble

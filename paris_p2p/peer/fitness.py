@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from paris_p2p.peer.checkup import Row, State, short
 
+FILES = "open files"
 FILES_NEEDED = 256
 FILES_WANTED = 1024
 """File descriptors: the chunk service, p2pd's connections and the DHT share them."""
@@ -63,6 +64,11 @@ def sync_row(seconds: float | None, trouble: str = "") -> Row:
     return Row("disk writes", State.OK, seen)
 
 
+def untried_row(owner: str) -> Row:
+    """In place of `sync_row`, for a home that another user owns: nothing is written there."""
+    return Row("disk writes", State.OK, f"not tried: the home belongs to {owner}")
+
+
 def memory_row(available: int | None, need: int) -> Row:
     """`available` bytes of memory, None when unknown; `need`: an expert's, 0 if unknown."""
     if available is None:
@@ -76,12 +82,12 @@ def memory_row(available: int | None, need: int) -> Row:
 
 
 def files_row(limit: int) -> Row:
-    """`limit`: file descriptors that a process here may open."""
+    """`limit`: file descriptors that the process may open: the peer, where one runs."""
     seen = f"{limit} files may be open"
     if limit >= FILES_WANTED:
-        return Row("open files", State.OK, seen)
+        return Row(FILES, State.OK, seen)
     state = State.WARNING if limit >= FILES_NEEDED else State.BAD
-    return Row("open files", state, seen, f"Raise it: ulimit -n {4 * FILES_WANTED}")
+    return Row(FILES, state, seen, f"Raise it: ulimit -n {4 * FILES_WANTED}")
 
 
 def udp_row(trouble: str) -> Row:

@@ -1,5 +1,5 @@
 """What the last life of a peer leaves to the next: peers met, a way back into the swarm when every
-bootstrap is gone; and how others could reach it, so that it begins where it left off."""
+bootstrap is gone; its port, and how others could reach it, so that it begins where it left off."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ def remember_peers(home: Home, addresses: Sequence[str]) -> None:
     """Put `addresses` before those already remembered, and keep the first MOST."""
     merged = dict.fromkeys([*filter(_sound, addresses), *read_known_peers(home)])
     write_atomically(home.known_peers_file, json.dumps(list(merged)[:MOST]).encode())
+
+
+def read_port(home: Home) -> int:
+    """The port this peer listened on when it ran last; 0 when none is remembered."""
+    try:
+        port = int(home.port_file.read_bytes()[:10])
+    except (OSError, ValueError):
+        return 0
+    return port if 0 < port < 65536 else 0
+
+
+def remember_port(home: Home, port: int) -> None:
+    """Keep it for the next start."""
+    write_atomically(home.port_file, str(port).encode())
 
 
 def read_reach(home: Home) -> State:

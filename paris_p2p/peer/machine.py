@@ -22,7 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import paris_p2p
-from paris_p2p.errors import ParisError, Unreachable
+from paris_p2p import child
+from paris_p2p.errors import ParisError, PortInUse, Unreachable
 from paris_p2p.home import Home, write_atomically
 from paris_p2p.identity import author_of
 from paris_p2p.network.handshake import author_at
@@ -152,6 +153,14 @@ def port_trouble(listen: str, port: int) -> str:
     return ""
 
 
+def free_port(listen: str, wished: int) -> int:
+    """The TCP port `wished` where it is free, else any other. Raises UsageProblem."""
+    try:
+        return choose_port(listen, wished)
+    except PortInUse:
+        return choose_port(listen, 0)
+
+
 async def bootstrap_troubles(addresses: tuple[str, ...]) -> dict[str, str]:
     """By address: why the peer named in it does not answer there; "" where it does."""
     troubles = await asyncio.gather(*map(_bootstrap_trouble, addresses))
@@ -172,10 +181,15 @@ def training_devices() -> list[tuple[str, int]] | str:
 
     Asked of a process of its own, so that torch never enters this one. A text says what failed.
     """
-    command = [sys.executable, "-m", "paris_p2p.training.devices"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=DEVICES_PATIENCE, check=True
+            child.command("paris_p2p.training.devices"),
+            cwd=child.LASTING_FOLDER,
+            env=child.environment(),
+            capture_output=True,
+            text=True,
+            timeout=DEVICES_PATIENCE,
+            check=True,
         )
         return [(str(name), int(memory)) for name, memory in json.loads(done.stdout)]
     except subprocess.TimeoutExpired:

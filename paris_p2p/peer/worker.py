@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paris_p2p import child
 from paris_p2p.errors import WorkerDied, error_from
 from paris_p2p.home import write_atomically
 from paris_p2p.records.claim import LONGEST_STALL
@@ -132,10 +132,9 @@ async def _spawn(job_file: Path, log_file: Path) -> asyncio.subprocess.Process:
     """
     with log_file.open("ab") as words:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "paris_p2p.training.worker",
-            str(job_file),
+            *child.command("paris_p2p.training.worker", str(job_file)),
+            cwd=log_file.parent,
+            env=child.environment(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=words,

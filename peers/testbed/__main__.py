@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from paris_p2p import child
+from peers import ROOT
 from peers.local_swarm import COMMAND, Process, SwarmProblem
 from peers.testbed.networks import Networks, NoNetworks, networks
 
@@ -74,6 +76,7 @@ class Bed:
         with errors.open("w") as file:
             popen = subprocess.Popen(
                 self._nets.command(host, *COMMAND, *words, *join, *options),
+                env=child.environment(),
                 stdout=subprocess.PIPE,
                 stderr=file,
                 stdin=subprocess.DEVNULL,
@@ -88,8 +91,8 @@ class Bed:
     def slow_link(self, host: str, to: str) -> None:
         """Put a slow way in front of `to`, at `host`."""
         words = ["0.0.0.0", PORT, to, PORT, DELAY_MS, LOSS_PERCENT]
-        command = [sys.executable, "-m", "peers.testbed.slow_link", *map(str, words)]
-        popen = subprocess.Popen(self._nets.command(host, *command))
+        command = child.command("peers.testbed.slow_link", *map(str, words))
+        popen = subprocess.Popen(self._nets.command(host, *command), env=child.environment(ROOT))
         self._processes.callback(popen.wait)
         self._processes.callback(popen.kill)
 
@@ -107,16 +110,10 @@ class Bed:
         self, host: str, targets: Sequence[str]
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """What a probe at `host` finds: about itself, and about each target."""
-        command = [
-            sys.executable,
-            "-m",
-            "peers.testbed.probe",
-            self.bootstrap,
-            str(SETTLE),
-            *targets,
-        ]
+        command = child.command("peers.testbed.probe", self.bootstrap, str(SETTLE), *targets)
         done = subprocess.run(
             self._nets.command(host, *command),
+            env=child.environment(ROOT),
             capture_output=True,
             text=True,
             timeout=PROBE_PATIENCE,

@@ -10,11 +10,20 @@ from pathlib import Path
 import httpx
 import pytest
 
+from paris_p2p.api import server
 from paris_p2p.api.events import decode_events
 from paris_p2p.api.server import MAX_BODY, Api
-from paris_p2p.errors import BadContent, DiskFull, NotAvailable, Unreachable
+from paris_p2p.errors import (
+    BadContent,
+    DiskFull,
+    NotAvailable,
+    ParisError,
+    Unreachable,
+    error_from,
+)
 from paris_p2p.identity import peer_id_of
-from paris_p2p.peer import claiming, fetching
+from paris_p2p.peer import claiming, fetching, machine
+from paris_p2p.peer.checkup import Row
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.survey import read_claims
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
@@ -201,7 +210,13 @@ async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None
         ("/v1/claim", b'{"expert": "3"}', "expert is not a number"),
         ("/v1/claim", b'{"expert": true}', "expert is not a number"),
         ("/v1/claim", b'{"threads": 0}', "threads is not over 0"),
-        ("/v1/claim", b'{"max_seconds": NaN}', "max_seconds is not over 0"),
+        ("/v1/claim", b'{"max_seconds": NaN}', "number NaN is out of range"),
+        ("/v1/claim", b'{"max_seconds": 1e999}', "number 1e999 is out of range"),
+        ("/v1/claim", b'{"max_steps": 1' + b"0" * 400 + b"}", "is out of range"),
+        ("/v1/claim", b'{"expert": -1' + b"0" * 5000 + b"}", "is out of range"),
+        ("/v1/fetch", b'{"contents": [], "patience": 1' + b"0" * 400 + b"}", "is out of range"),
+        ("/v1/fetch", b'{"contents": [], "patience": Infinity}', "is out of range"),
+        ("/v1/stop", b'{"job": 9007199254740994}', "is out of range"),
         ("/v1/claim", b'{"shell": 1}', "unknown field"),
     ],
 )
@@ -237,6 +252,51 @@ async def test_a_senseless_length_is_no_internal_error(tmp_path: Path, length: s
     async with calling(peer) as client:
         headers = {b"content-length": length.encode("latin-1")}
         assert (await client.post("/v1/stop", content=b"{}", headers=headers)).status_code == 200
+
+
+async def test_an_error_nobody_foresaw_ends_a_stream_with_its_reason_and_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(peer: Peer, content: bytes) -> int:
+        raise RuntimeError("a hole in the floor")
+
+    monkeypatch.setattr(server, "checkpoint_limit", broken)
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        response = await client.post("/v1/fetch", json={"contents": ["00" * 32]})
+    with pytest.raises(ParisError, match="a hole in the floor"):
+        list(decode_events(response.text.splitlines()))
+    assert "Traceback" in caplog.text
+
+
+async def test_an_error_nobody_foresaw_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(peer: Peer) -> None:
+        raise RuntimeError("a hole in the floor")
+
+    monkeypatch.setattr(server, "heads_report", broken)
+    peer = await PeerWorld(tmp_path).join()
+    transport = httpx.ASGITransport(Api(peer, TOKEN).app, raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        response = await client.get("/v1/heads", headers=headers)
+    assert response.status_code == 500
+    assert "a hole in the floor" in str(error_from(response.json()))
+
+
+async def test_a_checkup_tells_how_many_files_the_peer_may_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(peer: Peer) -> list[Row]:
+        return []
+
+    monkeypatch.setattr(server, "peer_checkup", nothing)
+    monkeypatch.setattr(machine, "open_files", lambda: 300)
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        (row,) = (await client.get("/v1/checkup")).json()["rows"]
+    assert row["check"] == "open files" and row["seen"].startswith("300 ")
 
 
 async def test_an_unknown_expert_is_an_error_event(tmp_path: Path) -> None:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from paris_p2p.api import client
+from paris_p2p.cli.doctor import doctor
+from paris_p2p.home import Home
 from paris_p2p.identity import Identity
+from paris_p2p.peer import fitness, machine
+from paris_p2p.peer.checkup import report
+from paris_p2p.peer.genesis import load_genesis
+from paris_p2p.peer.known import read_port, remember_port
+from paris_p2p.store.chunks import ChunkStore
 from tests.cli.test_commands import paris_peer
 
 
@@ -38,3 +49,53 @@ def test_a_dead_bootstrap_is_a_bad_line_with_a_remedy_and_no_traceback(tmp_path:
     assert done.returncode == 1
     assert "bad" in done.stdout and "another --bootstrap" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_checkup_takes_no_content_into_the_home_and_leaves_its_port(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        remember_port(home, port)
+        done = paris_peer("doctor", "--home", str(tmp_path), "--json")
+    assert rows_of(done.stdout)["run"]["seen"].startswith("emoji-64"), done.stdout
+    assert read_port(home) == port
+    shipped = load_genesis()
+    assert set(ChunkStore(home.store_dir).ids()) <= {shipped.id}
+    assert not [file for file in home.runs_dir.rglob("*") if file.is_file()]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a home to another user")
+def test_root_changes_nothing_in_the_home_of_a_stopped_service(tmp_path: Path) -> None:
+    service = 12345
+    for folder in (tmp_path, tmp_path / "store"):
+        folder.mkdir(exist_ok=True)
+        os.chown(folder, service, service)
+    done = paris_peer("doctor", "--home", str(tmp_path), "--json")
+    rows = rows_of(done.stdout)
+    assert done.returncode == 1
+    assert "belongs to the user with the number 12345" in rows["peer"]["seen"]
+    assert rows["peer"]["remedy"].startswith("Start that user's peer")
+    assert "not tried" in rows["disk writes"]["seen"]
+    assert [file.name for file in tmp_path.rglob("*")] == ["store"]
+
+    done = paris_peer("status", "--home", str(tmp_path))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert [file.name for file in tmp_path.rglob("*")] == ["store"]
+
+
+def test_the_limit_of_files_is_that_of_the_running_peer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Told:
+        def get(self, path: str) -> dict[str, Any]:
+            return report([fitness.files_row(300)], training_bytes=None)
+
+    monkeypatch.setattr(client, "running_client", lambda home: Told())
+    monkeypatch.setattr(machine, "training_devices", list)
+    monkeypatch.setattr(machine, "open_files", lambda: 77)
+    doctor(home=tmp_path, as_json=True)
+    (row,) = (row for row in json.loads(capsys.readouterr().out) if row["check"] == "open files")
+    assert row["seen"].startswith("300 ")

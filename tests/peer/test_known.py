@@ -9,8 +9,10 @@ from paris_p2p.network.reach import State
 from paris_p2p.peer.known import (
     MOST,
     read_known_peers,
+    read_port,
     read_reach,
     remember_peers,
+    remember_port,
     remember_reach,
 )
 from paris_p2p.records.address import EXAMPLE
@@ -56,3 +58,12 @@ def test_how_others_reach_this_peer_is_known_at_the_next_start(home: Home, state
 def test_a_damaged_memory_of_that_is_none(home: Home, damaged: bytes) -> None:
     home.reach_file.write_bytes(damaged)
     assert read_reach(home) is State.UNKNOWN
+
+
+def test_the_port_of_the_last_start_is_known_and_a_damaged_one_is_none(home: Home) -> None:
+    assert read_port(home) == 0
+    remember_port(home, 31337)
+    assert read_port(home) == 31337
+    for damaged in (b"", b"port", b"-1", b"65536", b"9" * 6000):
+        home.port_file.write_bytes(damaged)
+        assert read_port(home) == 0

@@ -1,0 +1,123 @@
+"""One peer's local API as the commands call it, from another process of the same machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from paris_p2p.api.events import SESSION_OPEN, Event, decode_events
+from paris_p2p.errors import ParisError, Unreachable, error_from
+
+PING_PATIENCE = 10.0
+"""Seconds a peer has to say that it is there, busy as it may be."""
+
+ANSWER_PATIENCE = 300.0
+"""Seconds a peer has for any other answer: some take a look at the whole swarm first."""
+
+
+class Silent(Unreachable):
+    """The peer of this home runs and does not answer."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """The local API of the peer in process `pid`. Calls raise the error that the peer met.
+
+    They raise Unreachable when the peer breaks off or answers what no peer does, and Silent when it
+    does not answer in time.
+    """
+
+    url: str
+    token: str
+    pid: int
+
+    def run(self) -> str:
+        """The id of the run that the peer takes part in, "" for a bootstrap."""
+        run = self._answer("GET", "/v1/ping", None, PING_PATIENCE).get("run")
+        if not isinstance(run, str):
+            raise _foreign(self.url)
+        return run
+
+    def get(self, path: str) -> dict[str, Any]:
+        return self._answer("GET", path, None, ANSWER_PATIENCE)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._answer("POST", path, body, ANSWER_PATIENCE)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """While it lasts, a peer that was started for a command does not leave.
+
+        Raises Unreachable when the peer is leaving already.
+        """
+        with self._http(PING_PATIENCE) as http, contextlib.ExitStack() as stack:
+            with self._translated():
+                response = stack.enter_context(http.stream("GET", "/v1/session"))
+                lines = response.iter_lines()  # lives as long as the block: its end closes
+                opened = next(lines, "") == SESSION_OPEN
+            if not opened:
+                raise Unreachable("the peer of this home is leaving", "Run the command again")
+            yield
+
+    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[Event]:
+        """The events of a long request, as they come."""
+        with (
+            self._translated(),
+            self._http(None) as http,
+            http.stream("POST", path, json=dict(body)) as response,
+        ):
+            if response.status_code != 200:
+                response.read()
+                raise _failure(response)
+            yield from decode_events(response.iter_lines())
+
+    def _answer(
+        self, method: str, path: str, body: Mapping[str, Any] | None, patience: float
+    ) -> dict[str, Any]:
+        with self._translated(), self._http(patience) as http:
+            response = http.request(method, path, json=body)
+        if response.status_code != 200:
+            raise _failure(response)
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise _foreign(self.url) from error
+        if not isinstance(answer, dict):
+            raise _foreign(self.url)
+        return answer
+
+    def _http(self, patience: float | None) -> httpx.Client:
+        """A connection on which the peer may be silent for `patience` seconds; None: for ever."""
+        headers = {"authorization": f"Bearer {self.token}"}
+        timeout = httpx.Timeout(PING_PATIENCE, read=patience)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise Silent(
+                f"the peer of this home, process {self.pid}, does not answer",
+                f"Is it suspended? Run: kill -CONT {self.pid}",
+            ) from error
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"the connection to this home's peer broke ({type(error).__name__})",
+                "See its log; the same command resumes",
+            ) from error
+
+
+def _failure(response: httpx.Response) -> ParisError:
+    try:
+        return error_from(response.json())
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ParisError(f"the peer of this home answered {response.status_code}")
+
+
+def _foreign(url: str) -> Unreachable:
+    return Unreachable(f"what answers at {url} is no peer of ours", "Run the command again")
