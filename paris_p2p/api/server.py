@@ -202,9 +202,8 @@ class Api:
             records = [record for record in records if record.author == author]
         if len({record.author for record in records}) != 1:
             return JSONResponse({"condemned": False})
-        for record in records:
-            await self._peer.condemn(record, reason)
-        return JSONResponse({"condemned": True})
+        condemned = [await self._peer.condemn(record, reason) for record in records]
+        return JSONResponse({"condemned": all(condemned)})
 
     async def _claim(self, request: Request) -> Response:
         if self._peer.config.seed_only:

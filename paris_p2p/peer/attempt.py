@@ -16,6 +16,7 @@ from paris_p2p.peer.assignment import assignment
 from paris_p2p.peer.lease import Lease
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.publishing import Publisher
+from paris_p2p.peer.racing import LeastPace, at_pace
 from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.starts import Start, parent_of
 from paris_p2p.peer.worker import Event, Worker
@@ -44,20 +45,25 @@ class Attempt:
         """Ask for an end after the step of now, with everything saved and published."""
         self._worker.stop()
 
-    async def events(self, patience: float) -> AsyncGenerator[Event]:
+    async def events(self, patience: float, least: LeastPace) -> AsyncGenerator[Event]:
         """Everything that happens; its content is waited for `patience` seconds at most.
 
-        Raises StartRefuted for anything wrong with the start, and other errors for other things.
+        Raises StartRefuted for anything wrong with the start, TooSlow where its content does not
+        come at the `least` pace, and other errors for other things.
         """
-        async with aclosing(self._events(patience)) as events:
+        contents = [self._start.published.manifest] if self._start.published else []
+        async with (
+            self._peer.using(contents),
+            aclosing(self._events(patience, least)) as events,
+        ):
             async for event in events:
                 self.seen.add(event["event"])
                 yield event
 
-    async def _events(self, patience: float) -> AsyncGenerator[Event]:
+    async def _events(self, patience: float, least: LeastPace) -> AsyncGenerator[Event]:
         check_room(self._start.step, self._start.images)
         with _about_the_start():
-            async with aclosing(self._fetched(patience)) as fetching:
+            async with aclosing(at_pace(self._fetched(patience), least)) as fetching:
                 async for event in fetching:
                     yield event
         if self._worker.stopping:

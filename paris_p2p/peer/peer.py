@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import Counter, deque
@@ -48,6 +49,9 @@ from paris_p2p.store.chunks import MissingChunk
 
 if TYPE_CHECKING:
     from paris_p2p.peer.training import TrainingJob
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -266,14 +270,18 @@ class Peer:
         if self.blobs.files().get(content, before) < before:
             self.blobs.drop_file(content)
 
-    async def condemn(self, record: Head | Resume, reason: str) -> None:
+    async def condemn(self, record: Head | Resume, reason: str) -> bool:
         """Never again take a content for what this record says: it was tried and refuted.
 
         The content goes, unless another record names it or the run is made of it: a liar may have
-        signed for another's honest work.
+        signed for another's honest work. False, and nothing is condemned, where the file that was
+        tried is not what its author published: it rotted on this disk, and is made again.
         """
         what = f"{record.KIND} of {slot_name(record.expert)} at step {record.step}"
         content, author = record.manifest, record.author
+        if not await asyncio.to_thread(self.blobs.file_is_sound, content):
+            log.warning("%s was damaged on this disk and is made again", what)
+            return False
         await asyncio.to_thread(self.refusals.condemn, content, author, what, reason)
         worthless = not self.naming(content) and content not in self.run.content_ids()
         if worthless:
@@ -284,6 +292,7 @@ class Peer:
             await self.let_go(content)
         else:
             await self.announcer.everything()
+        return True
 
     async def serve(self) -> None:
         """Answer other peers: chunks, contribution logs, and whether they can be reached."""

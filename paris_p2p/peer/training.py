@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paris_p2p.errors import Held, HomeBusy, NotAvailable, ParisError, Unreachable
@@ -22,6 +22,7 @@ from paris_p2p.peer.device import training_device
 from paris_p2p.peer.lease import Lease
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
+from paris_p2p.peer.racing import LeastPace, TooSlow
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.snapshots import prune, set_aside, snapshots, step_of
 from paris_p2p.peer.starts import Start, starts, within_reach_first
@@ -38,6 +39,19 @@ LOCK_POLL = 0.2
 
 RETRY_PAUSES = (2.0, 10.0)
 """Seconds before the same start is tried a second and a third time, where this machine failed."""
+
+
+BRISK, PATIENT = LeastPace(look=30.0), LeastPace(look=60.0, soon=900.0, rate=64 * 1024.0)
+"""The pace that a start has to be served at, at first, and once every other start was tried."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A start to be tried, the seconds without a byte that it is waited for, and its pace."""
+
+    start: Start
+    patience: float
+    least: LeastPace
 
 
 @dataclass(frozen=True)
@@ -136,19 +150,27 @@ class TrainingJob:
         async for event in fetched(self._peer, contents, self._stopped.is_set):
             yield event
         standing: ParisError | None = None
-        for start, patience in await self._starts(lease.expert):
+        turns = [
+            Turn(start, patience, BRISK) for start, patience in await self._starts(lease.expert)
+        ]
+        while turns:
+            turn = turns.pop(0)
+            start = turn.start
             if self._stopped.is_set():
                 return
             if standing is not None and start.is_scratch:
                 raise standing
             try:
-                async with aclosing(self._tries(start, patience, lease)) as events:
+                async with aclosing(self._tries(turn, lease)) as events:
                     async for event in events:
                         yield event
                 return
             except ParisError as error:
-                said = self._verdict(error, start)
-                kept = await self._refute(start, error) if said is Verdict.REFUTED else None
+                if isinstance(error, TooSlow) and turn.least is BRISK:
+                    turns.insert(len(turns) - 1, replace(turn, least=PATIENT))
+                said, kept = self._verdict(error, start), None
+                if said is Verdict.REFUTED:
+                    said, kept = await self._refute(start, error)
                 if said is Verdict.ENDED or self._stopped.is_set():
                     raise
                 if said is Verdict.STANDING:
@@ -158,12 +180,13 @@ class TrainingJob:
                 log.warning("cannot train from %s: %s", start, error)
                 yield _passed_over(start, error, kept)
 
-    async def _tries(self, start: Start, patience: float, lease: Lease) -> AsyncGenerator[Event]:
-        """Train from `start`; again after a pause where this machine fails at once."""
+    async def _tries(self, turn: Turn, lease: Lease) -> AsyncGenerator[Event]:
+        """Train from a start; again after a pause where this machine fails at once."""
+        start = turn.start
         for pause in (*RETRY_PAUSES, None):
             self._attempt = Attempt(self._peer, lease, start, self._request)
             try:
-                async with aclosing(self._attempt.events(patience)) as events:
+                async with aclosing(self._attempt.events(turn.patience, turn.least)) as events:
                     async for event in events:
                         yield event
                 return
@@ -184,14 +207,21 @@ class TrainingJob:
         seen = self._attempt.seen if self._attempt is not None else ()
         return verdict(error, start, seen, self._peer.swarm.online())
 
-    async def _refute(self, start: Start, error: ParisError) -> Path | None:
-        """Never try `start` again, nor what its attempt made of it; returns what is kept."""
-        if start.published is not None:
-            await self._peer.condemn(start.published, error.message)
+    async def _refute(self, start: Start, error: ParisError) -> tuple[Verdict, Path | None]:
+        """Never try `start` again, nor what its attempt made of it; where that is kept.
+
+        What was only damaged on this disk still stands.
+        """
+        if start.published is not None and not await self._peer.condemn(
+            start.published, error.message
+        ):
+            return Verdict.STANDING, None
         assert self._attempt is not None and self.expert is not None
         folder = self._peer.slot_folder(self.expert)
         made = [path for path in snapshots(folder) if path not in self._attempt.before]
-        return set_aside(folder, [*made, *([start.snapshot] if start.snapshot else [])])
+        return Verdict.REFUTED, set_aside(
+            folder, [*made, *([start.snapshot] if start.snapshot else [])]
+        )
 
     async def _starts(self, expert: int) -> list[tuple[Start, float]]:
         """Where training can begin, by what this peer keeps and what the swarm announces now.

@@ -168,6 +168,10 @@ class Blobs:
                 os.utime(used)
         return file
 
+    def file_is_sound(self, blob: bytes) -> bool:
+        """Whether the file made of a blob has the blob's bytes; one that has not is deleted."""
+        return all(self._scrub_file(self._files / blob.hex()))
+
     def files(self) -> dict[bytes, float]:
         """Ids of the blobs that a file was made of, with its last use (Unix seconds)."""
         return _times(self._files)

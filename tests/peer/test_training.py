@@ -21,9 +21,12 @@ from paris_p2p.errors import (
     WorkerDied,
 )
 from paris_p2p.identity import peer_id_of
+from paris_p2p.network.swarm import Stream
+from paris_p2p.network.wire import serve_chunks
 from paris_p2p.peer import claiming, training, worker
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
+from paris_p2p.peer.racing import LeastPace
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.survey import read_claims
@@ -662,3 +665,71 @@ async def test_a_job_waits_until_the_worker_of_an_earlier_life_is_gone(tmp_path:
         assert not training.done()
     events = await training
     assert events[-1]["event"] == "released"
+
+
+async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -> None:
+    """A head that a peer of `world` serves so slowly: seconds before its only chunk."""
+
+    async def answer(author: bytes, stream: Stream) -> None:
+        async def read(chunk: bytes) -> bytes | None:
+            data = await pit.read_chunk(author, chunk)
+            if data == weights:
+                await asyncio.sleep(pause)
+            return data
+
+        await serve_chunks(stream, read)
+
+    pit = await world.join(serve=answer)
+    publish(pit, weights, step)
+    await pit.announcer.everything()
+
+
+async def test_a_start_that_is_served_too_slowly_gives_way_to_one_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "BRISK", LeastPace(look=0.2, soon=0.1))
+    world = PeerWorld(tmp_path)
+    peer, honest = await trainer(world), await world.join()
+    publish(honest, b"weights at step 40", 40)
+    await honest.announcer.everything()
+    await trickling(world, b"weights at step 90", 90, pause=3600)
+
+    events = await run(peer)
+
+    (told,) = [event for event in events if event["event"] == "passed_over"]
+    assert told["step"] == 90 and "too slowly" in told["reason"]
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
+
+
+async def test_a_slow_start_is_waited_for_rather_than_beginning_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "BRISK", LeastPace(look=0.05, soon=0.05))
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    await trickling(world, b"weights at step 90", 90, pause=0.3)
+
+    events = await run(peer)
+
+    assert [event["event"] for event in events].count("passed_over") == 1
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [90]
+
+
+async def test_a_start_that_rotted_on_this_disk_condemns_nobody_and_nothing_begins_anew(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, honest = await trainer(world), await world.join()
+    publish(honest, b"sound!", 40)
+    await honest.announcer.everything()
+    (head,) = honest.heads.of(0)
+    await peer.survey()
+    await peer.fetch(head.manifest)
+    (await peer.path(head.manifest)).write_bytes(b"poison")
+
+    with pytest.raises(BadContent, match="tensor x is missing"):
+        await run(peer)
+
+    assert not peer.refusals.is_condemned(head.manifest, honest.identity.author)
+    events = await run(peer)
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
