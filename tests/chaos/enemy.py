@@ -18,7 +18,7 @@ from paris_p2p.identity import Identity, author_of
 from paris_p2p.network.hardening import DICTIONARY_ITEMS, DICTIONARY_LIMIT
 from paris_p2p.network.swarm import Stream
 from paris_p2p.network.validator import Record, key_digest
-from paris_p2p.network.wire import CHUNK_PROTOCOL, READY
+from paris_p2p.network.wire import READY
 from paris_p2p.records import codec
 from paris_p2p.records.address import parse_address
 from paris_p2p.records.head import Head
@@ -140,7 +140,7 @@ class Enemy:
     async def _pose_as_provider(self, answer: Callable[[bytes, Stream], Awaitable[None]]) -> None:
         """Announce every head's content, and serve it in our own way."""
         stranger = await self.leaving.enter_async_context(stranger_among(self))
-        await stranger.swarm.serve(CHUNK_PROTOCOL, answer)
+        stranger.answer = answer
         for slot in SLOTS:
             for head in await stranger.heads(slot):
                 await stranger.provide(head.manifest)

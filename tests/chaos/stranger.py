@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
 from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.swarm import Handler, Stream
 from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkServer
 from paris_p2p.peer.fetching import Fetcher
 from paris_p2p.peer.recordbook import RecordBook
@@ -49,6 +50,14 @@ class Stranger:
     run_id: bytes
     run: RunManifest
     heard: Mapping[type[Head] | type[Resume], RecordBook]  # type: ignore[type-arg]
+    answer: Handler = field(init=False)
+    """How it serves chunks: soundly, unless an attack puts something else here."""
+
+    def __post_init__(self) -> None:
+        self.answer = ChunkServer(self.read_chunk)
+
+    async def serve(self, author: bytes, stream: Stream) -> None:
+        await self.answer(author, stream)
 
     async def heads(self, slot: int) -> list[Head]:
         """What is announced for a slot."""
@@ -172,7 +181,7 @@ async def stranger_among(setting: Setting) -> AsyncIterator[Stranger]:
                 for kind in (Head, Resume)
             },
         )
-        await swarm.serve(CHUNK_PROTOCOL, ChunkServer(stranger.read_chunk))
+        await swarm.serve(CHUNK_PROTOCOL, stranger.serve)
         yield stranger
     finally:
         await swarm.close()

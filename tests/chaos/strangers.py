@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 
 from paris_p2p.network.clock import TIME_PROTOCOL
 from paris_p2p.network.swarm import Stream
-from paris_p2p.network.wire import CHUNK_PROTOCOL, READY
+from paris_p2p.network.wire import READY
 from paris_p2p.records.claim import RENEW
 from paris_p2p.records.codec import encode
 from paris_p2p.records.head import Head
@@ -29,7 +29,7 @@ from paris_p2p.records.keys import heads_key
 from paris_p2p.records.manifest import CHUNK_SIZE, Manifest
 from tests.chaos.enemy import SLOTS, Enemy
 from tests.chaos.stranger import Stranger, stranger_among
-from tests.network.hostile import Hostile
+from tests.network.hostile import Hostile, found
 
 MOST: Final = 1 << 26
 """Bytes of anything that the small run has."""
@@ -129,7 +129,7 @@ async def tar_pit(enemy: Enemy) -> None:
                 await asyncio.sleep(A_TRICKLE)
                 await stream.write(_HEADER.pack(chunk, len(data or b"")) + (data or b""))
 
-    await stranger.swarm.serve(CHUNK_PROTOCOL, trickle)
+    stranger.answer = trickle
     for slot in SLOTS:
         content, size = _in_small_chunks(stranger, await _honest_weights(enemy, stranger, slot))
         step = await _furthest(stranger, slot) + FAR_AHEAD
@@ -165,13 +165,22 @@ async def invented_claims(enemy: Enemy) -> None:
 async def wrong_clocks(enemy: Enemy) -> None:
     """Several identities on one address, known to everybody, that say it is an hour later."""
 
-    async def tell_time(_: bytes, stream: Stream) -> None:
-        await stream.read_exactly(1)
-        await stream.write(struct.pack(">d", time.time() + AN_HOUR))
+    async def tell_time(
+        _: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readexactly(1)
+            writer.write(struct.pack(">d", time.time() + AN_HOUR))
+        writer.close()
+
+    async def know_nobody(_: Any) -> Any:
+        return found([])
 
     for _ in range(LIARS):
-        stranger = await _join(enemy)
-        await stranger.swarm.serve(TIME_PROTOCOL, tell_time)
+        liar = await enemy.leaving.enter_async_context(Hostile(enemy.folder))
+        await liar.p2p.add_binary_stream_handler(TIME_PROTOCOL, tell_time)
+        victims = [await liar.dial(address) for address in enemy.victims]
+        await liar.pose_as_node(know_nobody, *victims)
 
 
 def idle_connections(ports: list[int]) -> Callable[[Enemy], Coroutine[Any, Any, None]]:

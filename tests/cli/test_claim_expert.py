@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from paris_p2p.home import Home
 from tests.cli.test_commands import paris_peer
 
 CLAIMED = {"event": "claimed", "name": "expert 0", "slot": 0, "job": "7", "online": True}
@@ -72,7 +73,7 @@ class Requests(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[StandIn]:
-    with StandIn(tmp_path / "home") as server:
+    with StandIn(tmp_path / "home") as server, Home(tmp_path / "home").lock():
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
         yield server
