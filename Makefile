@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/python -m peers.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos --minutes 30

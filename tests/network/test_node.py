@@ -141,7 +141,11 @@ class TestJoining:
             asked.append(author)
             return len(asked) > 1 and await ping(host, author)
 
+        async def introduced_by_nobody(host: Host, author: bytes) -> bool:
+            return False
+
         first = await world.start()
+        monkeypatch.setattr(Host, "meet_through", introduced_by_nobody)
         monkeypatch.setattr(Host, "ping", deaf_at_first)
         peer = await world.start(bootstrap=first.addresses(), require_contact=True)
         assert peer.online() and asked == 2 * [first.author]
