@@ -34,6 +34,8 @@ DOOR = "door"
 SMALL_DISK = "v0"
 """Whose home is on a small file system of its own."""
 FILLER = "filler"
+LOG_TOLD = 4000
+"""Characters of a newcomer's log that are told where its picture lacks something."""
 HELD_AGAIN = 2 * LEASE
 """Seconds within which every expert must be held again."""
 PATIENCE = HELD_AGAIN + 60
@@ -222,8 +224,9 @@ class Arena:
             newcomer, "fetch-and-sample", "red heart", "--steps", "2", "-o", str(picture), *join
         )
         command.finish()
+        log = Home(self.swarm.home(newcomer)).log_file.read_text(errors="replace")
         shutil.rmtree(self.swarm.home(newcomer))
-        return {**read_provenance(picture)[0], "said": command.words()}
+        return {**read_provenance(picture)[0], "said": f"{command.words()}\n{log[-LOG_TOLD:]}"}
 
     def _all_published(self) -> bool:
         return set(self.heads()) == {row["slot"] for row in self.status(DOOR)["slots"]}
