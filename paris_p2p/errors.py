@@ -8,7 +8,7 @@
     ├── NotAvailable      6    a run, expert or head that nobody has
     ├── Held              7    the expert is held by another peer
     ├── DiskFull          8    the disk has no room left
-    ├── ClockSkew         9    this machine's clock is too far from the swarm's
+    ├── ClockSkew         9    this machine's clock shows a time before the run was made
     ├── PortInUse        10    the port to listen on is taken
     ├── TrainingDiverged 11    the loss is no longer finite
     ├── WorkerDied       12    the training process ended without a word, or had to be killed
@@ -83,7 +83,7 @@ class DiskFull(ParisError):
 
 
 class ClockSkew(ParisError):
-    """This machine's clock is too far from the swarm's."""
+    """This machine's clock shows a time before the run was made."""
 
     exit_code = 9
 

@@ -23,6 +23,8 @@ PARTIAL_SUFFIX = ".partial"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """What a full disk answers."""
 
+TALK = "Talk to that peer with any other command, or give this one another --home"
+
 
 def default_home() -> Path:
     """$PARIS_HOME, or the platform's place for a user's data."""
@@ -172,15 +174,14 @@ class Home:
         return "" if owner == os.geteuid() else _user_name(owner)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Own this home while inside. HomeBusy when another process does.
+    def lock(self, remedy: str = TALK) -> Iterator[None]:
+        """Own this home while inside. HomeBusy, with `remedy`, when another process does.
 
         UsageProblem for one of another user.
 
         The lock is the kernel's: it goes with the process, however that ends.
         """
         self._refuse_foreign()
-        remedy = "Talk to that peer with any other command, or give this one another --home"
         with locked(self.lock_file, f"the home {self.path}", remedy):
             yield
 
@@ -200,7 +201,7 @@ class Home:
         if owner := self.foreign_owner():
             raise UsageProblem(
                 f"the home {self.path} belongs to {owner}",
-                "Start that user's peer first, or choose a folder of your own with --home",
+                "Run as that user, or name a folder inside it with --home",
             )
 
 

@@ -176,6 +176,7 @@ def test_a_home_of_another_user_is_neither_made_nor_taken(
     with pytest.raises(UsageProblem, match="belongs to"), home.lock():
         pass
     assert list(tmp_path.iterdir()) == []
+    Home(tmp_path / "inside").create()
 
 
 def test_the_lock_is_taken_and_given_back_within_a_process(home: Home) -> None:

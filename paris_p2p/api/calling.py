@@ -48,6 +48,10 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._answer("POST", path, body, ANSWER_PATIENCE)
 
+    def stop(self, job: str) -> None:
+        """Ask a training job to finish, which is answered at once."""
+        self._answer("POST", "/v1/stop", {"job": job}, PING_PATIENCE)
+
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
         """While it lasts, a peer that was started for a command does not leave.

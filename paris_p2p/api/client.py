@@ -18,12 +18,14 @@ from paris_p2p.errors import HomeBusy, ParisError, Unreachable, UsageProblem, er
 from paris_p2p.home import Home
 
 POLL = 0.1
-BUSY_PATIENCE = 30.0
-"""Seconds to wait for another process that is starting or leaving on the same home."""
-
 START_PATIENCE = 300.0
+"""Seconds until a peer that starts is up, or one that leaves with work to save is gone."""
+
 LEAVE_PATIENCE = 60.0
-"""Seconds until a peer that was started for a command is up, and until it has left."""
+"""Seconds until a peer that was started for a command has left."""
+
+NOTICE = 2.0
+"""Seconds in which a peer that nobody uses any more takes back where its API is."""
 
 
 def running_client(home: Home) -> Client | None:
@@ -68,7 +70,7 @@ def connected(
     Raises what the started peer failed with, and UsageProblem when it takes part in another run.
     """
     with contextlib.ExitStack() as stack:
-        client = _session_of_running(home, stack)
+        client = _session_once_up(home, stack)
         if client is not None:
             for address in bootstrap:
                 client.post("/v1/connect", {"address": address})
@@ -82,6 +84,16 @@ def connected(
                 "give another --home to take part in another run",
             )
         yield client
+
+
+def _session_once_up(home: Home, stack: contextlib.ExitStack) -> Client | None:
+    """As `_session_of_running`, after waiting for a peer that is starting or leaving."""
+    deadline = time.monotonic() + START_PATIENCE
+    while (client := _session_of_running(home, stack)) is None:
+        if home.holder() is None or time.monotonic() > deadline:
+            return None
+        time.sleep(POLL)
+    return client
 
 
 def _session_of_running(home: Home, stack: contextlib.ExitStack) -> Client | None:
@@ -111,30 +123,40 @@ def _joining(home: Home, bootstrap: Sequence[str], run: str | None) -> list[str]
 def _started(home: Home, arguments: Sequence[str]) -> Iterator[Client]:
     """A peer that lives as long as the block: it leaves when its standard input closes.
 
-    When another command starts one at the same moment, or one is just leaving, that is waited for.
+    Where another process takes the home first, that one's peer is used, once it is up.
     """
-    deadline = time.monotonic() + BUSY_PATIENCE
+    deadline = time.monotonic() + START_PATIENCE
     while True:
-        with tempfile.TemporaryFile() as words:
+        with tempfile.TemporaryFile() as words, contextlib.ExitStack() as stack:
             process = _spawn(home, arguments, words)
+            stack.callback(_let_go, home, process)
             try:
-                with contextlib.ExitStack() as stack:
-                    yield _await_client(home, process, words, stack)
-                return
+                client = _await_client(home, process, words, stack)
             except HomeBusy:
-                if process.poll() is None or time.monotonic() > deadline:
+                if time.monotonic() > deadline:
                     raise
-            finally:
-                _let_go(process)
-        time.sleep(POLL)
+                continue
+            yield client
+            return
 
 
-def _let_go(process: subprocess.Popen[bytes]) -> None:
-    """Wait until the peer has left; one that other commands use stays for them."""
+def _let_go(home: Home, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the peer has left; one that still says where its API is stays for others."""
     assert process.stdin is not None
     process.stdin.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(LEAVE_PATIENCE)
+    if _ended(process, NOTICE):
+        return
+    told = _remembered_client(home)
+    if told is None or told.pid != process.pid:
+        _ended(process, LEAVE_PATIENCE)
+
+
+def _ended(process: subprocess.Popen[bytes], patience: float) -> bool:
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _spawn(home: Home, arguments: Sequence[str], words: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -149,6 +171,13 @@ def _spawn(home: Home, arguments: Sequence[str], words: IO[bytes]) -> subprocess
         stderr=words,
         start_new_session=True,
     )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """By force only what does not leave in good order, for its own processes outlive that."""
+    process.terminate()
+    if not _ended(process, LEAVE_PATIENCE):
+        process.kill()
 
 
 def _await_client(
@@ -167,13 +196,13 @@ def _await_client(
             if (client := _session_of_running(home, stack)) is not None:
                 return client
         if time.monotonic() > deadline:
-            process.kill()
+            _end(process)
             raise Unreachable(
                 f"the peer of this home was not up within {START_PATIENCE:.0f} s",
                 f"See {home.log_file}",
             )
         time.sleep(POLL)
-    if (client := _session_of_running(home, stack)) is not None:
+    if (client := _session_once_up(home, stack)) is not None:
         return client
     words.seek(0)
     said = words.read().decode(errors="replace").strip().splitlines()

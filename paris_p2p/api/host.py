@@ -20,7 +20,7 @@ from paris_p2p.api.bootstrap import BootstrapApi
 from paris_p2p.api.connections import BACKLOG, Connection
 from paris_p2p.api.server import Api
 from paris_p2p.config import PeerConfig
-from paris_p2p.errors import NotAvailable, PortInUse
+from paris_p2p.errors import DiskFull, NotAvailable, PortInUse
 from paris_p2p.home import Home, room_for, write_atomically
 from paris_p2p.identity import Identity
 from paris_p2p.network import open_files
@@ -95,7 +95,7 @@ async def host_bootstrap(
 
     It starts although none of its own bootstraps answers, for they may be waiting for it.
 
-    Raises HomeBusy, PortInUse, ClockSkew.
+    Raises HomeBusy, PortInUse.
     """
     genesis = _genesis()
     run_id = bytes.fromhex(config.run) or (genesis.id if genesis else None)
@@ -123,8 +123,11 @@ async def _joined(
         try:
             yield identity, swarm, listener
         finally:
-            remember_reach(home, swarm.reachability().state)
-            await swarm.close()
+            try:
+                with contextlib.suppress(DiskFull, OSError):
+                    remember_reach(home, swarm.reachability().state)
+            finally:
+                await swarm.close()
 
 
 async def _until_told(stop: asyncio.Event, leave: asyncio.Event, api: Api) -> None:
@@ -169,7 +172,8 @@ async def _join(
         swarm = await on(read_port(home))
     except PortInUse:
         swarm = await on(0)
-    remember_port(home, swarm.port)
+    with contextlib.suppress(DiskFull, OSError):
+        remember_port(home, swarm.port)
     return swarm
 
 

@@ -27,11 +27,9 @@ cannot reach a peer through a name that resolves to 127.0.0.1.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -39,6 +37,7 @@ from starlette.routing import Route
 
 from paris_p2p.api.events import SESSION_OPEN, Event, encode_events
 from paris_p2p.api.guard import guarded
+from paris_p2p.api.requests import body_of, contents_of, patience_of, training_request_of
 from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
 from paris_p2p.identity import author_of
 from paris_p2p.peer import fitness, machine
@@ -50,16 +49,10 @@ from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.probes import peer_checkup, training_need
 from paris_p2p.peer.racing import GLANCE, first_complete
 from paris_p2p.peer.report import heads_report, status_report
-from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.peer.training import TrainingJob
 from paris_p2p.records.address import parse_address
 
 log = logging.getLogger(__name__)
-
-MAX_BODY = 1 << 20
-MAX_CONTENTS = 4096
-MAX_NUMBER = 1 << 53
-MAX_DIGITS = 32
-"""Of a number in a request: every reader of JSON takes it for the same, and no sum overflows."""
 
 
 class Api:
@@ -136,7 +129,7 @@ class Api:
         return JSONResponse(report(rows, training_need(self._peer)))
 
     async def _contributions(self, request: Request) -> Response:
-        (author,) = _contents({"contents": [request.query_params.get("author")]})
+        (author,) = contents_of({"contents": [request.query_params.get("author")]})
         peer = self._peer
         line = await read_line(
             peer.swarm, peer.contributions, peer.handovers, author, peer.fetcher.pacers
@@ -144,13 +137,13 @@ class Api:
         return JSONResponse({"logs": [told(reading) for reading in line]})
 
     async def _connect(self, request: Request) -> Response:
-        address = (await _body(request)).get("address")
+        address = (await body_of(request)).get("address")
         await self._peer.swarm.connect(str(parse_address(str(address))))
         return JSONResponse({"peers": self._peer.swarm.peers()})
 
     async def _fetch(self, request: Request) -> Response:
-        body = await _body(request)
-        return _stream(self._fetched(_contents(body), _patience(body)))
+        body = await body_of(request)
+        return _stream(self._fetched(contents_of(body), patience_of(body)))
 
     async def _fetched(self, contents: list[bytes], patience: float | None) -> AsyncIterator[Event]:
         peer = self._peer
@@ -167,11 +160,11 @@ class Api:
         return _stream(find_candidates(self._peer))
 
     async def _fetch_head(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await body_of(request)
         slot = body.get("slot")
         if isinstance(slot, bool) or slot not in self._peer.run.slots():
             raise BadContent("slot is none of this run", "send the number of one that it has")
-        return _stream(self._fetched_head(int(slot), _contents(body)))
+        return _stream(self._fetched_head(int(slot), contents_of(body)))
 
     async def _fetched_head(self, slot: int, contents: list[bytes]) -> AsyncIterator[Event]:
         most = self._peer.run.checkpoint_limit(slot)
@@ -191,8 +184,8 @@ class Api:
 
     async def _condemned(self, request: Request) -> Response:
         """Where records contradict each other, their authors are to blame, not the content."""
-        body = await _body(request)
-        (content,) = _contents({"contents": [body.get("content")]})
+        body = await body_of(request)
+        (content,) = contents_of({"contents": [body.get("content")]})
         reason = body.get("reason")
         if not isinstance(reason, str):
             raise BadContent("reason is not text", "say why the content is worthless")
@@ -211,7 +204,7 @@ class Api:
                 "this peer is a seed: it stores and serves, and never trains",
                 "start it without seed_only to train here",
             )
-        job = TrainingJob(self._peer, _training_request(await _body(request)))
+        job = TrainingJob(self._peer, training_request_of(await body_of(request)))
         return _stream(self._follow(job))
 
     async def _follow(self, job: TrainingJob) -> AsyncGenerator[Event]:
@@ -247,7 +240,7 @@ class Api:
             self._jobs.pop(job, None)
 
     async def _stop(self, request: Request) -> Response:
-        wanted = (await _body(request)).get("job")
+        wanted = (await body_of(request)).get("job")
         stopped = [job for job in self._jobs if job.id == wanted]
         for job in stopped:
             job.stop()
@@ -256,78 +249,3 @@ class Api:
 
 def _stream(events: AsyncIterator[Event]) -> Response:
     return StreamingResponse(encode_events(events), media_type="text/event-stream")
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = json.loads(
-            await _read(request),
-            parse_int=_number,
-            parse_float=_number,
-            parse_constant=_number,
-        )
-    except (ValueError, RecursionError) as error:
-        raise BadContent("the request body is not JSON", "send one JSON object") from error
-    if not isinstance(body, dict):
-        raise BadContent("the request body is not a JSON object", "send one JSON object")
-    return body
-
-
-def _number(text: str) -> int | float:
-    """A number of the request, which must be one that a clock or a counter can have."""
-    if len(text) <= MAX_DIGITS and abs(number := float(text)) <= MAX_NUMBER:
-        return int(text) if text.lstrip("-").isdecimal() else number
-    raise BadContent(
-        f"the number {text[:MAX_DIGITS]} is out of range", f"send one up to {MAX_NUMBER}"
-    )
-
-
-async def _read(request: Request) -> bytes:
-    """The request's body, however it is sent; no more than MAX_BODY is ever held."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY:
-            raise BadContent(f"the request body is over {MAX_BODY} bytes", "send less at once")
-    return bytes(body)
-
-
-def _contents(body: dict[str, Any]) -> list[bytes]:
-    contents = body.get("contents")
-    if not isinstance(contents, list) or len(contents) > MAX_CONTENTS:
-        raise BadContent("contents is not a list of content ids", "send hex ids of 64 digits")
-    try:
-        decoded = [bytes.fromhex(content) for content in contents]
-    except (TypeError, ValueError) as error:
-        raise BadContent("a content id is not hex", "send hex ids of 64 digits") from error
-    if any(len(content) != 32 for content in decoded):
-        raise BadContent("a content id is not 32 bytes", "send hex ids of 64 digits")
-    return decoded
-
-
-def _patience(body: dict[str, Any]) -> float | None:
-    seconds = body.get("patience")
-    if seconds is None:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise BadContent("patience is not a positive number", "send seconds, or null")
-    return float(seconds)
-
-
-def _training_request(body: dict[str, Any]) -> TrainingRequest:
-    kinds: dict[str, tuple[type, ...]] = {
-        "expert": (int,),
-        "max_steps": (int,),
-        "max_seconds": (int, float),
-        "threads": (int,),
-    }
-    for name, value in body.items():
-        if name not in kinds:
-            raise BadContent(f"unknown field {name!r}", f"known: {', '.join(kinds)}")
-        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds[name])):
-            raise BadContent(f"{name} is not a number", "send a number or null")
-    for name in kinds.keys() - {"expert"}:
-        limit = body.get(name)
-        if limit is not None and not limit > 0:
-            raise BadContent(f"{name} is not over 0", "send a positive number or null")
-    return TrainingRequest(**body)

@@ -83,7 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     `arguments` are those after the program's name; None for this process's own.
     """
     prepare_streams()
-    interrupt_on_signals()
     problem, exit_code = _outcome(arguments)
     if problem:
         complain(f"error: {problem}")
@@ -97,13 +96,14 @@ def _outcome(arguments: Sequence[str] | None) -> tuple[str, int]:
     No words where it went well, nor where the help has been shown instead.
     """
     try:
+        interrupt_on_signals()
         exit_code = app(arguments, standalone_mode=False) or 0
         return "interrupted" if exit_code == Interrupted.exit_code else "", exit_code
     except ParisError as error:
         return str(error), error.exit_code
     except TyperException as error:
         return error.format_message(), error.exit_code
-    except Abort:
+    except (Abort, KeyboardInterrupt):
         return "interrupted", Interrupted.exit_code
     except OSError as error:
         full = error.errno in NO_ROOM

@@ -99,7 +99,7 @@ def _first_signal_stops(client: Client, reporter: Reporter) -> Iterator[list[str
         if not job:
             raise KeyboardInterrupt
         reporter.say("stopping: snapshot, publish, release", {"event": "stopping"})
-        client.post("/v1/stop", {"job": job[0]})
+        client.stop(job[0])
 
     with on_first_signal(ask):
         yield job

@@ -15,7 +15,7 @@ import typer
 from paris_p2p.cli.options import HomeOption, JsonOption, home_of
 from paris_p2p.cli.terminal import write, write_json
 from paris_p2p.errors import BadContent, UsageProblem
-from paris_p2p.home import Home, locked, write_atomically
+from paris_p2p.home import Home, write_atomically
 from paris_p2p.identity import Identity, peer_id_of
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _without_a_peer(place: Home) -> AbstractContextManager[None]:
     """The home's lock: nobody may run on a key that is being replaced."""
     if not place.path.is_dir():
         raise UsageProblem(f"there is no home {place.path}", "paris-peer start makes one")
-    return locked(place.lock_file, f"the home {place.path}", "Stop the peer that runs there first")
+    return place.lock("Stop the peer that runs there first")
 
 
 def _read_backup(file: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -174,42 +174,49 @@ async def _live(
         replicate=replicate and not until_stdin_closes,
         train=_tell_training(as_json) if chosen.train and not until_stdin_closes else None,
     )
-    if until_stdin_closes:
-        loop = asyncio.get_running_loop()
-        loop.add_reader(sys.stdin, lambda: _set_at_end(loop, leave))
-    await _until_signal(hosting, stop, ready)
+    await _until_signal(hosting, stop, ready, leave if until_stdin_closes else None)
 
 
 async def _until_signal(
-    host: Coroutine[Any, Any, None], stop: asyncio.Event, ready: asyncio.Event
+    host: Coroutine[Any, Any, None],
+    stop: asyncio.Event,
+    ready: asyncio.Event,
+    leave: asyncio.Event | None = None,
 ) -> None:
     """Run `host` until it ends; a signal sets `stop` when it is ready, else gives up on it.
 
-    A second Ctrl-C ends this process at once.
+    A second Ctrl-C ends this process at once. The end of standard input does the same to `leave`,
+    where that is given.
     """
     hosting = asyncio.create_task(host)
 
-    def end() -> None:
+    def end(way: asyncio.Event) -> None:
         """A ready peer leaves in good order; one that is still joining just gives up."""
-        hear_only_ctrl_c()
         if ready.is_set():
-            stop.set()
+            way.set()
         else:
             hosting.cancel()
 
+    def heard() -> None:
+        hear_only_ctrl_c()
+        end(stop)
+
     loop = asyncio.get_running_loop()
     for number in ending_signals():
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, heard)
+    if leave is not None:
+        loop.add_reader(sys.stdin, _at_end, loop, lambda: end(leave))
     try:
         await hosting
     except asyncio.CancelledError as error:
         raise Interrupted("stopped before the peer was up") from error
 
 
-def _set_at_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+def _at_end(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    """Read some of standard input; at its end, `act`."""
     if not os.read(sys.stdin.fileno(), 1024):
         loop.remove_reader(sys.stdin)
-        ended.set()
+        act()
 
 
 def _tell_ready(peer: Peer, as_json: bool) -> None:

@@ -6,16 +6,19 @@ import http.server
 import json
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from paris_p2p.api import calling, client
+from paris_p2p.api.calling import Client
 from paris_p2p.api.client import connected, running_client
-from paris_p2p.errors import UsageProblem
+from paris_p2p.errors import HomeBusy, NotAvailable, UsageProblem
 from paris_p2p.home import Home
 from peers.local_swarm import wait_until
 from tests.cli.test_commands import paris_peer
@@ -40,13 +43,14 @@ def test_a_peer_started_for_one_command_stays_until_the_last_has_ended(tmp_path:
     other.join(60)
 
     assert len(answers) == 1
-    assert running_client(home) is None
+    wait_until(lambda: home.holder() is None, "the peer to leave", 60)
 
 
+@pytest.mark.timeout(120)
 def test_a_command_does_not_wait_for_another_that_keeps_its_peer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "LEAVE_PATIENCE", 0.2)
+    monkeypatch.setattr(client, "LEAVE_PATIENCE", 1e6)
     home = Home(tmp_path)
     with ExitStack() as other_command:
         with connected(home, [], None):
@@ -55,6 +59,67 @@ def test_a_command_does_not_wait_for_another_that_keeps_its_peer(
             other_command.enter_context(used.session())
         assert used.run()
     wait_until(lambda: home.holder() is None, "the peer to leave", 60)
+
+
+def test_a_peer_that_another_command_is_starting_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, peer = Home(tmp_path), SimpleNamespace(run=lambda: "ab" * 32)
+    looks = iter([None] * 20 + [peer])
+
+    def spawn(*_: object) -> None:
+        raise AssertionError("it could only fail")
+
+    monkeypatch.setattr(client, "POLL", 0.0)
+    monkeypatch.setattr(client, "_session_of_running", lambda *_: next(looks))
+    monkeypatch.setattr(client, "_spawn", spawn)
+    with home.lock(), connected(home, [], None) as found:
+        assert found is peer
+
+
+def test_a_peer_that_is_leaving_is_waited_for_before_one_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, leaving, looks = Home(tmp_path), ExitStack(), iter(range(20))
+
+    def look(*_: object) -> None:
+        if next(looks, None) is None:
+            leaving.close()
+
+    def spawn(*_: object) -> None:
+        assert home.holder() is None
+        raise NotAvailable("started")
+
+    monkeypatch.setattr(client, "POLL", 0.0)
+    monkeypatch.setattr(client, "_session_of_running", look)
+    monkeypatch.setattr(client, "_spawn", spawn)
+    leaving.enter_context(home.lock())
+    with leaving, pytest.raises(NotAvailable, match="started"), connected(home, [], None):
+        pass
+
+
+def test_a_busy_home_that_is_none_of_the_peers_doing_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the block raises starts no second peer, although the first one came too late."""
+
+    def peer_that_came_first(home: Home, process: subprocess.Popen[bytes], *_: object) -> object:
+        process.wait()
+        return SimpleNamespace(run=lambda: "ab" * 32)
+
+    monkeypatch.setattr(client, "_spawn", lambda *_: subprocess.Popen("true", stdin=-1))
+    monkeypatch.setattr(client, "_await_client", peer_that_came_first)
+    with pytest.raises(HomeBusy, match="the training folder"), connected(Home(tmp_path), [], None):
+        raise HomeBusy("the training folder is in use by process 1")
+
+
+@pytest.mark.timeout(60)
+def test_a_silent_peer_is_not_waited_for_to_stop_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calling, "PING_PATIENCE", 0.2)
+    with silent_program() as port, pytest.raises(calling.Silent, match="kill -CONT 7"):
+        Client(f"http://127.0.0.1:{port}", "secret", 7).stop("job")
 
 
 @contextmanager
@@ -157,6 +222,15 @@ def test_a_peer_that_never_comes_up_is_given_up(
         connected(Home(tmp_path), [], None),
     ):
         pass
+
+
+def test_a_peer_that_is_given_up_may_leave_in_good_order() -> None:
+    leaving = "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done"
+    process = subprocess.Popen(["sh", "-c", leaving], stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None and process.stdout.readline()
+        client._end(process)
+    assert process.returncode == 7
 
 
 def test_no_peer_is_started_in_a_home_of_another_user(

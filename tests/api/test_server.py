@@ -12,7 +12,8 @@ import pytest
 
 from paris_p2p.api import server
 from paris_p2p.api.events import decode_events
-from paris_p2p.api.server import MAX_BODY, Api
+from paris_p2p.api.requests import MAX_BODY
+from paris_p2p.api.server import Api
 from paris_p2p.errors import (
     BadContent,
     DiskFull,

@@ -107,6 +107,17 @@ cli.main(["x"])
     )
 
 
+def test_a_signal_outside_the_command_itself_is_one_line_too() -> None:
+    code = """
+import os, signal
+from paris_p2p import cli
+cli.app = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+cli.main(["status"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+
+
 def test_what_nobody_foresaw_is_one_line_and_its_details_are_in_a_file(tmp_path: Path) -> None:
     code = "from paris_p2p import cli; cli.app.command('x')(lambda: 1 / 0); cli.main(['x'])"
     done = subprocess.run(

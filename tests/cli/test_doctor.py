@@ -77,7 +77,7 @@ def test_root_changes_nothing_in_the_home_of_a_stopped_service(tmp_path: Path) -
     rows = rows_of(done.stdout)
     assert done.returncode == 1
     assert "belongs to the user with the number 12345" in rows["peer"]["seen"]
-    assert rows["peer"]["remedy"].startswith("Start that user's peer")
+    assert rows["peer"]["remedy"].startswith("Run as that user")
     assert "not tried" in rows["disk writes"]["seen"]
     assert [file.name for file in tmp_path.rglob("*")] == ["store"]
 

@@ -133,6 +133,23 @@ def test_a_key_is_not_changed_under_a_running_peer(
     assert identity_of(home).author == me.author
 
 
+@pytest.mark.parametrize("verb", [("import", "me.backup", "--force"), ("rotate",)])
+def test_a_key_is_not_changed_in_the_home_of_another_user(
+    home: Home,
+    tmp_path: Path,
+    passphrase: str,
+    verb: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    export(home, tmp_path / "me.backup", passphrase)
+    before = {file: file.stat().st_mtime_ns for file in home.path.rglob("*")}
+    words = [str(tmp_path / word) if word.endswith("backup") else word for word in verb]
+    monkeypatch.setattr(os, "geteuid", lambda: home.path.stat().st_uid + 1)
+    with pytest.raises(UsageProblem, match=r"belongs to .* Run as that user"):
+        identity(*words, home=home)
+    assert {file: file.stat().st_mtime_ns for file in home.path.rglob("*")} == before
+
+
 def test_a_rotation_makes_a_new_key_and_keeps_the_line(home: Home) -> None:
     line = [identity_of(home).author]
     for reason in ("laptop lost", ""):

@@ -13,6 +13,7 @@ import pytest
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from peers.local_swarm import local_swarm, wait_until
+from tests.api.test_client import silent_program
 from tests.cli.test_commands import paris_peer
 
 pytestmark = pytest.mark.timeout(600)
@@ -88,3 +89,26 @@ def test_another_key_at_the_address_of_a_bootstrap_is_named(
     assert done.returncode == 5
     assert done.stderr.startswith(f"error: {there} answers at {transport}, not {expected}. ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_peer_whose_command_ends_before_it_is_up_gives_up(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with silent_program() as port:
+        bootstrap = f"/ip4/127.0.0.1/tcp/{port}/p2p/{Identity.generate().peer_id}"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "paris_p2p.cli", "start", "--until-stdin-closes"),
+                *("--listen", "127.0.0.1", "--home", str(home.path), "--bootstrap", bootstrap),
+            ],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until(lambda: home.identity_file.exists(), "it to begin", 60)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+    assert (process.returncode, said) == (130, "error: stopped before the peer was up\n")
+    assert home.holder() is None

@@ -1,0 +1,96 @@
+"""What a request to a peer's local API says, bounded and checked before it is used."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.requests import Request
+
+from paris_p2p.errors import BadContent
+from paris_p2p.peer.training import TrainingRequest
+
+MAX_BODY = 1 << 20
+MAX_CONTENTS = 4096
+MAX_NUMBER = 1 << 53
+MAX_DIGITS = 32
+"""Of a number in a request: every reader of JSON takes it for the same, and no sum overflows."""
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The JSON object that a request sends. The readers here raise BadContent."""
+    try:
+        body = json.loads(
+            await _read(request),
+            parse_int=_number,
+            parse_float=_number,
+            parse_constant=_number,
+        )
+    except (ValueError, RecursionError) as error:
+        raise BadContent("the request body is not JSON", "send one JSON object") from error
+    if not isinstance(body, dict):
+        raise BadContent("the request body is not a JSON object", "send one JSON object")
+    return body
+
+
+def _number(text: str) -> int | float:
+    """A number of the request, which must be one that a clock or a counter can have."""
+    if len(text) <= MAX_DIGITS and abs(number := float(text)) <= MAX_NUMBER:
+        return int(text) if text.lstrip("-").isdecimal() else number
+    raise BadContent(
+        f"the number {text[:MAX_DIGITS]} is out of range", f"send one up to {MAX_NUMBER}"
+    )
+
+
+async def _read(request: Request) -> bytes:
+    """The request's body, however it is sent; no more than MAX_BODY is ever held."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY:
+            raise BadContent(f"the request body is over {MAX_BODY} bytes", "send less at once")
+    return bytes(body)
+
+
+def contents_of(body: dict[str, Any]) -> list[bytes]:
+    """The content ids under "contents"."""
+    contents = body.get("contents")
+    if not isinstance(contents, list) or len(contents) > MAX_CONTENTS:
+        raise BadContent("contents is not a list of content ids", "send hex ids of 64 digits")
+    try:
+        decoded = [bytes.fromhex(content) for content in contents]
+    except (TypeError, ValueError) as error:
+        raise BadContent("a content id is not hex", "send hex ids of 64 digits") from error
+    if any(len(content) != 32 for content in decoded):
+        raise BadContent("a content id is not 32 bytes", "send hex ids of 64 digits")
+    return decoded
+
+
+def patience_of(body: dict[str, Any]) -> float | None:
+    """The seconds under "patience", None where there are none."""
+    seconds = body.get("patience")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise BadContent("patience is not a positive number", "send seconds, or null")
+    return float(seconds)
+
+
+def training_request_of(body: dict[str, Any]) -> TrainingRequest:
+    """What the whole body asks to be trained."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "expert": (int,),
+        "max_steps": (int,),
+        "max_seconds": (int, float),
+        "threads": (int,),
+    }
+    for name, value in body.items():
+        if name not in kinds:
+            raise BadContent(f"unknown field {name!r}", f"known: {', '.join(kinds)}")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds[name])):
+            raise BadContent(f"{name} is not a number", "send a number or null")
+    for name in kinds.keys() - {"expert"}:
+        limit = body.get(name)
+        if limit is not None and not limit > 0:
+            raise BadContent(f"{name} is not over 0", "send a positive number or null")
+    return TrainingRequest(**body)
