@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.home import Home
-from paris_p2p.identity import Identity
+from paris_p2p.identity import Author, Identity
 from paris_p2p.network.dialback import DIALBACK_PROTOCOL
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import finished
@@ -111,6 +112,10 @@ class Peer:
     """Contents that nobody who announced them gave, with when that was (Unix seconds)."""
     offers: deque[Mapping[bytes, Head]] = field(default_factory=lambda: deque(maxlen=2))
     """The heads that commands were told of last: one may be superseded before it is asked for."""
+    asking: WeakValueDictionary[Author, asyncio.Semaphore] = field(
+        default_factory=WeakValueDictionary
+    )
+    """The turns of those who ask a provider whether it has something; see `proving`."""
     alarms: Alarms = field(init=False)
     contributions: ContributionLogs = field(init=False)
     handovers: HandoverBook = field(init=False)
