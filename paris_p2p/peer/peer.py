@@ -191,7 +191,7 @@ class Peer:
         """What a content is made of, held to what it can be at most, and to `most` bytes.
 
         NotAvailable for what nothing names, BadContent for what was refuted or is too large. What
-        turns out to be no content at all is condemned with every record that names it.
+        turns out to be no content at all is condemned, whoever names it.
         """
         limit = self.limit(content)
         try:
@@ -199,8 +199,8 @@ class Peer:
                 content, most=limit if most is None else min(most, limit), patience=patience
             )
         except NoManifest as error:
-            for record in self.naming(content):
-                await self.condemn(record, error.message)
+            if content not in self.run.content_ids():
+                await self._condemn_junk(content, error.message)
             raise
 
     def limit(self, content: bytes) -> int:
@@ -298,6 +298,15 @@ class Peer:
         else:
             await self.announcer.everything()
         return True
+
+    async def _condemn_junk(self, content: bytes, reason: str) -> None:
+        """Never again take for anything what is no content at all, and so was never announced."""
+        authors = {record.author for record in self.naming(content)}
+        what = f"content {content.hex()[:12]}"
+        await asyncio.to_thread(self.refusals.condemn, content, None, what, reason)
+        for author in authors:
+            self.heads.forget(content, author)
+            self.resumes.forget(content, author)
 
     async def serve(self) -> None:
         """Answer other peers: chunks, contribution logs, and whether they can be reached."""
