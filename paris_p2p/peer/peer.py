@@ -103,7 +103,9 @@ class Peer:
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from making room for own work until a record names it: what none names may go."""
     admitting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from making room for what is to be fetched until that is promised."""
+    """Held from looking for room for what is to be fetched until that is promised."""
+    making_room: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while room is made: two do not let go the same, and what fits all the same waits not."""
     promises: set[Promise] = field(default_factory=set)
     """The room in the quota that is spoken for."""
     providers: dict[bytes, Origins] = field(default_factory=dict)
