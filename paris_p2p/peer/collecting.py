@@ -246,13 +246,13 @@ def _note_uses(peer: Peer, keep: Set[bytes]) -> None:
 
 
 def _unused_files(peer: Peer) -> list[tuple[int, bytes, float]]:
-    """Bytes and contents of made files that were not used for GRACE seconds, and since when they
-    must not have been; the longest unused first."""
-    if peer.training:
-        return []
-    used = peer.blobs.files()
+    """Bytes and contents of made files that nothing uses and nothing did for GRACE seconds, and
+    since when they must not have been; the longest unused first."""
+    used, busy = peer.blobs.files(), peer.in_use()
     before = peer.clock() - GRACE
-    unused = sorted((content for content in used if used[content] < before), key=used.__getitem__)
+    unused = sorted(
+        (content for content in used.keys() - busy if used[content] < before), key=used.__getitem__
+    )
     manifests = [(content, peer.blobs.manifest(content)) for content in unused]
     return [(made.size if made else 0, content, before) for content, made in manifests]
 

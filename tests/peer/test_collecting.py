@@ -540,3 +540,21 @@ async def test_whoever_is_interrupted_while_letting_go_announces_again_what_it_k
     assert [source.author for source in await asker.fetcher.providers(content)] == [
         keeper.identity.author
     ]
+
+
+async def test_files_that_no_training_uses_make_room_while_another_trains(
+    world: PeerWorld, clock: Clock
+) -> None:
+    author, keeper = await world.join(), await world.join()
+    shard = await hold(keeper, 0)
+    head = publish(keeper, author, 0, 1, b"weights" * 1000)
+    for content in (shard, head):
+        await keeper.path(content)
+    keeper.training.add(0)
+    clock.ahead = GRACE + 60
+    set_quota(keeper, 0)
+
+    assert await make_room(keeper, 1000)
+
+    assert keeper.blobs.files().keys() == {shard}
+    assert keeper.blobs.complete(head)
