@@ -5,6 +5,7 @@ Asked before anything is kept, so that no number of strangers crowds out those w
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -29,7 +30,8 @@ def admission(
     """Whether a record counts: by whose word `roster` takes now, and by what can be true.
 
     What the run itself is made of is nobody's checkpoint. What is `own` may lie ahead of the clock
-    (Unix seconds): the clock was set back since.
+    (Unix seconds): the clock was set back since. So may what was kept before, for which `clock` is
+    `end_of_time`.
     """
     what_makes_the_run = run.content_ids() | {run_id}
 
@@ -50,3 +52,8 @@ def admission(
         return reason is None
 
     return counts
+
+
+def end_of_time() -> float:
+    """A clock by which nothing was made in the future."""
+    return math.inf

@@ -129,6 +129,10 @@ class Announcer:
         await self._not_provided(content)
         await self._records_of(content, at_once=False)
 
+    def keep(self, content: bytes) -> None:
+        """The next round may announce again what was given up, where it is still here."""
+        self._given_up.discard(content)
+
     async def withdraw(self) -> None:
         """Take every announced record back, so that nobody waits for this peer."""
         await asyncio.gather(

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Set
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Set
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from paris_p2p.errors import BadContent
@@ -134,25 +134,36 @@ async def _dispensable(peer: Peer, before: float) -> list[tuple[int, LetGo]]:
 
 async def _spare(peer: Peer, content: bytes) -> None:
     """Drop a current content, unless too few hold it once this peer has stopped saying it does."""
-    await peer.announcer.give_up(content)
-    await asyncio.sleep(peer.rng.uniform(*SETTLE))
-    replicas = peer.config.replicas
-    enough = await proven_providers(peer, content, replicas) >= replicas
-    if enough and await peer.let_go(content):
-        log.info("made room: others hold %s", content.hex()[:12])
-    else:
-        await peer.announcer.content(content)
+    async with _given_up(peer, content):
+        await asyncio.sleep(peer.rng.uniform(*SETTLE))
+        replicas = peer.config.replicas
+        enough = await proven_providers(peer, content, replicas) >= replicas
+        if enough and await peer.let_go(content):
+            log.info("made room: others hold %s", content.hex()[:12])
+        else:
+            await peer.announcer.content(content)
 
 
 async def _drop(peer: Peer, content: bytes, why: str) -> None:
     """Drop a content that nobody should miss, unless somebody has begun to use it."""
     if content in peer.in_use():
         return
-    await peer.announcer.give_up(content)
-    if await peer.let_go(content):
-        log.info("let go %s: %s", content.hex()[:12], why)
-    elif await asyncio.to_thread(peer.blobs.complete, content):
-        await peer.announcer.content(content)
+    async with _given_up(peer, content):
+        if await peer.let_go(content):
+            log.info("let go %s: %s", content.hex()[:12], why)
+        elif await asyncio.to_thread(peer.blobs.complete, content):
+            await peer.announcer.content(content)
+
+
+@asynccontextmanager
+async def _given_up(peer: Peer, content: bytes) -> AsyncIterator[None]:
+    """What was announced is taken back; whoever is interrupted inside may have kept it."""
+    try:
+        await peer.announcer.give_up(content)
+        yield
+    except BaseException:
+        peer.announcer.keep(content)
+        raise
 
 
 async def _stored(peer: Peer) -> list[Stored]:
@@ -235,13 +246,13 @@ def _note_uses(peer: Peer, keep: Set[bytes]) -> None:
 
 
 def _unused_files(peer: Peer) -> list[tuple[int, bytes, float]]:
-    """Bytes and contents of made files that were not used for GRACE seconds, and since when they
-    must not have been; the longest unused first."""
-    if peer.training:
-        return []
-    used = peer.blobs.files()
+    """Bytes and contents of made files that nothing uses and nothing did for GRACE seconds, and
+    since when they must not have been; the longest unused first."""
+    used, busy = peer.blobs.files(), peer.in_use()
     before = peer.clock() - GRACE
-    unused = sorted((content for content in used if used[content] < before), key=used.__getitem__)
+    unused = sorted(
+        (content for content in used.keys() - busy if used[content] < before), key=used.__getitem__
+    )
     manifests = [(content, peer.blobs.manifest(content)) for content in unused]
     return [(made.size if made else 0, content, before) for content, made in manifests]
 

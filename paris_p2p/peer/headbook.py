@@ -20,5 +20,6 @@ class HeadBook(RecordBook[Head]):
         slots: Collection[int],
         counts: Callable[[Head], bool] = lambda head: True,
         own: Author | None = None,
+        lasts: Callable[[Head], bool] | None = None,
     ) -> None:
-        super().__init__(Head, folder, run, slots, counts, own)
+        super().__init__(Head, folder, run, slots, counts, own, lasts)

@@ -28,7 +28,7 @@ from paris_p2p.peer import (
     replicating,
     scrubbing,
 )
-from paris_p2p.peer.admission import admission
+from paris_p2p.peer.admission import admission, end_of_time
 from paris_p2p.peer.alarms import MAX_SKEW
 from paris_p2p.peer.announcing import Announcer
 from paris_p2p.peer.fetching import Fetcher
@@ -121,8 +121,9 @@ async def _settle(
     folder = home.runs_dir / run_id.hex()
     own = identity.author
     counts = admission(run, run_id, own, roster, refusals)
-    heads = HeadBook(folder / "heads", run_id, run.slots(), counts, own)
-    resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots(), counts, own)
+    lasts = admission(run, run_id, own, roster, refusals, end_of_time)
+    heads = HeadBook(folder / "heads", run_id, run.slots(), counts, own, lasts)
+    resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots(), counts, own, lasts)
     role = SEED if config.seed_only else PEER
     announcer = Announcer(swarm, identity, blobs, heads, resumes, run, run_id, time.time, role)
     peer = Peer(

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.home import Home
-from paris_p2p.identity import Identity
+from paris_p2p.identity import Author, Identity
 from paris_p2p.network.dialback import DIALBACK_PROTOCOL
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import finished
@@ -102,7 +103,9 @@ class Peer:
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from making room for own work until a record names it: what none names may go."""
     admitting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from making room for what is to be fetched until that is promised."""
+    """Held from looking for room for what is to be fetched until that is promised."""
+    making_room: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while room is made: two do not let go the same, and what fits all the same waits not."""
     promises: set[Promise] = field(default_factory=set)
     """The room in the quota that is spoken for."""
     providers: dict[bytes, Origins] = field(default_factory=dict)
@@ -111,6 +114,10 @@ class Peer:
     """Contents that nobody who announced them gave, with when that was (Unix seconds)."""
     offers: deque[Mapping[bytes, Head]] = field(default_factory=lambda: deque(maxlen=2))
     """The heads that commands were told of last: one may be superseded before it is asked for."""
+    asking: WeakValueDictionary[Author, asyncio.Semaphore] = field(
+        default_factory=WeakValueDictionary
+    )
+    """The turns of those who ask a provider whether it has something; see `proving`."""
     alarms: Alarms = field(init=False)
     contributions: ContributionLogs = field(init=False)
     handovers: HandoverBook = field(init=False)
@@ -186,7 +193,7 @@ class Peer:
         """What a content is made of, held to what it can be at most, and to `most` bytes.
 
         NotAvailable for what nothing names, BadContent for what was refuted or is too large. What
-        turns out to be no content at all is condemned with every record that names it.
+        turns out to be no content at all is condemned, whoever names it.
         """
         limit = self.limit(content)
         try:
@@ -194,8 +201,8 @@ class Peer:
                 content, most=limit if most is None else min(most, limit), patience=patience
             )
         except NoManifest as error:
-            for record in self.naming(content):
-                await self.condemn(record, error.message)
+            if content not in self.run.content_ids():
+                await self._condemn_junk(content, error.message)
             raise
 
     def limit(self, content: bytes) -> int:
@@ -293,6 +300,15 @@ class Peer:
         else:
             await self.announcer.everything()
         return True
+
+    async def _condemn_junk(self, content: bytes, reason: str) -> None:
+        """Never again take for anything what is no content at all, and so was never announced."""
+        authors = {record.author for record in self.naming(content)}
+        what = f"content {content.hex()[:12]}"
+        await asyncio.to_thread(self.refusals.condemn, content, None, what, reason)
+        for author in authors:
+            self.heads.forget(content, author)
+            self.resumes.forget(content, author)
 
     async def serve(self) -> None:
         """Answer other peers: chunks, contribution logs, and whether they can be reached."""

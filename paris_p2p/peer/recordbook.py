@@ -49,9 +49,9 @@ class RecordBook(Generic[Record]):
     folder : where the sealed records are kept; made when absent.
     run : id of the run (32 bytes); records of other runs are refused.
     slots : the slots that the run has; records of others are refused.
-    counts : whether a record counts here; those that do not are refused and take no room, and are
-        deleted where they were kept before.
+    counts : whether a record counts here; those that do not are refused and take no room.
     own : the author whose records are made in this home; None for nobody.
+    lasts : whether a record that was kept before still counts, or else is deleted; None: `counts`.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class RecordBook(Generic[Record]):
         slots: Collection[int],
         counts: Callable[[Record], bool] = lambda record: True,
         own: Author | None = None,
+        lasts: Callable[[Record], bool] | None = None,
     ) -> None:
         self.kind: type[Record] = kind
         self._counts: Callable[[Record], bool] = counts
@@ -76,8 +77,8 @@ class RecordBook(Generic[Record]):
         self._changing = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         sweep_partial_files(folder)
-        self._load("", self._newest)
-        self._load(FORMER, self._former)
+        self._load("", self._newest, lasts or counts)
+        self._load(FORMER, self._former, lasts or counts)
 
     def add(
         self, sealed: bytes, *, slot: int | None = None, own: bool = False, synced: bool = True
@@ -93,7 +94,7 @@ class RecordBook(Generic[Record]):
 
         Raises BadContent for a record that is malformed, forged or of another run.
         """
-        record = self._checked(sealed)
+        record = self._checked(sealed, self._counts)
         if slot not in (None, record.expert):
             raise BadContent(f"a {self.kind.KIND} record of another slot")
         with self._changing:
@@ -221,22 +222,27 @@ class RecordBook(Generic[Record]):
             here = self._former if self._is(self._former, record) else self._newest
             return here[_key(record)][1]
 
-    def _load(self, suffix: str, into: dict[Key, tuple[Record, bytes]]) -> None:
+    def _load(
+        self,
+        suffix: str,
+        into: dict[Key, tuple[Record, bytes]],
+        lasts: Callable[[Record], bool],
+    ) -> None:
         for path in sorted(self._folder.glob(f"*.{self.kind.KIND}{suffix}")):
             try:
                 sealed = path.read_bytes()
-                record = self._checked(sealed)
+                record = self._checked(sealed, lasts)
             except BadContent:
                 path.unlink(missing_ok=True)
             else:
                 into[_key(record)] = (record, sealed)
 
-    def _checked(self, sealed: bytes) -> Record:
+    def _checked(self, sealed: bytes, counts: Callable[[Record], bool]) -> Record:
         record = self.kind.unseal(sealed)
         if record.run != self._run or record.expert not in self._slots:
             kind = self.kind.KIND
             raise BadContent(f"a {kind} record of another run", f"use a {kind} of this run")
-        if not self._counts(record):
+        if not counts(record):
             raise BadContent(f"a {self.kind.KIND} record that does not count here")
         return record
 

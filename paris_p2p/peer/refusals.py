@@ -5,7 +5,8 @@ A signature says who published, not that it is any good. So what was tried and r
 content is what a liar can cost.
 
 What is condemned is an author's word about a content, not the content: anyone can sign a record
-that names another's honest work as something that it is not.
+that names another's honest work as something that it is not. Only what turns out to be no content
+at all is condemned whoever names it.
 
 Everything else worth telling the user, a provider of wrong bytes or an impossible claim, is noted
 and shown by `paris-peer status` for as long as the process lives.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -27,13 +29,17 @@ from paris_p2p.home import write_atomically
 from paris_p2p.identity import Author
 
 MOST_CONDEMNED: Final = 1024
-"""Condemned contents remembered; beyond that the oldest is forgotten, and may be tried again."""
+"""Condemned contents remembered. Beyond that the oldest of the author with the most is forgotten,
+and may be tried again: whoever signs a thousand lies makes nobody else's forgotten."""
 
 MOST_NOTES: Final = 256
 """Other refusals remembered; a repeated one counts up and takes no further room."""
 
 MAX_TEXT: Final = 300
 """Characters of a reason that are kept: part of it may be a stranger's."""
+
+_ANYBODY: Final = b""
+"""Stands for the author of what is condemned whoever names it."""
 
 log = logging.getLogger(__name__)
 
@@ -70,21 +76,26 @@ class Refusals:
         self._condemned = {(one.content, one.author): one for one in _read(file)}
         self._notes: dict[tuple[str, str, str], Refusal] = {}
         self._changing = threading.Lock()
+        self._saving = threading.Lock()
 
-    def condemn(self, content: bytes, author: Author, what: str, reason: str) -> None:
-        """Content that was tried and refuted: never to be tried again."""
-        refusal = self._refusal(author, what, reason, content)
-        log.warning("%s of %s is condemned: %s", what, author.hex()[:8], refusal.reason)
+    def condemn(self, content: bytes, author: Author | None, what: str, reason: str) -> None:
+        """Content that was tried and refuted: never to be tried again.
+
+        `author` is None for what nobody's record makes any better.
+        """
+        refusal = self._refusal(author or _ANYBODY, what, reason, content)
+        log.warning("%s is condemned: %s", f"{what} {refusal.author[:8]}".rstrip(), refusal.reason)
         with self._changing:
             self._condemned.pop((refusal.content, refusal.author), None)
             self._condemned[refusal.content, refusal.author] = refusal
             while len(self._condemned) > MOST_CONDEMNED:
-                del self._condemned[next(iter(self._condemned))]
-            self._save()
+                del self._condemned[self._most_expendable()]
+        self._save()
 
     def is_condemned(self, content: bytes, author: Author) -> bool:
         """Whether a content was refuted as what this author says of it."""
-        return (content.hex(), author.hex()) in self._condemned
+        by = (author.hex(), _ANYBODY.hex())
+        return any((content.hex(), one) in self._condemned for one in by)
 
     def has_condemned(self, content: bytes) -> bool:
         """Whether a content was refuted as what anybody says of it."""
@@ -111,11 +122,18 @@ class Refusals:
     def _refusal(self, author: Author, what: str, reason: str, content: bytes = b"") -> Refusal:
         return Refusal(what, _printable(reason), author.hex(), content.hex(), self._clock())
 
+    def _most_expendable(self) -> tuple[str, str]:
+        """The oldest of the author of whom the most is condemned."""
+        [(most, _)] = Counter(author for _, author in self._condemned).most_common(1)
+        return next(key for key in self._condemned if key[1] == most)
+
     def _save(self) -> None:
+        """Write what is condemned now. Nobody who asks waits for the disk."""
         if self._file is None:
             return
-        rows = [asdict(refusal) for refusal in self._condemned.values()]
-        with suppress(DiskFull):
+        with self._saving, suppress(DiskFull):
+            with self._changing:
+                rows = [asdict(refusal) for refusal in self._condemned.values()]
             write_atomically(self._file, json.dumps(rows).encode())
 
 

@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from dataclasses import replace
 
 from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.keeping import Thin, worth_copying
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.peer import Peer, Promise
 from paris_p2p.peer.providing import learn_providers, note_unserved, served_only, wanted
 from paris_p2p.peer.proving import proven_providers
+from paris_p2p.peer.racing import LeastPace, Pace, TooSlow
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.room import NoRoom, may_have_room, room_for
 
@@ -35,6 +38,10 @@ DOUBT = 0.05
 """Share of rounds in which the providers of one content are asked for proof: every ten minutes."""
 PATIENCE = 20.0
 """Seconds without a byte after which a copy is left for the next round."""
+LEAST = LeastPace(look=30.0, rate=64 * 1024.0)
+"""What a copy has to keep up, or is left for other content for a while."""
+AT_ONCE = 2
+"""Contents copied at the same time."""
 LOOKS = 4
 """How often in a round it is looked again what is wanted, without what nobody sent."""
 
@@ -48,12 +55,22 @@ async def replicate(peer: Peer) -> None:
     await learn_resumes(peer, peer.run.slots())
     await learn_providers(peer)
     worth = await _obtainable(peer)
-    for thin in worth:
+    turns = iter(worth)
+    copying = [asyncio.create_task(_copy_in_turn(peer, turns)) for _ in range(AT_ONCE)]
+    try:
+        await asyncio.gather(*copying)
+    finally:
+        await end_tasks(*copying)
+    if peer.rng.random() < DOUBT:
+        await _doubt_one(peer, wanted(peer).keys() - {thin.content for thin in worth})
+
+
+async def _copy_in_turn(peer: Peer, turns: Iterator[Thin]) -> None:
+    """Copy what comes next, as long as it is still thin, until there is no more."""
+    for thin in turns:
         await asyncio.sleep(0 if peer.config.seed_only else peer.rng.uniform(0, MAX_BACKOFF))
         if await _is_still_thin(peer, thin.content):
             await _copy(peer, thin.content)
-    if peer.rng.random() < DOUBT:
-        await _doubt_one(peer, wanted(peer).keys() - {thin.content for thin in worth})
 
 
 async def _obtainable(peer: Peer) -> list[Thin]:
@@ -101,20 +118,49 @@ async def _doubt_one(peer: Peer, contents: Set[bytes]) -> None:
 
 async def _copy(peer: Peer, content: bytes) -> None:
     """Fetch a content, as far as there is room for it, and say that this peer serves it."""
-    most, thin = wanted(peer)[content], len(peer.providers.get(content, ())) < peer.config.replicas
-    if not await may_have_room(peer, content, sparing=thin):
+    most, thin = wanted(peer).get(content), _known_thin(peer, content)
+    if most is None or not await may_have_room(peer, content, sparing=thin):
         return
     try:
         async with peer.using([content]):
             manifest = await peer.manifest(content, most, PATIENCE)
             async with room_for(peer, manifest, as_file=False, sparing=thin) as promise:
-                await peer.fetch(content, promise.arrived, most, PATIENCE)
+                await _fetch(peer, content, promise, most)
             await peer.announcer.content(content)
     except (NotAvailable, BadContent) as error:
         note_unserved(peer, content)
         log.warning("could not copy %s: %s", content.hex()[:12], error)
     except NoRoom as error:
         log.info("not copied: %s", error)
+
+
+async def _fetch(peer: Peer, content: bytes, promise: Promise, most: int) -> None:
+    """TooSlow where it falls behind the least pace; what has arrived is kept."""
+    now = asyncio.get_running_loop().time()
+    pace = Pace(_least(peer.config.download_limit), now)
+    try:
+        async with asyncio.timeout_at(pace.falls_behind_at()) as limit:
+
+            def tell(have: int, total: int) -> None:
+                promise.arrived(have, total)
+                pace.told(have, total)
+                if not limit.expired():
+                    limit.reschedule(pace.falls_behind_at())
+
+            await peer.fetch(content, tell, most, PATIENCE)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise TooSlow("it comes too slowly, others may come faster") from error
+
+
+def _least(limit: int) -> LeastPace:
+    """No faster than the `limit` of all downloads (bytes a second; 0: none) lets copies come."""
+    return replace(LEAST, rate=min(LEAST.rate, limit / AT_ONCE / 2)) if limit else LEAST
+
+
+def _known_thin(peer: Peer, content: bytes) -> bool:
+    return len(peer.providers.get(content, ())) < peer.config.replicas
 
 
 def _replicas(peer: Peer) -> int | None:

@@ -37,9 +37,10 @@ async def room_for(
     """
     absent, file = await asyncio.to_thread(_absent, peer, manifest, as_file)
     promise = Promise(absent, file)
-    async with peer.admitting:
-        await _make_room(peer, manifest, promise.size, needs_source=absent > 0, sparing=sparing)
-        peer.promises.add(promise)
+    if not await _promised(peer, promise):
+        async with peer.making_room:
+            while not await _promised(peer, promise):
+                await _make_room(peer, manifest, promise.size, absent > 0, sparing)
     try:
         yield promise
     finally:
@@ -56,11 +57,18 @@ async def may_have_room(peer: Peer, content: bytes, *, sparing: bool) -> bool:
     return await can_make_room(peer, size, sparing=sparing)
 
 
+async def _promised(peer: Peer, promise: Promise) -> bool:
+    """Promise the room where there is enough; whether there is."""
+    async with peer.admitting:
+        fits = not promise.size or await has_room(peer, promise.size)
+        if fits:
+            peer.promises.add(promise)
+        return fits
+
+
 async def _make_room(
-    peer: Peer, manifest: Manifest, size: int, *, needs_source: bool, sparing: bool
+    peer: Peer, manifest: Manifest, size: int, needs_source: bool, sparing: bool
 ) -> None:
-    if not size or await has_room(peer, size):
-        return
     name = manifest.id.hex()[:12]
     strangers = manifest.id not in peer.run.content_ids()
     if needs_source and strangers and not await proven_providers(peer, manifest.id, 1):

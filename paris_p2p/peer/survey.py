@@ -44,6 +44,9 @@ READ_AT_ONCE = 16
 REMEMBERED_CLAIMS = 4096
 """Sealed claims whose check is remembered: each is read many times before it is renewed."""
 
+REMEMBERED_PRESENCES = 4096
+"""Likewise, of presences: who provides what is looked up again and again."""
+
 
 async def read_claims(
     swarm: Swarm, run_id: bytes, expert: int, trusted_authors: Collection[Author] = ()
@@ -141,13 +144,17 @@ async def read_peers(swarm: Swarm, run_id: bytes) -> list[Presence]:
 
 def presences(entries: Iterable[Entry]) -> list[Presence]:
     """The presence records in these entries that are their owners' own. Full pages take seconds."""
-    found = []
-    for entry in entries:
-        with contextlib.suppress(BadContent):
-            presence = Presence.unseal(entry.value)
-            if presence.author == entry.owner:
-                found.append(presence)
-    return found
+    found = ((entry.owner, _presence_in(entry.value)) for entry in entries)
+    return [one for owner, one in found if one is not None and one.author == owner]
+
+
+@lru_cache(REMEMBERED_PRESENCES)
+def _presence_in(sealed: bytes) -> Presence | None:
+    """The presence in a signed envelope; None when it is not one."""
+    try:
+        return Presence.unseal(sealed)
+    except BadContent:
+        return None
 
 
 async def survey(

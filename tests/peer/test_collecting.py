@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer import collecting
 from paris_p2p.peer.collecting import GRACE, collect, make_room
 from paris_p2p.peer.headbook import HeadBook
@@ -21,6 +24,8 @@ from paris_p2p.peer.publishing import publish as publish_file
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import heads_key
 from tests.peer.worlds import PeerWorld, eventually, has_nothing, head_of, hold, manifest_of
+
+LetGo = Callable[[Peer, bytes], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -510,3 +515,46 @@ async def test_publications_at_the_quota_do_not_throw_each_other_away(
 
     for head in await asyncio.gather(first, second):
         assert author.blobs.complete(head.manifest)
+
+
+@pytest.mark.parametrize("let_go", [collecting._spare, partial(collecting._drop, why="old")])
+async def test_whoever_is_interrupted_while_letting_go_announces_again_what_it_kept(
+    world: PeerWorld, monkeypatch: pytest.MonkeyPatch, let_go: LetGo
+) -> None:
+    keeper, asker = await world.join(), await world.join()
+    content = await hold(keeper, 0)
+    given_up = asyncio.Event()
+
+    async def never(*_: object) -> bool:
+        given_up.set()
+        await asyncio.Event().wait()
+        return False
+
+    monkeypatch.setattr(collecting, "proven_providers", never)
+    monkeypatch.setattr(keeper, "let_go", never)
+    letting_go = asyncio.create_task(let_go(keeper, content))
+    await given_up.wait()
+    await end_tasks(letting_go)
+
+    await keeper.announcer.everything()
+    assert [source.author for source in await asker.fetcher.providers(content)] == [
+        keeper.identity.author
+    ]
+
+
+async def test_files_that_no_training_uses_make_room_while_another_trains(
+    world: PeerWorld, clock: Clock
+) -> None:
+    author, keeper = await world.join(), await world.join()
+    shard = await hold(keeper, 0)
+    head = publish(keeper, author, 0, 1, b"weights" * 1000)
+    for content in (shard, head):
+        await keeper.path(content)
+    keeper.training.add(0)
+    clock.ahead = GRACE + 60
+    set_quota(keeper, 0)
+
+    assert await make_room(keeper, 1000)
+
+    assert keeper.blobs.files().keys() == {shard}
+    assert keeper.blobs.complete(head)

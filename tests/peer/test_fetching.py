@@ -1,11 +1,14 @@
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from paris_p2p.errors import BadContent, DiskFull, NotAvailable
+from paris_p2p.identity import Identity
 from paris_p2p.network import wire
 from paris_p2p.network.swarm import Stream
 from paris_p2p.network.wire import BUSY, serve_chunks
@@ -202,8 +205,31 @@ async def test_what_is_no_manifest_is_fetched_once_deleted_and_condemned(tmp_pat
 
     assert not seeker.blobs.chunks.has(content) and content not in seeker.blobs.known()
     assert seeker.refusals.has_condemned(content)
-    assert [refusal.author for refusal in seeker.refusals.all()] == [liar.identity.author.hex()]
+    assert [refusal.content for refusal in seeker.refusals.all()] == [content.hex()]
     assert seeker.heads.all() == []
+
+
+async def test_junk_that_many_authors_name_is_condemned_once_and_announces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    liar, seeker = await world.join(), await world.join()
+    junk = liar.blobs.chunks.put(b"junk")
+    await liar.announcer.content(junk)
+    authors = [Identity.generate() for _ in range(10)]
+    heads = [replace(head_of(liar, 0, 5, junk), author=one.author) for one in authors]
+    for head, author in zip(heads, authors, strict=True):
+        seeker.heads.add(head.seal(author))
+    rounds = AsyncMock()
+    monkeypatch.setattr(seeker.announcer, "everything", rounds)
+
+    with pytest.raises(NoManifest):
+        await seeker.fetch(junk)
+
+    assert len(seeker.refusals.all()) == 1
+    assert seeker.heads.all() == []
+    assert all(seeker.refusals.is_condemned(junk, author.author) for author in authors)
+    rounds.assert_not_awaited()
 
 
 async def test_a_piece_of_something_else_is_no_content_and_stays(tmp_path: Path) -> None:

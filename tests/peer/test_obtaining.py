@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from paris_p2p.errors import BadContent, DiskFull, NotAvailable
+from paris_p2p.peer import room
 from paris_p2p.peer.collecting import GRACE
 from paris_p2p.peer.obtaining import checkpoint_limit, obtain
 from paris_p2p.peer.peer import Peer
@@ -135,3 +136,30 @@ async def test_what_is_asked_for_as_a_checkpoint_is_none_the_larger_for_a_resume
     with pytest.raises(BadContent, match="over"):
         async for _ in obtain(seeker, [content], checkpoint_limit(seeker, content)):
             pass
+
+
+async def test_what_fits_does_not_wait_for_the_room_that_is_made_for_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    holder, seeker = await world.join(), await world.join()
+    large, small = await hold(holder, 0), await hold(holder, 1)
+    set_quota(seeker, 100_000)
+    making, small_is_here = asyncio.Event(), asyncio.Event()
+
+    async def make_room_for(peer: Peer, size: int, *, sparing: bool) -> bool:
+        making.set()
+        await small_is_here.wait()
+        return False
+
+    monkeypatch.setattr(room, "make_room_for", make_room_for)
+    waiting = asyncio.create_task(obtained(seeker, large))
+    await making.wait()
+    async with asyncio.timeout(10):
+        await obtained(seeker, small)
+    small_is_here.set()
+
+    with pytest.raises(DiskFull):
+        await waiting
+    assert seeker.blobs.complete(small)
+    assert not seeker.promises

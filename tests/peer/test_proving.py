@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from paris_p2p.network.pacing import Pacer, Pacers
+from paris_p2p.network.swarm import Stream
+from paris_p2p.network.wire import BUSY
+from paris_p2p.peer.providing import served_only
 from paris_p2p.peer.proving import is_served, proven_providers
 from tests.peer.worlds import PeerWorld, content_of, has_nothing, hold
 
@@ -47,3 +50,29 @@ async def test_a_proof_is_fetched_under_the_download_limit(tmp_path: Path) -> No
 
     assert await proven_providers(asker, content, 1) == 1
     assert sum(passed) >= len(content_of(1))
+
+
+async def test_a_provider_of_many_contents_is_found_alive_for_each_of_them(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    asker, holder = await world.join(), await world.join()
+    contents = [
+        holder.blobs.add_bytes(b"content %d" % number, "checkpoint", "weights").id
+        for number in range(20)
+    ]
+    for content in contents:
+        await holder.announcer.content(content)
+
+    assert await served_only(asker, contents) == set(contents)
+    assert not asker.unserved
+
+
+async def test_who_is_busy_is_alive_and_proves_nothing(tmp_path: Path) -> None:
+    async def busy(author: bytes, stream: Stream) -> None:
+        await stream.write(BUSY)
+
+    world = PeerWorld(tmp_path)
+    asker, holder = await world.join(), await world.join(serve=busy)
+    content = await hold(holder, 0)
+
+    assert await is_served(asker, content)
+    assert await proven_providers(asker, content, 1) == 0

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from pathlib import Path
 
+import pytest
+
+from paris_p2p.peer import refusals as module
 from paris_p2p.peer.refusals import MAX_TEXT, MOST_CONDEMNED, MOST_NOTES, Refusals
 
 AUTHOR = b"\x01" * 32
@@ -54,6 +58,41 @@ def test_it_stays_bounded_and_forgets_the_oldest() -> None:
     assert len(refusals.all()) == MOST_CONDEMNED + MOST_NOTES
     assert not refusals.is_condemned((0).to_bytes(32, "big"), AUTHOR)
     assert refusals.is_condemned(MOST_CONDEMNED.to_bytes(32, "big"), AUTHOR)
+
+
+def test_who_signs_the_most_lies_makes_nobody_elses_forgotten() -> None:
+    refusals, other = _refusals(), b"\x09" * 32
+    refusals.condemn(b"\xff" * 32, other, "head", "bad")
+    for number in range(MOST_CONDEMNED + 9):
+        refusals.condemn(number.to_bytes(32, "big"), AUTHOR, "head", "bad")
+
+    assert len(refusals.all()) == MOST_CONDEMNED
+    assert refusals.is_condemned(b"\xff" * 32, other)
+
+
+def test_what_is_condemned_whoever_names_it_stays_so_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "refusals.json"
+    _refusals(file).condemn(b"\x02" * 32, None, "content", "it is no manifest")
+
+    assert _refusals(file).is_condemned(b"\x02" * 32, AUTHOR)
+
+
+def test_nobody_who_asks_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, answers = _refusals(tmp_path / "refusals.json"), list[bool]()
+
+    def write(file: Path, data: bytes) -> None:
+        asking = threading.Thread(
+            target=lambda: answers.append(refusals.has_condemned(b"\x02" * 32)), daemon=True
+        )
+        asking.start()
+        asking.join(5)
+
+    monkeypatch.setattr(module, "write_atomically", write)
+    refusals.condemn(b"\x02" * 32, AUTHOR, "head", "bad")
+
+    assert answers == [True]
 
 
 def test_what_happens_again_is_counted_not_listed_again() -> None:

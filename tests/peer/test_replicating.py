@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from paris_p2p.network.swarm import Stream
+from paris_p2p.network.wire import serve_chunks
 from paris_p2p.peer import collecting, replicating
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.racing import LeastPace
 from paris_p2p.peer.replicating import replicate
 from paris_p2p.records.codec import encode
 from paris_p2p.records.head import Head
@@ -322,3 +326,64 @@ async def test_what_nobody_gave_comes_after_what_somebody_may_have(tmp_path: Pat
         await replicate(peer)
 
     assert peer.blobs.complete(honest.manifest)
+
+
+async def trickle(author: bytes, stream: Stream) -> None:
+    """A chunk service that sends a manifest at once and of the rest a chunk every 0.3 seconds."""
+
+    async def read(chunk: bytes) -> bytes:
+        if chunk == LARGE.id:
+            return LARGE.encode()
+        await asyncio.sleep(0.3)
+        start = LARGE.chunks.index(chunk) * CHUNK_SIZE
+        return content_of(0)[start : start + CHUNK_SIZE]
+
+    await serve_chunks(stream, read)
+
+
+async def test_a_copy_that_comes_too_slowly_is_left_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicating, "LEAST", LeastPace(look=0.1, soon=0.1, rate=1e9))
+    world = PeerWorld(tmp_path)
+    tar_pit, peer = await world.join(serve=trickle), await world.join()
+    await hold(tar_pit, 0)
+
+    await replicate(peer)
+
+    assert not peer.blobs.complete(LARGE.id)
+    assert LARGE.id in peer.unserved
+    assert not peer.promises and not peer.in_use()
+
+
+async def test_a_slow_copy_does_not_keep_another_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    holder, peer = await world.join(), await world.join()
+    for index in (0, 1):
+        await hold(holder, index)
+    both, began = asyncio.Event(), set[bytes]()
+
+    async def copy(peer: Peer, content: bytes) -> None:
+        began.add(content)
+        if len(began) == 2:
+            both.set()
+        async with asyncio.timeout(5):
+            await both.wait()
+
+    monkeypatch.setattr(replicating, "_copy", copy)
+    await replicate(peer)
+
+    assert began == {LARGE.id, SMALL.id}
+
+
+async def test_what_is_wanted_no_more_when_its_turn_comes_is_not_copied(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder, peer = await world.join(), await world.join()
+    content = holder.blobs.add_bytes(b"superseded", "checkpoint", "weights").id
+    await holder.announcer.content(content)
+
+    await replicating._copy(peer, content)
+
+    assert not peer.blobs.complete(content)

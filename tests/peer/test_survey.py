@@ -142,3 +142,18 @@ async def test_presence_is_never_checked_on_the_loop(
 
     assert checks.count == 2
     assert threading.get_ident() not in checks.threads
+
+
+async def test_a_presence_that_is_read_again_is_not_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    holder, asker = await world.join(), await world.join()
+    content = await hold(holder, 1)
+    assert len(await asker.fetcher.providers(content)) == 1
+
+    def unseal(*_: object) -> None:
+        raise AssertionError("checks a signature again")
+
+    monkeypatch.setattr(Presence, "unseal", unseal)
+    assert len(await asker.fetcher.providers(content)) == 1
