@@ -173,7 +173,8 @@ async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_co
 
 
 async def test_no_record_of_a_file_that_rotted_here_is_condemned(tmp_path: Path) -> None:
-    author, peer = [await PeerWorld(tmp_path).join() for _ in range(2)]
+    world = PeerWorld(tmp_path)
+    author, peer = await world.join(), await world.join()
     content = peer.blobs.add_bytes(b"weights", "checkpoint", "weights").id
     older, newer = (head_of(author, 0, step, content) for step in (5, 6))
     peer.offers.append({content: older})
