@@ -195,8 +195,10 @@ class Api:
             records = [record for record in records if record.author == author]
         if len({record.author for record in records}) != 1:
             return JSONResponse({"condemned": False})
-        condemned = [await self._peer.condemn(record, reason) for record in records]
-        return JSONResponse({"condemned": all(condemned)})
+        for record in records:
+            if not await self._peer.condemn(record, reason):
+                return JSONResponse({"condemned": False})
+        return JSONResponse({"condemned": True})
 
     async def _claim(self, request: Request) -> Response:
         if self._peer.config.seed_only:

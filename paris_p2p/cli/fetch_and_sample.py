@@ -134,9 +134,9 @@ class PeerContents:
         body = {"slot": slot, "contents": list(contents)}
         return self._fetched(self._client.events("/v1/fetch-head", body))
 
-    def condemn(self, head: HeadRow, reason: str) -> None:
+    def condemn(self, head: HeadRow, reason: str) -> bool:
         refuted = {"content": head["manifest"], "author": head["author"], "reason": reason}
-        self._client.post("/v1/condemned", refuted)
+        return bool(self._client.post("/v1/condemned", refuted).get("condemned"))
 
     def _fetched(self, events: Iterable[Event]) -> tuple[str, Path]:
         for event in events:

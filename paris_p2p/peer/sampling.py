@@ -55,8 +55,11 @@ class Contents(Protocol):
         NotAvailable when none can be had.
         """
 
-    def condemn(self, head: HeadRow, reason: str) -> None:
-        """Never give what this head names again: it was tried and refuted."""
+    def condemn(self, head: HeadRow, reason: str) -> bool:
+        """Never give what this head names again: it was tried and refuted.
+
+        False where that did not show the head to be worthless: its file may have rotted here.
+        """
 
 
 class Ensemble:
@@ -79,6 +82,8 @@ class Ensemble:
         self.used: dict[int, HeadRow] = {}
         """The head that each loaded slot came from."""
         self._experts: dict[int, Expert | Router] = {}
+        self._given_again: set[str] = set()
+        """Contents that failed once without being condemned."""
         self.router = self._network(ROUTER)
         self.text_encoder = _encoder(
             run.text_encoder, contents, load_text_encoder, load_hub_text_encoder
@@ -171,11 +176,15 @@ class Ensemble:
             del self._experts[slot]
 
     def _refute(self, slot: int, error: BadContent) -> None:
+        """Have a head condemned and do without it; one that is not condemned is tried once more."""
         head = self.used.pop(slot)
         log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
-        for other in [h for h in self._heads[slot] if h["manifest"] == head["manifest"]]:
-            self._contents.condemn(other, error.message)
-            self._heads[slot].remove(other)
+        content = head["manifest"]
+        same = [other for other in self._heads[slot] if other["manifest"] == content]
+        condemned = all(self._contents.condemn(other, error.message) for other in same)
+        if condemned or content in self._given_again:
+            self._heads[slot] = [h for h in self._heads[slot] if h["manifest"] != content]
+        self._given_again.add(content)
 
     def _built(self, slot: int) -> Expert | Router:
         if slot == ROUTER:

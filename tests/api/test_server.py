@@ -173,6 +173,24 @@ async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_co
     assert peer.blobs.complete(content)
 
 
+async def test_no_record_of_a_file_that_rotted_here_is_condemned(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    author, peer = await world.join(), await world.join()
+    content = peer.blobs.add_bytes(b"weights", "checkpoint", "weights").id
+    older, newer = (head_of(author, 0, step, content) for step in (5, 6))
+    peer.offers.append({content: older})
+    peer.heads.add(newer.seal(author.identity))
+    peer.blobs.path(content).write_bytes(b"rotten!")
+
+    async with calling(peer) as client:
+        body = {"content": content.hex(), "reason": "it cannot be loaded"}
+        answer = (await client.post("/v1/condemned", json=body)).json()
+
+    assert answer == {"condemned": False}
+    assert set(peer.naming(content)) == {older, newer}
+    assert (await peer.path(content)).read_bytes() == b"weights"
+
+
 async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, peer = await world.join(), await world.join()

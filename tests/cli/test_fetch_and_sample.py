@@ -19,6 +19,7 @@ class Peer:
 
     answers: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    condemns: bool = True
 
     def events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         self.asked.append((path, body))
@@ -26,7 +27,7 @@ class Peer:
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         self.asked.append((path, body))
-        return {}
+        return {"condemned": self.condemns}
 
 
 def test_how_many_candidates_answer_is_told_from_the_start(
@@ -54,9 +55,12 @@ def test_the_checkpoint_that_won_is_used_and_a_refuted_one_reported() -> None:
     contents = PeerContents(peer, PlainLines())  # type: ignore[arg-type]
 
     assert contents.fetch_head(3, ["ab" * 32, "cd" * 32]) == ("cd" * 32, Path("/f"))
-    contents.condemn({"manifest": "cd" * 32, "author": "12D3Koo", "step": 1}, "absurd")
+    head = {"manifest": "cd" * 32, "author": "12D3Koo", "step": 1}
+    assert contents.condemn(head, "absurd")
 
     assert peer.asked == [
         ("/v1/fetch-head", {"slot": 3, "contents": ["ab" * 32, "cd" * 32]}),
         ("/v1/condemned", {"content": "cd" * 32, "author": "12D3Koo", "reason": "absurd"}),
     ]
+    peer.condemns = False
+    assert not contents.condemn(head, "absurd")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,6 @@ from paris_p2p.network.swarm import Stream
 from paris_p2p.network.wire import serve_chunks
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.racing import (
-    MOST_AT_ONCE,
     Event,
     Fetch,
     LeastPace,
@@ -23,7 +24,9 @@ from paris_p2p.peer.racing import (
     at_pace,
     first_complete,
 )
+from paris_p2p.peer.room import NoRoom
 from paris_p2p.records.manifest import CHUNK_SIZE
+from simulator.clock import run_virtually
 from tests.peer.worlds import PeerWorld, eventually, head_of
 
 MB = 1 << 20
@@ -116,7 +119,7 @@ async def test_one_that_trickles_is_overtaken_by_the_next(tmp_path: Path, chunks
 async def test_however_many_trickle_the_honest_one_is_reached(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer = await world.join()
-    pits = [await serve(world, number, 1) for number in range(2 * MOST_AT_ONCE)]
+    pits = [await serve(world, number, 1) for number in range(8)]
     honest = await serve(world, 99)
 
     assert await race(peer, [*pits, honest]) == honest
@@ -155,7 +158,7 @@ async def test_what_nobody_has_or_is_too_large_is_passed_over(tmp_path: Path) ->
 
 async def test_one_set_aside_is_taken_up_again_where_nothing_else_is_left() -> None:
     tried: list[bytes] = []
-    names = [str(number).encode() for number in range(2 * MOST_AT_ONCE)]
+    names = [str(number).encode() for number in range(8)]
     all_tried = asyncio.Event()
 
     async def fetch(content: bytes) -> AsyncGenerator[Event]:
@@ -168,7 +171,126 @@ async def test_one_set_aside_is_taken_up_again_where_nothing_else_is_left() -> N
         await all_tried.wait()
         raise NotAvailable("gone")
 
-    assert await winner(fetch, names) == names[0]
+    assert await winner(fetch, names) == names[1]
+
+
+@dataclass
+class Line:
+    """A line whose rate the fetches of an hour share. What has come of a content is kept."""
+
+    rate: float
+    """Bytes a second."""
+    total: int = 10 * MB
+    """Bytes of each content."""
+    limits: dict[bytes, Callable[[float], float]] = field(default_factory=dict)
+    """Bytes a second that the provider of a content gives, by the seconds since it was asked."""
+    have: Counter[bytes] = field(default_factory=Counter)
+    coming: int = 0
+
+    async def fetch(self, content: bytes) -> AsyncGenerator[Event]:
+        limit = self.limits.get(content, lambda seconds: math.inf)
+        asked = asyncio.get_running_loop().time()
+        self.coming += 1
+        got = 0.0
+        try:
+            while True:
+                here = min(self.total, self.have[content])
+                yield {"event": "fetching", "bytes": here, "total": self.total}
+                if here == self.total:
+                    return
+                while got < CHUNK_SIZE:
+                    await asyncio.sleep(0.25)
+                    given = limit(asyncio.get_running_loop().time() - asked)
+                    got += 0.25 * min(given, self.rate / self.coming)
+                self.have[content] += CHUNK_SIZE
+                got -= CHUNK_SIZE
+        finally:
+            self.coming -= 1
+
+    def race(self, contents: Sequence[bytes]) -> tuple[bytes, float]:
+        """The content that wins, and after how many seconds."""
+
+        async def raced() -> tuple[bytes, float]:
+            async with asyncio.timeout(24 * 3600.0):
+                events = [event async for event in first_complete(self.fetch, contents)]
+            return bytes.fromhex(events[-1]["content"]), asyncio.get_running_loop().time()
+
+        return run_virtually(raced())
+
+
+NAMES = [bytes([number]) * 32 for number in range(20)]
+
+
+@pytest.mark.parametrize("rate", [50, 100, 150])
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_on_a_slow_line_more_candidates_take_hardly_longer_than_one(count: int, rate: int) -> None:
+    alone, together = Line(rate * 1024.0), Line(rate * 1024.0)
+    _, least = alone.race(NAMES[:1])
+    _, seconds = together.race(NAMES[:count])
+    assert seconds < 1.75 * least
+
+
+def trickles(seconds: float) -> float:
+    return 100.0
+
+
+def begins_well(seconds: float) -> float:
+    return MB if seconds < 8 else 100.0
+
+
+def gives_half(seconds: float) -> float:
+    return 100 * 1024.0 if seconds < 50 else 100.0
+
+
+@pytest.mark.parametrize("rate", [50, 1000])
+@pytest.mark.parametrize("pits", [1, 19])
+@pytest.mark.parametrize("pit", [trickles, begins_well, gives_half])
+def test_on_any_line_the_honest_one_is_reached(
+    pit: Callable[[float], float], pits: int, rate: int
+) -> None:
+    line = Line(rate * 1024.0, limits=dict.fromkeys(NAMES[:pits], pit))
+    winner, seconds = line.race(NAMES[: pits + 1])
+    assert winner == NAMES[pits]
+    assert seconds < 2.2 * line.total / line.rate + 60.0 * pits
+
+
+def no_room() -> NoRoom:
+    return NoRoom("it needs 10 MB and the quota has no room for them")
+
+
+async def test_one_that_the_quota_has_no_room_for_is_passed_over() -> None:
+    async def fetch(content: bytes) -> AsyncGenerator[Event]:
+        yield {"event": "fetching", "content": content.hex(), "bytes": 0, "total": 10}
+        if content == b"large":
+            raise no_room()
+
+    assert await winner(fetch, [b"large", b"small"]) == b"small"
+
+
+async def test_where_nothing_else_can_be_had_the_quota_is_what_is_told() -> None:
+    async def fetch(content: bytes) -> AsyncGenerator[Event]:
+        yield {"event": "fetching", "content": content.hex(), "bytes": 0, "total": 10}
+        raise no_room() if content == b"large" else NotAvailable("nobody has it")
+
+    with pytest.raises(NoRoom):
+        await winner(fetch, [b"large", b"gone"])
+
+
+async def test_one_that_trickles_keeps_no_room_from_the_next() -> None:
+    taken: set[bytes] = set()
+
+    async def fetch(content: bytes) -> AsyncGenerator[Event]:
+        yield {"event": "fetching", "content": content.hex(), "bytes": 0, "total": 10}
+        if taken:
+            raise no_room()
+        taken.add(content)
+        try:
+            if content == b"pit":
+                await asyncio.Event().wait()
+        finally:
+            taken.clear()
+
+    assert await winner(fetch, [b"pit", b"honest"]) == b"honest"
 
 
 async def test_where_none_can_be_had_that_is_said(tmp_path: Path) -> None:

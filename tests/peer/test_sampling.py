@@ -60,8 +60,9 @@ class Shelf:
                 return content, self.fetch(content)
         raise NotAvailable("none can be had")
 
-    def condemn(self, head: HeadRow, reason: str) -> None:
+    def condemn(self, head: HeadRow, reason: str) -> bool:
         self.condemned[head["manifest"]] = reason
+        return True
 
     def save(self, name: str, network: Published, dtype: torch.dtype = torch.bfloat16) -> None:
         save_weights(self.folder / name, network, {}, dtype)
@@ -168,6 +169,45 @@ def test_a_head_that_is_worth_nothing_is_condemned_and_the_next_one_drawn_with(
     assert list(shelf.condemned) == [bad]
     assert pictures[0].provenance == expected[0].provenance
     assert pictures[0].image.tobytes() == expected[0].image.tobytes()
+
+
+@dataclass
+class RottingShelf(Shelf):
+    """A shelf whose `rotten` file is made again, sound, when it is to be condemned."""
+
+    rotten: str = ""
+    told: list[str] = field(default_factory=list)
+    """The authors of heads that were to be condemned."""
+    heals: bool = True
+
+    def fetch(self, content: str) -> Path:
+        return super().fetch("poison" if content == self.rotten else content)
+
+    def condemn(self, head: HeadRow, reason: str) -> bool:
+        self.told.append(head["author"])
+        if self.heals:
+            self.rotten = ""
+        return False
+
+
+def test_a_head_whose_file_rotted_here_is_drawn_with_once_the_file_is_made_again(
+    full_shelf: Shelf,
+) -> None:
+    shelf = RottingShelf(full_shelf.folder, rotten="head-0")
+    same = [row("head-0"), {**row("head-0"), "author": "12D3KooWxyz"}]
+    pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=same), shelf).sample(REQUEST)
+    assert pictures[0].provenance["heads"]["expert 0"]["manifest"] == "head-0"
+    assert pictures[0].provenance["lost_mass"] == 0
+    assert shelf.told == ["12D3KooWabc"]
+
+
+def test_a_head_that_fails_again_is_done_without_although_it_is_not_condemned(
+    full_shelf: Shelf,
+) -> None:
+    shelf = RottingShelf(full_shelf.folder, rotten="head-0", heals=False)
+    pictures = Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(REQUEST)
+    assert list(pictures[0].provenance["expert_weights"]) == ["1"]
+    assert len(shelf.told) == 2
 
 
 def test_a_router_that_answers_with_what_is_not_finite_is_condemned_too(shelf: Shelf) -> None:
