@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -55,7 +56,7 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, SocketFolder]:
     task = asyncio.current_task()
     assert task is not None
     cancelled_before = task.cancelling()
-    socket_folder.sweep()
+    socket_folder.sweep(time.time())
     os.environ.setdefault("GOMAXPROCS", "1")
     folder = SocketFolder()
     begun: list[Any] = []
