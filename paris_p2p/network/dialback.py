@@ -29,6 +29,7 @@ from typing import Annotated
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import Author
 from paris_p2p.network.handshake import PATIENCE, author_at
+from paris_p2p.network.origins import network_in
 from paris_p2p.network.places import NetworkOf, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream
 from paris_p2p.records.address import IpAddress, is_public, parse_transport
@@ -149,12 +150,20 @@ class DialbackServer:
 
     async def __call__(self, author: Author, stream: Stream) -> None:
         question = Question.from_body({"transports": await _receive(stream)})
+        seen = None
         network = await self._network_of(author)
-        if self._budget.take(author, network):
-            await _send(stream, (await self._answer(author, network, question)).to_body())
+        if not network:  # it came a moment ago, as who asks us mostly has
+            seen = await self._seen_at(author)
+            network = network_in("".join(seen[:1]))
+        if not self._budget.take(author, network):
+            return
+        if seen is None:
+            seen = await self._seen_at(author)
+        await _send(stream, (await self._answer(author, network, seen, question)).to_body())
 
-    async def _answer(self, author: Author, network: str, question: Question) -> Answer:
-        seen = await self._seen_at(author)
+    async def _answer(
+        self, author: Author, network: str, seen: Sequence[str], question: Question
+    ) -> Answer:
         wanted = dict.fromkeys(question.transports)
         announced = await self._vouched(author, wanted, seen)
         dials = await asyncio.gather(

@@ -92,7 +92,8 @@ class Healer:
             if self.online() or not hopeful:
                 break
             await asyncio.sleep(wait)
-            failures |= await self._introduce_all(hopeful)
+            lasting = {a: failure for a, failure in failures.items() if a not in hopeful}
+            failures = lasting | await self._introduce_all(hopeful)
         if failures and required and not self.online():
             raise _no_contact(list(failures.values()))
         await self._explore()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +27,8 @@ REACHABILITY = {
     "private": {"forceReachabilityPrivate": 1, "relayDiscovery": 0},
 }
 """hivemind's table of p2pd's options, with relays left to `relays.py`."""
+
+_IN_ITS_OWN_SESSION = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
 
 DAEMON_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)
 """What hivemind raises when p2pd is dead, busy, or could not reach the remote."""
@@ -55,7 +59,7 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, SocketFolder]:
     task = asyncio.current_task()
     assert task is not None
     cancelled_before = task.cancelling()
-    socket_folder.sweep()
+    socket_folder.sweep(time.time())
     os.environ.setdefault("GOMAXPROCS", "1")
     folder = SocketFolder()
     begun: list[Any] = []
@@ -67,6 +71,14 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, SocketFolder]:
         def __init__(self) -> None:
             super().__init__()
             begun.append(self)
+
+        @staticmethod
+        def _make_process_args(*args: Any, **options: Any) -> list[str]:
+            """What is told to our whole process group, as when a terminal closes, is for us to
+            hear: p2pd is needed until we have said goodbye. It ends when we do: nobody is left to
+            speak to it."""
+            command: list[str] = P2P._make_process_args(*args, **options)
+            return [sys.executable, "-I", "-S", "-c", _IN_ITS_OWN_SESSION, *command]
 
     try:
         async with asyncio.timeout(START_TIMEOUT):

@@ -2,7 +2,8 @@
 
 A process that is killed leaves its folder behind. Process ids do not tell whether it still runs:
 containers share /tmp and have ids of their own. So whoever lives in a folder holds a lock in it,
-which ends with the process; what can be locked is deserted.
+which ends with the process; what can be locked is deserted. A folder that never got a lock is
+removed by who made it, or once it is a day old, and only while nothing is in it.
 
 The path of a unix socket may have about a hundred bytes, and TMPDIR may use them up.
 """
@@ -30,6 +31,9 @@ LONGEST_SOCKET = 103
 _LONGEST_NAME = len(f"/{PREFIX}4194304-abcdefgh/p2pclient-abcdefghijk.sock")
 _LOCK, _UNBORN_LOCK = "lock", "lock.new"
 
+LONGEST_BIRTH = 86400.0
+"""Seconds after which a folder without a lock will not get one any more."""
+
 
 class SocketFolder:
     """A folder that is ours until `remove`, or until this process ends. Raises `ParisError`."""
@@ -38,7 +42,7 @@ class SocketFolder:
         base = short_base([tempfile.gettempdir(), *filter(os.path.isdir, SHORT_PLACES)])
         try:
             self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
-            self._lock = _lock_in(self.path)
+            self._lock: int | None = _locked(self.path)
         except OSError as error:
             raise ParisError(
                 f"cannot make a folder for libp2p's sockets: {error.strerror}",
@@ -64,25 +68,50 @@ def short_base(places: Iterable[str]) -> str:
     )
 
 
-def sweep() -> None:
-    """Remove the folders that nobody lives in any more, as after kill -9. Never raises."""
+def sweep(now: float) -> None:
+    """Remove the folders that nobody lives in any more, as after kill -9. Never raises.
+
+    `now` is in seconds since the epoch.
+    """
     for place in {tempfile.gettempdir(), *SHORT_PLACES}:
         with suppress(OSError):
             for folder in Path(place).glob(f"{PREFIX}*"):
                 with suppress(OSError):
-                    _remove_deserted(folder)
+                    _remove_deserted(folder, now)
 
 
-def _remove_deserted(folder: Path) -> None:
+def _remove_deserted(folder: Path, now: float) -> None:
     """Remove one, unless its lock is held, or not there yet. Raises OSError."""
-    if folder.stat().st_uid != os.getuid():
+    found = folder.lstat()
+    if found.st_uid != os.getuid():
         return
-    with (folder / _LOCK).open("r+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with (folder / _LOCK).open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except FileNotFoundError:
+        if now - found.st_mtime > LONGEST_BIRTH:
+            _remove_unborn(folder)
 
 
-def _lock_in(folder: Path) -> int | None:
+def _remove_unborn(folder: Path) -> None:
+    """Remove a folder that never got its lock: nothing else is in it. Opens no file, as there may
+    be too many open ones. Raises OSError."""
+    (folder / _UNBORN_LOCK).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _locked(folder: Path) -> int:
+    """The lock of a new folder, which does not outlive a failure. Raises OSError."""
+    try:
+        return _lock_in(folder)
+    except OSError:
+        with suppress(OSError):
+            _remove_unborn(folder)
+        raise
+
+
+def _lock_in(folder: Path) -> int:
     """A lock that is held from the moment that others can see it. Raises OSError."""
     lock = os.open(folder / _UNBORN_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -127,9 +127,13 @@ class Download:
     async def _scout(self, pause: float) -> None:
         """Keep the list of peers that provide the content fresh."""
         while True:
-            with suppress(ParisError, TimeoutError):
+            try:
                 found = await self._lookup()
                 self._peers = {source.key: source for source in found} or self._peers
+            except (ParisError, TimeoutError) as error:
+                log.debug("nobody can say who has this content: %s", error)
+            except Exception:
+                log.exception("a bug while looking for sources")
             self._looked = True
             self._changed.set()
             await asyncio.sleep(pause)

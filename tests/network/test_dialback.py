@@ -24,6 +24,7 @@ from paris_p2p.network.dialback import (
     may_dial,
 )
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.memory_streams import End, stream_pair
 from paris_p2p.network.swarm import Stream, StreamClosed
 from paris_p2p.records.codec import encode
 
@@ -170,6 +171,40 @@ async def test_an_asker_that_asks_too_much_is_told_or_hung_up_on() -> None:
                 verdicts += [dial.verdict for dial in answer.dials]
     assert len(door.dialled) == verdicts.count("failed") <= ACTS_PER_AUTHOR
     assert "busy" in verdicts
+
+
+async def test_a_crowd_at_one_address_leaves_enough_for_newcomers_of_others() -> None:
+    """Who connected a moment ago, as most askers have, is in no table of networks yet."""
+    crowd = [bytes([1, number]) * 16 for number in range(100)]
+    newcomers = [bytes([2, number]) * 16 for number in range(40)]
+    origins = dict.fromkeys(crowd, SEEN[0])
+    origins |= {who: f"/ip4/10.0.{number}.1/tcp/1" for number, who in enumerate(newcomers)}
+    looks = 0
+
+    async def seen_at(author: bytes) -> Sequence[str]:
+        nonlocal looks
+        looks += 1
+        return [origins[author]]
+
+    async def announced_by(author: bytes) -> Sequence[str]:
+        return ()
+
+    server = DialbackServer(seen_at, announced_by, Budget(lambda: 0.0))
+
+    async def is_answered(author: bytes) -> bool:
+        asking, answering = stream_pair(End(author, 5.0), End(b"server", 5.0))
+        message = encode([])
+        await asking.write(len(message).to_bytes(2, "big") + message)
+        await server(author, answering)
+        await answering.close()
+        try:
+            return bool(await asking.read_exactly(1))
+        except StreamClosed:
+            return False
+
+    assert sum([await is_answered(author) for author in crowd]) == ACTS_PER_WINDOW // 2
+    assert all([await is_answered(author) for author in newcomers])
+    assert looks == len(crowd) + len(newcomers)
 
 
 @pytest.mark.parametrize(

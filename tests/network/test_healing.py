@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from paris_p2p.errors import Unreachable
 from paris_p2p.network import daemon as daemon_module
 from paris_p2p.network import healing
 from paris_p2p.network.listening import choose_port
@@ -101,6 +102,25 @@ async def test_a_dozen_dead_peers_are_one_line_in_the_log(
         await world.start(known=[nobody_here() for _ in range(12)], heal_period=60.0)
     said = [record.message for record in caplog.records if record.levelno >= logging.INFO]
     assert [line.split(":")[0] for line in said] == ["12 of 12 known peers do not answer"]
+
+
+async def test_a_bootstrap_that_answers_at_a_later_attempt_has_answered(
+    world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even one that is no neighbour of ours yet."""
+    peer = await world.start(heal_period=60.0)
+    asked: list[str] = []
+
+    async def answers_late(address: str) -> None:
+        asked.append(address)
+        if len(asked) == 1:
+            raise Unreachable(f"nobody answers at {address}")
+
+    monkeypatch.setattr(healing, "JOIN_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(peer._healer, "_introduce", answers_late)
+    late = nobody_here()
+    await peer._healer.join([late], required=True)
+    assert asked == [late, late]
 
 
 async def test_who_was_met_is_remembered_as_a_way_back(world: LibP2PWorld) -> None:

@@ -385,5 +385,5 @@ class TestLeaving:
         _, complaints = await process.communicate()
         assert complaints == b""
         await eventually(lambda: not running(int(pid)))
-        sweep()
+        sweep(time.time())
         assert not exists(folder)

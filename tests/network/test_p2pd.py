@@ -16,7 +16,7 @@ from paris_p2p.errors import ParisError
 from paris_p2p.identity import Identity
 from paris_p2p.network.listening import Place, choose_port
 from paris_p2p.network.lite import P2P
-from paris_p2p.network.p2pd import Mode, launch
+from paris_p2p.network.p2pd import Mode, end_now, launch
 from paris_p2p.network.socket_folder import PREFIX
 
 from .worlds import eventually
@@ -96,6 +96,17 @@ async def test_a_cancellation_that_hivemind_loses_counts(
     with pytest.raises(asyncio.CancelledError):
         await starting
     await eventually(lambda: not daemons_of(place))
+
+
+async def test_a_signal_to_our_whole_process_group_is_not_for_p2pd(tmp_path: Path) -> None:
+    """As when a terminal closes: p2pd is needed until the peer has said goodbye."""
+    p2p, folder = await launch(place_in(tmp_path), Mode.PLAIN)
+    try:
+        assert os.getsid(p2p._child.pid) != os.getsid(0)
+        assert os.getpgid(p2p._child.pid) != os.getpgid(0)
+    finally:
+        end_now(p2p, folder)
+        await p2p._child.wait()
 
 
 async def test_no_room_for_sockets_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

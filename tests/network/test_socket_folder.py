@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_a_folder_of_a_process_that_we_cannot_see_is_left_alone(
     monkeypatch.undo()
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     assert folder.path.parent == short
-    sweep()
+    sweep(time.time())
     assert folder.path.exists()
     folder.remove()
     folder.remove()
@@ -56,15 +57,49 @@ def test_what_a_killed_process_left_is_swept_away(short: Path) -> None:
     left = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     folder = Path(left.stdout.decode().strip())
     assert folder.exists()
-    sweep()
+    sweep(time.time())
     assert not folder.exists()
 
 
 def test_a_folder_that_is_being_made_is_left_alone(short: Path) -> None:
     unborn = short / f"{PREFIX}{NO_PROCESS}-unborn"
     unborn.mkdir()
-    sweep()
+    sweep(time.time())
     assert unborn.exists()
+
+
+def test_a_folder_that_was_never_finished_is_swept_away_after_a_day(short: Path) -> None:
+    unborn = short / f"{PREFIX}{NO_PROCESS}-unborn"
+    unborn.mkdir()
+    (unborn / "lock.new").touch()
+    sweep(time.time() + 86000)
+    assert unborn.exists()
+    sweep(time.time() + 87000)
+    assert not unborn.exists()
+
+
+def test_a_folder_that_lost_its_lock_is_left_to_who_lives_there(short: Path) -> None:
+    """Something that tidies up may have removed the lock, and left the sockets."""
+    lived_in = SocketFolder()
+    (lived_in.path / "lock").unlink()
+    (lived_in.path / "p2pd.sock").touch()
+    sweep(time.time() + 87000)
+    assert (lived_in.path / "p2pd.sock").exists()
+    lived_in.remove()
+
+
+@pytest.mark.parametrize("failing", ["os.open", "fcntl.flock"])
+def test_a_folder_that_cannot_be_locked_is_not_left_behind(
+    short: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def no_more(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(failing, no_more)
+    with pytest.raises(ParisError, match="Too many open files"):
+        SocketFolder()
+    monkeypatch.undo()
+    assert not list(short.iterdir())
 
 
 def test_sweeping_never_fails(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +108,7 @@ def test_sweeping_never_fails(short: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     SocketFolder()
     monkeypatch.setattr(Path, "glob", no_more)
-    sweep()
+    sweep(time.time())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
+
 from paris_p2p.errors import Unreachable
 from paris_p2p.peer.downloading import Conversation, Download
 from paris_p2p.peer.sources import Seed, Source, Standing
@@ -56,3 +58,22 @@ async def test_a_source_that_is_replaced_as_it_is_turned_to_is_asked_again() -> 
 
     async with asyncio.timeout(20):
         assert await download.run(patience=1.0, first_pause=0.0) == 0
+
+
+async def test_a_look_up_that_breaks_is_said_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = [ValueError("not foreseen"), Unreachable("nobody answers"), TimeoutError()]
+
+    async def lookup() -> Sequence[Source]:
+        if broken:
+            raise broken.pop(0)
+        return [HOLDER]
+
+    standing = Standing(random.Random(0))
+    download = Download([b"chunk"], lookup, (), talk_to, keep, standing, time.monotonic)
+
+    async with asyncio.timeout(20):
+        assert await download.run(patience=5.0, first_pause=0.0) == 0
+    assert [line.levelname for line in caplog.records] == ["ERROR"]
+    assert "not foreseen" in caplog.text
