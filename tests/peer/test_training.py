@@ -22,8 +22,8 @@ from paris_p2p.errors import (
 )
 from paris_p2p.identity import peer_id_of
 from paris_p2p.network.swarm import Stream
-from paris_p2p.network.wire import serve_chunks
-from paris_p2p.peer import claiming, training, worker
+from paris_p2p.network.wire import CHUNK_PROTOCOL, serve_chunks
+from paris_p2p.peer import claiming, training, turns, worker
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
 from paris_p2p.peer.racing import LeastPace
@@ -31,6 +31,8 @@ from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.survey import read_claims
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.records.head import Head
+from paris_p2p.records.manifest import CHUNK_SIZE
 from paris_p2p.records.resume import Resume
 from paris_p2p.training.worker import alone_in
 from tests.peer.stand_in import SCRIPT, install
@@ -687,7 +689,7 @@ async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -
 async def test_a_start_that_is_served_too_slowly_gives_way_to_one_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "BRISK", LeastPace(look=0.2, soon=0.1))
+    monkeypatch.setattr(turns, "BRISK", LeastPace(look=0.2, soon=0.1))
     world = PeerWorld(tmp_path)
     peer, honest = await trainer(world), await world.join()
     publish(honest, b"weights at step 40", 40)
@@ -704,7 +706,7 @@ async def test_a_start_that_is_served_too_slowly_gives_way_to_one_behind_it(
 async def test_a_slow_start_is_waited_for_rather_than_beginning_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "BRISK", LeastPace(look=0.05, soon=0.05))
+    monkeypatch.setattr(turns, "BRISK", LeastPace(look=0.05, soon=0.05))
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     await trickling(world, b"weights at step 90", 90, pause=0.3)
@@ -733,3 +735,67 @@ async def test_a_start_that_rotted_on_this_disk_condemns_nobody_and_nothing_begi
     assert not peer.refusals.is_condemned(head.manifest, honest.identity.author)
     events = await run(peer)
     assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
+
+
+async def test_a_chunk_that_rotted_on_this_disk_is_fetched_again_and_condemns_nobody(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, honest = await trainer(world), await world.join()
+    publish(honest, bytes(CHUNK_SIZE) + b"sound", 40)
+    await honest.announcer.everything()
+    (head,) = honest.heads.of(0)
+    await peer.survey()
+    manifest = await peer.fetch(head.manifest)
+    for chunk in dict.fromkeys(manifest.chunks):
+        peer.blobs.chunks.put_verified(chunk, memoryview(b"rotten"))
+
+    events = await run(peer)
+
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
+    assert not peer.refusals.is_condemned(head.manifest, honest.identity.author)
+
+
+async def test_a_start_superseded_while_it_is_fetched_is_trained_from(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+
+    async def answer(asker: bytes, stream: Stream) -> None:
+        async def read(chunk: bytes) -> bytes | None:
+            newer = head_of(author, 0, 41, bytes(32), created=2000.0)
+            peer.heads.hear(0, {newer.seal(author.identity): {}})
+            return await author.read_chunk(asker, chunk)
+
+        await serve_chunks(stream, read)
+
+    await author.swarm.serve(CHUNK_PROTOCOL, answer)
+    publish(author, b"weights at step 40", 40)
+    await author.announcer.everything()
+
+    events = await run(peer)
+
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
+
+
+async def test_what_is_published_while_other_starts_fail_is_tried_before_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, liar, honest = await trainer(world), await world.join(), await world.join()
+    publish(liar, b"poison", 90)
+    await liar.announcer.everything()
+    condemn = peer.condemn
+
+    async def condemn_late(record: Head | Resume, reason: str) -> bool:
+        publish(honest, b"weights at step 40", 40)
+        await honest.announcer.everything()
+        await peer.survey()
+        return await condemn(record, reason)
+
+    monkeypatch.setattr(peer, "condemn", condemn_late)
+
+    events = await run(peer)
+
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [90, 40]
