@@ -85,12 +85,16 @@ class Pace:
 async def at_pace(
     fetching: AsyncGenerator[Event], least: LeastPace = LeastPace()
 ) -> AsyncGenerator[Event]:
-    """The events of one content's fetch; TooSlow once it falls behind the least pace."""
-    pace = Pace(least, asyncio.get_running_loop().time())
+    """The events of one content's fetch; TooSlow once it falls behind the least pace.
+
+    Its first event is the begin: before that, room is made for it, and nothing can come.
+    """
+    now = asyncio.get_running_loop().time
+    pace: Pace | None = None
     async with aclosing(fetching):
         while True:
             try:
-                async with asyncio.timeout_at(pace.falls_behind_at()) as limit:
+                async with asyncio.timeout_at(pace.falls_behind_at() if pace else None) as limit:
                     event = await anext(fetching)
             except StopAsyncIteration:
                 return
@@ -101,6 +105,7 @@ async def at_pace(
                     "it comes too slowly to be waited for", "what has arrived is kept"
                 ) from error
             if event["event"] == "fetching":
+                pace = pace or Pace(least, now())
                 pace.told(event["bytes"], event["total"])
             yield event
 

@@ -41,9 +41,9 @@ def verdict(error: ParisError, start: Start, seen: Collection[str], online: bool
         return Verdict.PASSED_OVER if online else Verdict.STANDING
     if not isinstance(error, WorkerDied | DiskFull) or "progress" in seen:
         return Verdict.ENDED
-    if isinstance(error, WorkerCrashed):
-        return Verdict.PASSED_OVER
-    return Verdict.STANDING if start.published is not None else Verdict.ENDED
+    if start.published is None:
+        return Verdict.ENDED
+    return Verdict.PASSED_OVER if isinstance(error, WorkerCrashed) else Verdict.STANDING
 
 
 def is_worth_another_try(error: ParisError, seen: Collection[str]) -> bool:

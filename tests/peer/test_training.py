@@ -306,7 +306,7 @@ async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     world = PeerWorld(tmp_path)
     peer, honest, liar = await trainer(world), await world.join(), await world.join()
     publish(honest, b"weights at step 100", 100)
-    publish(liar, b"of no use", 2**46)
+    publish(liar, b"of no use", 2**44)
     for author in (honest, liar):
         await author.announcer.everything()
     own = peer.slot_folder(0) / "snapshot-000000030.safetensors"
@@ -315,7 +315,7 @@ async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     events = await run(peer)
 
     (told,) = [event for event in events if event["event"] == "passed_over"]
-    assert told["step"] == 2**46 and "cannot be published: held_out_loss" in told["reason"]
+    assert told["step"] == 2**44 and "cannot be published: held_out_loss" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [101]
     assert events[-1]["event"] == "released"
     assert peer.refusals.is_condemned(liar.heads.of(0)[0].manifest, liar.identity.author)
@@ -330,13 +330,13 @@ async def test_a_head_that_leaves_no_room_to_train_is_condemned_without_a_byte_o
 ) -> None:
     world = PeerWorld(tmp_path)
     peer, liar = await trainer(world), await world.join()
-    publish(liar, b"weights", 2**47)
+    publish(liar, b"weights", 2**45)
     await liar.announcer.everything()
 
     events = await run(peer)
 
     (told,) = [event for event in events if event["event"] == "passed_over"]
-    assert told["step"] == 2**47 and "no room to train" in told["reason"]
+    assert told["step"] == 2**45 and "no room to train" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [1]
     (content,) = [head.manifest for head in liar.heads.of(0)]
     assert peer.refusals.is_condemned(content, liar.identity.author)

@@ -40,7 +40,7 @@ def test_only_what_was_measured_of_a_start_condemns_it(start: Start, error: Pari
         (WorkerDied("killed"), HEAD, STANDING),
         (DiskFull("no room"), HEAD, STANDING),
         (WorkerFroze("silent"), STATE, STANDING),
-        (WorkerCrashed("SIGSEGV"), OWN, PASSED_OVER),
+        (WorkerCrashed("SIGSEGV"), OWN, ENDED),
         (WorkerCrashed("SIGSEGV"), STATE, PASSED_OVER),
         (BadContent("the shard is damaged"), STATE, ENDED),
         (BadContent("the shard is damaged"), OWN, ENDED),
