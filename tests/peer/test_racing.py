@@ -241,6 +241,7 @@ async def test_time_in_which_nothing_can_come_makes_no_fetch_too_slow(
     asyncio.get_running_loop().call_later(0.2, peer.admitting.release)
 
     fetch = at_pace(wanted(peer, content), LeastPace(look=0.01, soon=0.01))
-    events = [event async for event in fetch]
+    async for _ in fetch:
+        pass
 
-    assert events[-1]["bytes"] == events[-1]["total"]
+    assert content in peer.blobs.files()
