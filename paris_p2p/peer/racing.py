@@ -50,6 +50,10 @@ class TooSlow(NotAvailable):
     """Somebody serves it, more slowly than it is worth while there may be something else."""
 
 
+class StillComing(TooSlow):
+    """It comes all the same: perhaps it is the line of this peer that is slow."""
+
+
 class Pace:
     """How one fetch goes. Pure: `now` is an argument, in seconds of any clock."""
 
@@ -63,6 +67,11 @@ class Pace:
         """So many bytes of so many are here; those of the first call were here before."""
         self._at_first = have if self._at_first is None else self._at_first
         self._have, self._total = have, total
+
+    @property
+    def has_come(self) -> bool:
+        """Whether any of it has."""
+        return self._have > (self._at_first or 0)
 
     def seconds(self, now: float) -> float:
         """How long it takes in all, at its rate so far."""
@@ -101,7 +110,8 @@ async def at_pace(
             except TimeoutError as error:
                 if not limit.expired():
                     raise
-                raise TooSlow(
+                kind = StillComing if pace is not None and pace.has_come else TooSlow
+                raise kind(
                     "it comes too slowly to be waited for", "what has arrived is kept"
                 ) from error
             if event["event"] == "fetching":

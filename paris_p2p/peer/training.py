@@ -131,14 +131,20 @@ class TrainingJob:
     async def _from_best_start(self, lease: Lease) -> AsyncGenerator[Event]:
         """Train from the first start whose content can be had and is what it claims.
 
-        Where this machine fails at two of them, or nothing but scratch is left beside the one that
-        it failed at, that failure is raised. Before scratch, what was published meanwhile is tried.
+        Where this machine fails at two of them, or nothing but scratch is left beside one that it
+        failed at or that is still coming, that failure is raised. What was published meanwhile is
+        tried before scratch.
         """
         contents = needed(self._peer.run, lease.expert)
         async for event in fetched(self._peer, contents, self._stopped.is_set):
             yield event
         standing: ParisError | None = None
-        turns, is_fresh = Turns(await self._starts(lease.expert)), True
+        failed, is_fresh = False, True
+        turns = Turns(
+            await self._starts(lease.expert),
+            self._peer.run.recipe.resume_every,
+            self._peer.config.download_limit,
+        )
         while (turn := turns.take()) is not None:
             start = turn.start
             if self._stopped.is_set():
@@ -151,16 +157,17 @@ class TrainingJob:
                         yield event
                 return
             except ParisError as error:
-                if isinstance(error, TooSlow):
-                    turns.put_off(turn)
                 said, kept = self._verdict(error, start), None
+                if isinstance(error, TooSlow) and turns.put_off(turn, error):
+                    said = Verdict.PASSED_OVER
                 if said is Verdict.REFUTED:
                     said, kept = await self._refute(start, error)
                 if said is Verdict.ENDED or self._stopped.is_set():
                     raise
                 if said is Verdict.STANDING:
-                    if standing is not None:
+                    if failed:
                         raise
+                    failed = not isinstance(error, TooSlow)
                     standing = error
                 log.warning("cannot train from %s: %s", start, error)
                 yield _passed_over(start, error, kept)

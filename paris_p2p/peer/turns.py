@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from paris_p2p.peer.racing import LeastPace
+from paris_p2p.peer.racing import LeastPace, StillComing, TooSlow
 from paris_p2p.peer.starts import Start
 
 BRISK, PATIENT = LeastPace(look=30.0), LeastPace(look=60.0, soon=900.0, rate=64 * 1024.0)
-"""The pace that a start has to be served at, at first, and once every other start was tried."""
+"""The pace that a start has to be served at, at first, and when it is put off."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,21 @@ class Turn:
 
 
 class Turns:
-    """What is still to be tried, from scratch last."""
+    """What is still to be tried, from scratch last.
 
-    def __init__(self, found: Sequence[tuple[Start, float]]) -> None:
+    Parameters
+    ----------
+    spacing : steps between starts that are worth waiting for the further one.
+    limit : bytes a second that may come in; 0 for any number. No start has to come faster than at
+        half of that, for it is shared.
+    """
+
+    def __init__(self, found: Sequence[tuple[Start, float]], spacing: int, limit: int = 0) -> None:
+        self._spacing = spacing
+        self._brisk, self._patient = _within(BRISK, limit), _within(PATIENT, limit)
+        self._has_waited = False
         self._known = {start for start, _ in found}
-        self._waiting = [Turn(start, patience, BRISK) for start, patience in found]
+        self._waiting = [Turn(start, patience, self._brisk) for start, patience in found]
 
     def take(self) -> Turn | None:
         """The next one; None when nothing is left."""
@@ -41,13 +51,30 @@ class Turns:
         """Try what was not known before, too, ahead of scratch."""
         news = [(start, patience) for start, patience in found if start not in self._known]
         self._known |= {start for start, _ in news}
-        self._insert([Turn(start, patience, BRISK) for start, patience in news])
+        self._insert([Turn(start, patience, self._brisk) for start, patience in news])
 
-    def put_off(self, turn: Turn) -> None:
-        """Try a start that came too slowly once more, with more patience, ahead of scratch."""
-        if turn.least == BRISK:
-            self._insert([replace(turn, least=PATIENT)])
+    def put_off(self, turn: Turn, error: TooSlow) -> bool:
+        """Try a start that came too slowly once more, with more patience; False if that was done.
+
+        Ahead of scratch; the first that is still coming, ahead of all that lies far behind it, too.
+        One alone, so that no number of slow liars keeps an honest start waiting.
+        """
+        if turn.least == self._patient:
+            return False
+        again = replace(turn, least=self._patient)
+        if isinstance(error, StillComing) and not self._has_waited:
+            self._has_waited = True
+            near = turn.start.step - self._spacing
+            behind = [each.start.is_scratch or each.start.step < near for each in self._waiting]
+            self._waiting.insert(behind.index(True), again)
+        else:
+            self._insert([again])
+        return True
 
     def _insert(self, turns: Sequence[Turn]) -> None:
         scratch = [turn.start.is_scratch for turn in self._waiting].index(True)
         self._waiting[scratch:scratch] = turns
+
+
+def _within(least: LeastPace, limit: int) -> LeastPace:
+    return replace(least, rate=min(least.rate, limit / 2)) if limit else least

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from paris_p2p.network.wire import CHUNK_PROTOCOL, serve_chunks
 from paris_p2p.peer import claiming, training, turns, worker
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
-from paris_p2p.peer.racing import LeastPace
+from paris_p2p.peer.racing import LeastPace, StillComing
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.survey import read_claims
@@ -670,12 +671,13 @@ async def test_a_job_waits_until_the_worker_of_an_earlier_life_is_gone(tmp_path:
 
 
 async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -> None:
-    """A head that a peer of `world` serves so slowly: seconds before its only chunk."""
+    """A head that a peer of `world` serves so slowly: seconds before its last chunk."""
+    last = weights[(len(weights) - 1) // CHUNK_SIZE * CHUNK_SIZE :]
 
     async def answer(author: bytes, stream: Stream) -> None:
         async def read(chunk: bytes) -> bytes | None:
             data = await pit.read_chunk(author, chunk)
-            if data == weights:
+            if data == last:
                 await asyncio.sleep(pause)
             return data
 
@@ -715,6 +717,21 @@ async def test_a_slow_start_is_waited_for_rather_than_beginning_anew(
 
     assert [event["event"] for event in events].count("passed_over") == 1
     assert [event["step"] for event in events if event["event"] == "resuming"] == [90]
+
+
+async def test_nothing_is_begun_anew_over_what_is_still_coming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BRISK", "PATIENT"):
+        monkeypatch.setattr(turns, name, LeastPace(look=1.0, soon=0.1, rate=math.inf))
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    await trickling(world, bytes(CHUNK_SIZE) + b"the last chunk", 90, pause=3600)
+
+    with pytest.raises(StillComing):
+        await run(peer)
+
+    assert [head.step for head in peer.heads.of(0)] == [90]
 
 
 async def test_a_start_that_rotted_on_this_disk_condemns_nobody_and_nothing_begins_anew(
