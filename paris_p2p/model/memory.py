@@ -9,5 +9,10 @@ _WORDS: Final = ("out of memory", "allocate memory", "not enough memory")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether this is torch, or Python, asking for more memory than there is."""
-    return isinstance(error, MemoryError) or any(word in str(error) for word in _WORDS)
+    """Whether this is torch, or Python, asking for more memory than there is.
+
+    The words count in torch's own errors alone: others repeat what stands in a stranger's file.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)

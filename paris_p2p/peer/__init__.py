@@ -32,6 +32,7 @@
 - `device`       what this machine gives to training
 - `starts`       where training of a slot can begin: own snapshot, resume state, head, nothing
 - `snapshots`    the private training states of a slot: which are kept, which set aside
+- `turns`        the order in which starts are tried: a pure decision
 - `verdicts`     what a failure says about the start that was tried: a pure decision
 - `assignment`   what a training process is given
 - `worker`       the training process as its parent sees it

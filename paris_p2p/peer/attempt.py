@@ -20,6 +20,7 @@ from paris_p2p.peer.racing import LeastPace, at_pace
 from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.starts import Start, parent_of
 from paris_p2p.peer.worker import Event, Worker
+from paris_p2p.store.chunks import MissingChunk
 from paris_p2p.training.job import StartRefuted, check_room
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class Attempt:
         Raises StartRefuted for anything wrong with the start, TooSlow where its content does not
         come at the `least` pace, and other errors for other things.
         """
-        contents = [self._start.published.manifest] if self._start.published else []
+        started = [self._start.published] if self._start.published else []
         async with (
-            self._peer.using(contents),
+            self._peer.starting(started),
             aclosing(self._events(patience, least)) as events,
         ):
             async for event in events:
@@ -169,8 +170,10 @@ def origin(start: Start) -> Event:
 
 @contextmanager
 def _about_the_start() -> Iterator[None]:
-    """What is found wrong with its content is said of the start."""
+    """What is found wrong with its content is said of the start; what this disk lost is not."""
     try:
         yield
+    except MissingChunk:
+        raise
     except BadContent as error:
         raise StartRefuted(error.message, error.remedy) from error

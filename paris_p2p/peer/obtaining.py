@@ -12,6 +12,7 @@ from paris_p2p.peer.keeping import record_limit
 from paris_p2p.peer.peer import Peer, Promise
 from paris_p2p.peer.room import room_for
 from paris_p2p.records.head import Head
+from paris_p2p.store.chunks import MissingChunk
 
 
 async def obtain(
@@ -23,7 +24,7 @@ async def obtain(
     """Have contents as files, one after the other; yields "fetching" events in bytes.
 
     `most` and `patience` are those of `Peer.fetch`, for each; so are the errors, and DiskFull where
-    the quota has no room for a content and its file.
+    the quota has no room for a content and its file. What rotted on this disk is fetched again.
     """
     for content in contents:
         async with (
@@ -57,7 +58,14 @@ async def _obtained(
             async with aclosing(_fetched(peer, content, most, patience, promise)) as steps:
                 async for step in steps:
                     yield step
-        await peer.path(content)
+        try:
+            await peer.path(content)
+        except MissingChunk:
+            await asyncio.to_thread(peer.blobs.drop_damaged, manifest)
+            async with aclosing(_fetched(peer, content, most, patience, promise)) as steps:
+                async for step in steps:
+                    yield step
+            await peer.path(content)
     if not was_here:
         await peer.announcer.content(content)
 

@@ -118,6 +118,8 @@ class Peer:
         default_factory=WeakValueDictionary
     )
     """The turns of those who ask a provider whether it has something; see `proving`."""
+    starts: Counter[Head | Resume] = field(default_factory=Counter)
+    """The records that training begins from now: each may be superseded meanwhile."""
     alarms: Alarms = field(init=False)
     contributions: ContributionLogs = field(init=False)
     handovers: HandoverBook = field(init=False)
@@ -184,7 +186,8 @@ class Peer:
         async with self.using([content]):
             manifest = await self.manifest(content, most, patience)
             await self.fetcher.fetch_rest(manifest, on_bytes, patience)
-            self.limit(content)  # it may have been condemned meanwhile
+            if self._is_refuted(content):
+                raise self._refuted(content)
             return manifest
 
     async def manifest(
@@ -212,20 +215,32 @@ class Peer:
         named = self.naming(content)
         if named:
             return max(record_limit(self.run, record) for record in named)
-        name = content.hex()[:12]
-        if self.refusals.has_condemned(content):
-            raise BadContent(
-                f"{name} was tried before and refuted", "paris-peer status says by what"
-            )
+        if self._is_refuted(content):
+            raise self._refuted(content)
         raise NotAvailable(
-            f"nothing that this peer knows of its run names {name}",
+            f"nothing that this peer knows of its run names {content.hex()[:12]}",
             "a newer checkpoint may have taken its place: run the command again",
         )
 
+    def _is_refuted(self, content: bytes) -> bool:
+        """Whether a content was tried before, and nothing names it but what was refuted."""
+        is_wanted = content in self.run.content_ids() or bool(self.naming(content))
+        return not is_wanted and self.refusals.has_condemned(content)
+
+    @staticmethod
+    def _refuted(content: bytes) -> BadContent:
+        return BadContent(
+            f"{content.hex()[:12]} was tried before and refuted", "paris-peer status says by what"
+        )
+
     def naming(self, content: bytes) -> list[Head | Resume]:
-        """The records that name a content, kept or heard of, without those that were refuted."""
+        """The records that name a content, without those that were refuted.
+
+        Kept or heard of, offered to commands, or being trained from.
+        """
         records: list[Head | Resume] = [*self.heads.naming(content), *self.resumes.naming(content)]
         records += [offered[content] for offered in self.offers if content in offered]
+        records += [record for record in self.starts if record.manifest == content]
         return [
             record
             for record in dict.fromkeys(records)
@@ -251,6 +266,17 @@ class Peer:
         finally:
             self.fetching.subtract(contents)
             self.fetching = +self.fetching  # without what nobody fetches any more
+
+    @asynccontextmanager
+    async def starting(self, records: Sequence[Head | Resume]) -> AsyncIterator[None]:
+        """While it lasts, these records count, superseded or not, and their content stays."""
+        self.starts.update(records)
+        try:
+            async with self.using([record.manifest for record in records]):
+                yield
+        finally:
+            self.starts.subtract(records)
+            self.starts = +self.starts
 
     def in_use(self) -> set[bytes]:
         """Contents being fetched; while this peer trains, those that a run is made of too."""

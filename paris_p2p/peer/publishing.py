@@ -18,6 +18,7 @@ from paris_p2p.peer.recordbook import Record, RecordBook
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import Manifest
 from paris_p2p.records.order import created_after
+from paris_p2p.records.progress import impossible
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import slot_name
 from paris_p2p.training.job import StartRefuted
@@ -49,7 +50,8 @@ def checkpoint_name(expert: int) -> str:
 async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
     """Store the weights as chunks, sign their head, announce both; returns the head.
 
-    Raises DiskFull with nothing half-written, StartRefuted as `_recordable` does. A head that could
+    Raises DiskFull with nothing half-written, StartRefuted as `_recordable` and
+    `_check_possible` do. A head that could
     not be announced now (this peer is offline) is announced with the next round: it is in the book.
     The file itself is removed once its content is in the store.
     """
@@ -69,8 +71,10 @@ async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
                 parent=checkpoint.parent,
                 created=_created(peer, peer.heads, checkpoint.expert),
             )
-            sealed, known = head.seal(peer.identity), peer.heads.known(checkpoint.expert)
-            await asyncio.to_thread(peer.heads.add, sealed, own=True)
+            sealed = head.seal(peer.identity)
+        _check_possible(peer, head)
+        known = peer.heads.known(checkpoint.expert)
+        await asyncio.to_thread(peer.heads.add, sealed, own=True)
     await note(peer.contributions, peer.identity, sealed, known)
     await asyncio.to_thread(checkpoint.path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
@@ -92,7 +96,9 @@ async def publish_resume(peer: Peer, path: Path, expert: int, step: int, images:
                 size=manifest.size,
                 created=_created(peer, peer.resumes, expert),
             )
-            await asyncio.to_thread(peer.resumes.add, resume.seal(peer.identity), own=True)
+            sealed = resume.seal(peer.identity)
+        _check_possible(peer, resume)
+        await asyncio.to_thread(peer.resumes.add, sealed, own=True)
     await asyncio.to_thread(path.unlink, missing_ok=True)
     await peer.announcer.content(manifest.id)
     return resume
@@ -129,6 +135,15 @@ def _recordable() -> Iterator[None]:
         yield
     except BadContent as error:
         raise StartRefuted(f"what was trained cannot be published: {error.message}") from error
+
+
+def _check_possible(peer: Peer, record: Head | Resume) -> None:
+    """StartRefuted for what nobody would take, whoever signs it.
+
+    What a book refuses for another reason, such as an author who left the run, is no start's fault.
+    """
+    if reason := impossible(record, peer.run):
+        raise StartRefuted(f"what was trained cannot be published: {reason}")
 
 
 async def _stored(peer: Peer, path: Path, kind: str, expert: int) -> Manifest:

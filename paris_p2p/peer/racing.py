@@ -49,6 +49,10 @@ class TooSlow(NotAvailable):
     """Somebody serves it, more slowly than it is worth while there may be something else."""
 
 
+class StillComing(TooSlow):
+    """It comes all the same: perhaps it is the line of this peer that is slow."""
+
+
 class Pace:
     """How one fetch goes. Pure: `now` is an argument, in seconds of any clock."""
 
@@ -62,6 +66,11 @@ class Pace:
         """So many bytes of so many are here; those of the first call were here before."""
         self._at_first = have if self._at_first is None else self._at_first
         self._have, self._total = have, total
+
+    @property
+    def has_come(self) -> bool:
+        """Whether any of it has."""
+        return self._have > (self._at_first or 0)
 
     def seconds(self, now: float) -> float:
         """How long it takes in all, at its rate so far."""
@@ -90,22 +99,28 @@ class Pace:
 async def at_pace(
     fetching: AsyncGenerator[Event], least: LeastPace = LeastPace()
 ) -> AsyncGenerator[Event]:
-    """The events of one content's fetch; TooSlow once it falls behind the least pace."""
-    pace = Pace(least, asyncio.get_running_loop().time())
+    """The events of one content's fetch; TooSlow once it falls behind the least pace.
+
+    Its first event is the begin: before that, room is made for it, and nothing can come.
+    """
+    now = asyncio.get_running_loop().time
+    pace: Pace | None = None
     async with aclosing(fetching):
         while True:
             try:
-                async with asyncio.timeout_at(pace.falls_behind_at()) as limit:
+                async with asyncio.timeout_at(pace.falls_behind_at() if pace else None) as limit:
                     event = await anext(fetching)
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
                 if not limit.expired():
                     raise
-                raise TooSlow(
+                kind = StillComing if pace is not None and pace.has_come else TooSlow
+                raise kind(
                     "it comes too slowly to be waited for", "what has arrived is kept"
                 ) from error
             if event["event"] == "fetching":
+                pace = pace or Pace(least, now())
                 pace.told(event["bytes"], event["total"])
             yield event
 

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from paris_p2p.errors import Held, HomeBusy, NotAvailable, ParisError, Unreachable
@@ -22,10 +22,11 @@ from paris_p2p.peer.device import training_device
 from paris_p2p.peer.lease import Lease
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
-from paris_p2p.peer.racing import LeastPace, TooSlow
+from paris_p2p.peer.racing import TooSlow
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.snapshots import prune, set_aside, snapshots, step_of
 from paris_p2p.peer.starts import Start, starts, within_reach_first
+from paris_p2p.peer.turns import Turn, Turns
 from paris_p2p.peer.verdicts import Verdict, is_worth_another_try, verdict
 from paris_p2p.peer.worker import STOP_PATIENCE, Event
 from paris_p2p.records.head import Head, ranked_heads
@@ -39,19 +40,6 @@ LOCK_POLL = 0.2
 
 RETRY_PAUSES = (2.0, 10.0)
 """Seconds before the same start is tried a second and a third time, where this machine failed."""
-
-
-BRISK, PATIENT = LeastPace(look=30.0), LeastPace(look=60.0, soon=900.0, rate=64 * 1024.0)
-"""The pace that a start has to be served at, at first, and once every other start was tried."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A start to be tried, the seconds without a byte that it is waited for, and its pace."""
-
-    start: Start
-    patience: float
-    least: LeastPace
 
 
 @dataclass(frozen=True)
@@ -143,18 +131,21 @@ class TrainingJob:
     async def _from_best_start(self, lease: Lease) -> AsyncGenerator[Event]:
         """Train from the first start whose content can be had and is what it claims.
 
-        Where this machine fails at two of them, or nothing but scratch is left beside the one that
-        it failed at, that failure is raised.
+        Where this machine fails at two of them, or nothing but scratch is left beside one that it
+        failed at or that is still coming, that failure is raised. What was published meanwhile is
+        tried before scratch.
         """
         contents = needed(self._peer.run, lease.expert)
         async for event in fetched(self._peer, contents, self._stopped.is_set):
             yield event
         standing: ParisError | None = None
-        turns = [
-            Turn(start, patience, BRISK) for start, patience in await self._starts(lease.expert)
-        ]
-        while turns:
-            turn = turns.pop(0)
+        failed, is_fresh = False, True
+        turns = Turns(
+            await self._starts(lease.expert),
+            self._peer.run.recipe.resume_every,
+            self._peer.config.download_limit,
+        )
+        while (turn := turns.take()) is not None:
             start = turn.start
             if self._stopped.is_set():
                 return
@@ -166,19 +157,23 @@ class TrainingJob:
                         yield event
                 return
             except ParisError as error:
-                if isinstance(error, TooSlow) and turn.least is BRISK:
-                    turns.insert(len(turns) - 1, replace(turn, least=PATIENT))
                 said, kept = self._verdict(error, start), None
+                if isinstance(error, TooSlow) and turns.put_off(turn, error):
+                    said = Verdict.PASSED_OVER
                 if said is Verdict.REFUTED:
                     said, kept = await self._refute(start, error)
                 if said is Verdict.ENDED or self._stopped.is_set():
                     raise
                 if said is Verdict.STANDING:
-                    if standing is not None:
+                    if failed:
                         raise
+                    failed = not isinstance(error, TooSlow)
                     standing = error
                 log.warning("cannot train from %s: %s", start, error)
                 yield _passed_over(start, error, kept)
+            if turns.only_scratch_left and is_fresh:
+                turns.learn(await self._starts(lease.expert))
+                is_fresh = False
 
     async def _tries(self, turn: Turn, lease: Lease) -> AsyncGenerator[Event]:
         """Train from a start; again after a pause where this machine fails at once."""

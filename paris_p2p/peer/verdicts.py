@@ -11,6 +11,7 @@ from collections.abc import Collection
 from enum import Enum
 
 from paris_p2p.errors import DiskFull, NotAvailable, ParisError, TrainingDiverged, WorkerDied
+from paris_p2p.peer.racing import StillComing
 from paris_p2p.peer.starts import Start
 from paris_p2p.peer.worker import WorkerCrashed, WorkerFroze
 from paris_p2p.training.job import StartRefuted
@@ -37,13 +38,15 @@ def verdict(error: ParisError, start: Start, seen: Collection[str], online: bool
         return Verdict.ENDED
     if isinstance(error, StartRefuted | TrainingDiverged):
         return Verdict.REFUTED
+    if isinstance(error, StillComing):
+        return Verdict.STANDING
     if isinstance(error, NotAvailable) and start.published is not None and "resuming" not in seen:
         return Verdict.PASSED_OVER if online else Verdict.STANDING
     if not isinstance(error, WorkerDied | DiskFull) or "progress" in seen:
         return Verdict.ENDED
-    if isinstance(error, WorkerCrashed):
-        return Verdict.PASSED_OVER
-    return Verdict.STANDING if start.published is not None else Verdict.ENDED
+    if start.published is None:
+        return Verdict.ENDED
+    return Verdict.PASSED_OVER if isinstance(error, WorkerCrashed) else Verdict.STANDING
 
 
 def is_worth_another_try(error: ParisError, seen: Collection[str]) -> bool:

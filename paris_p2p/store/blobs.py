@@ -86,6 +86,11 @@ class Blobs:
         """Ids of the chunks still to be fetched, each once, in the file's order."""
         return [chunk for chunk in dict.fromkeys(manifest.chunks) if not self.chunks.has(chunk)]
 
+    def drop_damaged(self, manifest: Manifest) -> None:
+        """Remove the chunks that are not sound: they are `missing` then."""
+        for chunk in dict.fromkeys(manifest.chunks):
+            self.chunks.sound(chunk)
+
     def complete(self, blob: bytes) -> bool:
         """Whether the manifest and all its chunks are here."""
         manifest = self.manifest(blob)

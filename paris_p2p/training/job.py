@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from paris_p2p.errors import BadContent
+from paris_p2p.records.progress import MOST_IMAGES, MOST_STEPS
 from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec, TrainingSpec, slot_name
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ LARGEST_COUNT: Final = 2**48
 
 def check_room(step: int, images: int) -> None:
     """StartRefuted for a state from which training could soon not be published any more."""
-    if max(step, images) > LARGEST_COUNT // 2:
+    if step > MOST_STEPS // 2 or images > MOST_IMAGES // 2:
         raise StartRefuted(f"a state at step {step} after {images} images leaves no room to train")
 
 

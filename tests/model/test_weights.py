@@ -139,3 +139,14 @@ def test_bad_weights_leave_the_network_as_it_was(tmp_path: Path, expert: Expert)
 
 def test_an_expert_expects_its_own_names(expert: Expert) -> None:
     assert expected_of(expert).keys() == expert.core.state_dict().keys()
+
+
+def test_words_in_a_strangers_file_do_not_make_it_this_machines_fault() -> None:
+    words = "out of memory"
+    entries = {
+        "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        "__metadata__": words,
+    }
+    expected = {"a": ((1,), frozenset({torch.float32}))}
+    with pytest.raises(BadContent, match="damaged"):
+        load_weights(with_header(entries, bytes(4)), expected)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from paris_p2p.errors import BadContent
 from paris_p2p.peer import collecting
 from paris_p2p.peer.headbook import HeadBook
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.publishing import Checkpoint, Publisher, publish, publish_resume
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.records.head import Head
+from paris_p2p.records.progress import MOST_STEPS
+from paris_p2p.training.job import StartRefuted
 from tests.peer.worlds import PeerWorld, head_of
 
 
@@ -69,3 +73,20 @@ async def test_who_publishes_behind_its_own_key_is_told_so(tmp_path: Path) -> No
     assert event["behind"] == 900
     (told,) = peer.refusals.all()
     assert told.author == peer.identity.author.hex() and "step 900" in told.reason
+
+
+@pytest.mark.parametrize("publication", [checkpoint, state])
+async def test_only_what_nobody_would_take_speaks_against_what_was_trained_from(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    publication: Callable[[Peer, int], Awaitable[object]],
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    with pytest.raises(StartRefuted, match="no room to train on"):
+        await publication(peer, MOST_STEPS + 1)
+
+    for book in (peer.heads, peer.resumes):
+        monkeypatch.setattr(book, "_counts", lambda record: False)
+    with pytest.raises(BadContent, match="does not count") as refused:
+        await publication(peer, 10)
+    assert not isinstance(refused.value, StartRefuted)

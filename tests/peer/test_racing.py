@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -343,3 +344,26 @@ async def test_errors_of_a_fetch_are_its_own(tmp_path: Path) -> None:
     with pytest.raises(BadContent, match="too large"):
         async for _ in at_pace(bad()):
             pass
+
+
+async def test_time_in_which_nothing_can_come_makes_no_fetch_too_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another fetch is being admitted, and then a file is made of what is here."""
+    peer = await PeerWorld(tmp_path).join()
+    content = peer.blobs.add_bytes(weights(1), "checkpoint", "w.safetensors").id
+    make = peer.blobs.path
+
+    def slowly(content: bytes) -> Path:
+        time.sleep(0.2)
+        return make(content)
+
+    monkeypatch.setattr(peer.blobs, "path", slowly)
+    await peer.admitting.acquire()
+    asyncio.get_running_loop().call_later(0.2, peer.admitting.release)
+
+    fetch = at_pace(wanted(peer, content), LeastPace(look=0.01, soon=0.01))
+    async for _ in fetch:
+        pass
+
+    assert content in peer.blobs.files()

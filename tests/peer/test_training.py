@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +23,17 @@ from paris_p2p.errors import (
 )
 from paris_p2p.identity import peer_id_of
 from paris_p2p.network.swarm import Stream
-from paris_p2p.network.wire import serve_chunks
-from paris_p2p.peer import claiming, training, worker
+from paris_p2p.network.wire import CHUNK_PROTOCOL, serve_chunks
+from paris_p2p.peer import claiming, training, turns, worker
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.proving import is_served
-from paris_p2p.peer.racing import LeastPace
+from paris_p2p.peer.racing import LeastPace, StillComing
 from paris_p2p.peer.resumes import learn_resumes
 from paris_p2p.peer.snapshots import snapshots
 from paris_p2p.peer.survey import read_claims
 from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.records.head import Head
+from paris_p2p.records.manifest import CHUNK_SIZE
 from paris_p2p.records.resume import Resume
 from paris_p2p.training.worker import alone_in
 from tests.peer.stand_in import SCRIPT, install
@@ -304,7 +307,7 @@ async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     world = PeerWorld(tmp_path)
     peer, honest, liar = await trainer(world), await world.join(), await world.join()
     publish(honest, b"weights at step 100", 100)
-    publish(liar, b"of no use", 2**46)
+    publish(liar, b"of no use", 2**44)
     for author in (honest, liar):
         await author.announcer.everything()
     own = peer.slot_folder(0) / "snapshot-000000030.safetensors"
@@ -313,7 +316,7 @@ async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     events = await run(peer)
 
     (told,) = [event for event in events if event["event"] == "passed_over"]
-    assert told["step"] == 2**46 and "cannot be published: held_out_loss" in told["reason"]
+    assert told["step"] == 2**44 and "cannot be published: held_out_loss" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [101]
     assert events[-1]["event"] == "released"
     assert peer.refusals.is_condemned(liar.heads.of(0)[0].manifest, liar.identity.author)
@@ -328,13 +331,13 @@ async def test_a_head_that_leaves_no_room_to_train_is_condemned_without_a_byte_o
 ) -> None:
     world = PeerWorld(tmp_path)
     peer, liar = await trainer(world), await world.join()
-    publish(liar, b"weights", 2**47)
+    publish(liar, b"weights", 2**45)
     await liar.announcer.everything()
 
     events = await run(peer)
 
     (told,) = [event for event in events if event["event"] == "passed_over"]
-    assert told["step"] == 2**47 and "no room to train" in told["reason"]
+    assert told["step"] == 2**45 and "no room to train" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [1]
     (content,) = [head.manifest for head in liar.heads.of(0)]
     assert peer.refusals.is_condemned(content, liar.identity.author)
@@ -668,12 +671,13 @@ async def test_a_job_waits_until_the_worker_of_an_earlier_life_is_gone(tmp_path:
 
 
 async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -> None:
-    """A head that a peer of `world` serves so slowly: seconds before its only chunk."""
+    """A head that a peer of `world` serves so slowly: seconds before its last chunk."""
+    last = weights[(len(weights) - 1) // CHUNK_SIZE * CHUNK_SIZE :]
 
     async def answer(author: bytes, stream: Stream) -> None:
         async def read(chunk: bytes) -> bytes | None:
             data = await pit.read_chunk(author, chunk)
-            if data == weights:
+            if data == last:
                 await asyncio.sleep(pause)
             return data
 
@@ -687,7 +691,7 @@ async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -
 async def test_a_start_that_is_served_too_slowly_gives_way_to_one_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "BRISK", LeastPace(look=0.2, soon=0.1))
+    monkeypatch.setattr(turns, "BRISK", LeastPace(look=0.2, soon=0.1))
     world = PeerWorld(tmp_path)
     peer, honest = await trainer(world), await world.join()
     publish(honest, b"weights at step 40", 40)
@@ -704,7 +708,7 @@ async def test_a_start_that_is_served_too_slowly_gives_way_to_one_behind_it(
 async def test_a_slow_start_is_waited_for_rather_than_beginning_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "BRISK", LeastPace(look=0.05, soon=0.05))
+    monkeypatch.setattr(turns, "BRISK", LeastPace(look=0.05, soon=0.05))
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     await trickling(world, b"weights at step 90", 90, pause=0.3)
@@ -713,6 +717,21 @@ async def test_a_slow_start_is_waited_for_rather_than_beginning_anew(
 
     assert [event["event"] for event in events].count("passed_over") == 1
     assert [event["step"] for event in events if event["event"] == "resuming"] == [90]
+
+
+async def test_nothing_is_begun_anew_over_what_is_still_coming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BRISK", "PATIENT"):
+        monkeypatch.setattr(turns, name, LeastPace(look=1.0, soon=0.1, rate=math.inf))
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
+    await trickling(world, bytes(CHUNK_SIZE) + b"the last chunk", 90, pause=3600)
+
+    with pytest.raises(StillComing):
+        await run(peer)
+
+    assert [head.step for head in peer.heads.of(0)] == [90]
 
 
 async def test_a_start_that_rotted_on_this_disk_condemns_nobody_and_nothing_begins_anew(
@@ -733,3 +752,67 @@ async def test_a_start_that_rotted_on_this_disk_condemns_nobody_and_nothing_begi
     assert not peer.refusals.is_condemned(head.manifest, honest.identity.author)
     events = await run(peer)
     assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
+
+
+async def test_a_chunk_that_rotted_on_this_disk_is_fetched_again_and_condemns_nobody(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, honest = await trainer(world), await world.join()
+    publish(honest, bytes(CHUNK_SIZE) + b"sound", 40)
+    await honest.announcer.everything()
+    (head,) = honest.heads.of(0)
+    await peer.survey()
+    manifest = await peer.fetch(head.manifest)
+    for chunk in dict.fromkeys(manifest.chunks):
+        peer.blobs.chunks.put_verified(chunk, memoryview(b"rotten"))
+
+    events = await run(peer)
+
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
+    assert not peer.refusals.is_condemned(head.manifest, honest.identity.author)
+
+
+async def test_a_start_superseded_while_it_is_fetched_is_trained_from(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, author = await trainer(world), await world.join()
+
+    async def answer(asker: bytes, stream: Stream) -> None:
+        async def read(chunk: bytes) -> bytes | None:
+            newer = head_of(author, 0, 41, bytes(32), created=2000.0)
+            peer.heads.hear(0, {newer.seal(author.identity): {}})
+            return await author.read_chunk(asker, chunk)
+
+        await serve_chunks(stream, read)
+
+    await author.swarm.serve(CHUNK_PROTOCOL, answer)
+    publish(author, b"weights at step 40", 40)
+    await author.announcer.everything()
+
+    events = await run(peer)
+
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
+
+
+async def test_what_is_published_while_other_starts_fail_is_tried_before_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = PeerWorld(tmp_path)
+    peer, liar, honest = await trainer(world), await world.join(), await world.join()
+    publish(liar, b"poison", 90)
+    await liar.announcer.everything()
+    condemn = peer.condemn
+
+    async def condemn_late(record: Head | Resume, reason: str) -> bool:
+        publish(honest, b"weights at step 40", 40)
+        await honest.announcer.everything()
+        await peer.survey()
+        return await condemn(record, reason)
+
+    monkeypatch.setattr(peer, "condemn", condemn_late)
+
+    events = await run(peer)
+
+    assert [event["step"] for event in events if event["event"] == "resuming"] == [90, 40]

@@ -12,6 +12,7 @@ from paris_p2p.errors import (
     TrainingDiverged,
     WorkerDied,
 )
+from paris_p2p.peer.racing import StillComing, TooSlow
 from paris_p2p.peer.starts import Start
 from paris_p2p.peer.verdicts import Verdict, is_worth_another_try, verdict
 from paris_p2p.peer.worker import WorkerCrashed, WorkerFroze
@@ -40,7 +41,7 @@ def test_only_what_was_measured_of_a_start_condemns_it(start: Start, error: Pari
         (WorkerDied("killed"), HEAD, STANDING),
         (DiskFull("no room"), HEAD, STANDING),
         (WorkerFroze("silent"), STATE, STANDING),
-        (WorkerCrashed("SIGSEGV"), OWN, PASSED_OVER),
+        (WorkerCrashed("SIGSEGV"), OWN, ENDED),
         (WorkerCrashed("SIGSEGV"), STATE, PASSED_OVER),
         (BadContent("the shard is damaged"), STATE, ENDED),
         (BadContent("the shard is damaged"), OWN, ENDED),
@@ -57,6 +58,8 @@ def test_what_cannot_be_fetched_gives_way_unless_it_is_this_peer_that_is_offline
     error = NotAvailable("no peer serves it")
     assert verdict(error, HEAD, set(), online=True) is PASSED_OVER
     assert verdict(error, HEAD, set(), online=False) is STANDING
+    assert verdict(TooSlow("a trickle"), HEAD, set(), online=True) is PASSED_OVER
+    assert verdict(StillComing("a slow line"), HEAD, set(), online=True) is STANDING
     assert verdict(error, OWN, set(), online=True) is ENDED
     assert verdict(error, HEAD, {"resuming"}, online=True) is ENDED
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from paris_p2p.errors import BadContent
+from paris_p2p.records.progress import MOST_IMAGES, MOST_STEPS
 from paris_p2p.records.run import ROUTER
-from paris_p2p.training.job import Job
+from paris_p2p.training.job import Job, StartRefuted, check_room
 
 from .jobs import RunFiles, as_json
 
@@ -70,3 +71,10 @@ def test_a_file_that_is_no_job(tmp_path: Path, content: object) -> None:
 def test_no_file_at_all(tmp_path: Path) -> None:
     with pytest.raises(BadContent, match="No such file"):
         Job.read(tmp_path / "job.json")
+
+
+def test_what_still_counts_may_be_too_far_to_train_on() -> None:
+    check_room(MOST_STEPS // 2, MOST_IMAGES // 2)
+    for step, images in ((MOST_STEPS // 2 + 1, 0), (0, MOST_IMAGES // 2 + 1)):
+        with pytest.raises(StartRefuted, match="no room to train"):
+            check_room(step, images)
