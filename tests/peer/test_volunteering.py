@@ -130,7 +130,12 @@ async def test_an_orphaned_expert_is_taken_over_exactly_and_by_itself(tmp_path: 
     await hold(keeper, 0)
     job, following = await train(doomed, 0)
     state = doomed.resumes.of(0)[0]
-    await learn_resumes(keeper, [0])
+
+    async def has_heard() -> bool:
+        await learn_resumes(keeper, [0])
+        return bool(keeper.resumes.naming(state.manifest))
+
+    await eventually(has_heard)
     await keeper.fetch(state.manifest)
     await keeper.announcer.content(state.manifest)
     heir.training.add(1)  # busy with the other expert: only the orphan is left
