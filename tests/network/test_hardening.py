@@ -215,7 +215,9 @@ class TestStoring:
         await scene.assert_unharmed()
 
     @pytest.mark.parametrize(
-        "expires", [math.inf, -math.inf, math.nan, time.time() + 365 * 86400, 0.0, -1.0]
+        "expires",
+        [math.inf, -math.inf, math.nan, time.time() + 365 * 86400, 0.0, -1.0],
+        ids=["for ever", "never", "no number", "in a year", "long ago", "before all"],
     )
     async def test_absurd_expiration(self, scene: Scene, expires: float) -> None:
         record = scene.hostile.sign(scene.digest, codec.encode(b"forever"), expires)
