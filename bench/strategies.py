@@ -115,6 +115,9 @@ class _Store:
     def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
         return contents[0], self.fetch(contents[0])
 
+    def heads(self, slot: int) -> Sequence[HeadRow]:
+        return []
+
     def condemn(self, head: HeadRow, reason: str) -> bool:
         raise AssertionError(f"{head['manifest']} is worth nothing: {reason}")
 

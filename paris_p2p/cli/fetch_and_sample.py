@@ -134,6 +134,10 @@ class PeerContents:
         body = {"slot": slot, "contents": list(contents)}
         return self._fetched(self._client.events("/v1/fetch-head", body))
 
+    def heads(self, slot: int) -> Sequence[HeadRow]:
+        rows: Sequence[HeadRow] = _candidates(self._client, self._reporter)["heads"][str(slot)]
+        return rows
+
     def condemn(self, head: HeadRow, reason: str) -> bool:
         refuted = {"content": head["manifest"], "author": head["author"], "reason": reason}
         return bool(self._client.post("/v1/condemned", refuted).get("condemned"))

@@ -55,6 +55,9 @@ class Contents(Protocol):
         NotAvailable when none can be had.
         """
 
+    def heads(self, slot: int) -> Sequence[HeadRow]:
+        """The heads of a slot that can be had now, best first, looked for afresh."""
+
     def condemn(self, head: HeadRow, reason: str) -> bool:
         """Never give what this head names again: it was tried and refuted.
 
@@ -84,6 +87,10 @@ class Ensemble:
         self._experts: dict[int, Expert | Router] = {}
         self._given_again: set[str] = set()
         """Contents that failed once without being condemned."""
+        self._refuted: dict[int, set[str]] = {slot: set() for slot in run.slots()}
+        """The contents of each slot that are done without."""
+        self._looked_again: set[int] = set()
+        """The slots whose heads were looked for a second time."""
         self.router = self._network(ROUTER)
         self.text_encoder = _encoder(
             run.text_encoder, contents, load_text_encoder, load_hub_text_encoder
@@ -146,7 +153,24 @@ class Ensemble:
             return None
 
     def _network(self, slot: int) -> Expert | Router:
-        """The best network of a slot that can be had and whose weights check."""
+        """The best network of a slot that can be had and whose weights check.
+
+        Heads are looked for once more where none is left after one was refuted: while a worthless
+        one could be had, those behind it may have been passed over as late or busy.
+        """
+        try:
+            return self._first_sound(slot)
+        except NotAvailable:
+            refuted = self._refuted[slot]
+            if not refuted or slot in self._looked_again:
+                raise
+            self._looked_again.add(slot)
+            found = self._contents.heads(slot)
+            self._heads[slot] = [head for head in found if head["manifest"] not in refuted]
+            return self._first_sound(slot)
+
+    def _first_sound(self, slot: int) -> Expert | Router:
+        """The first of the known heads of a slot that can be had and whose weights check."""
         while heads := {head["manifest"]: head for head in reversed(self._heads[slot])}:
             best_first = list(dict.fromkeys(head["manifest"] for head in self._heads[slot]))
             try:
@@ -174,6 +198,7 @@ class Ensemble:
             self.router = self._network(ROUTER)
         else:
             del self._experts[slot]
+            self._expert(slot)
 
     def _refute(self, slot: int, error: BadContent) -> None:
         """Have a head condemned and do without it; one that is not condemned is tried once more."""
@@ -183,6 +208,7 @@ class Ensemble:
         same = [other for other in self._heads[slot] if other["manifest"] == content]
         condemned = all(self._contents.condemn(other, error.message) for other in same)
         if condemned or content in self._given_again:
+            self._refuted[slot].add(content)
             self._heads[slot] = [h for h in self._heads[slot] if h["manifest"] != content]
         self._given_again.add(content)
 

@@ -46,6 +46,10 @@ class Shelf:
     """What was refuted, and why."""
     asked: list[tuple[int, list[str]]] = field(default_factory=list)
     """The candidates of each slot that were asked for."""
+    found_later: dict[int, list[HeadRow]] = field(default_factory=dict)
+    """The heads of a slot that another search finds."""
+    searched: list[int] = field(default_factory=list)
+    """The slots whose heads were looked for again."""
 
     def fetch(self, content: str) -> Path:
         path = self.folder / content
@@ -59,6 +63,10 @@ class Shelf:
             with suppress(NotAvailable):
                 return content, self.fetch(content)
         raise NotAvailable("none can be had")
+
+    def heads(self, slot: int) -> Sequence[HeadRow]:
+        self.searched.append(slot)
+        return self.found_later.get(slot, [])
 
     def condemn(self, head: HeadRow, reason: str) -> bool:
         self.condemned[head["manifest"]] = reason
@@ -169,6 +177,26 @@ def test_a_head_that_is_worth_nothing_is_condemned_and_the_next_one_drawn_with(
     assert list(shelf.condemned) == [bad]
     assert pictures[0].provenance == expected[0].provenance
     assert pictures[0].image.tobytes() == expected[0].image.tobytes()
+
+
+@pytest.mark.parametrize("bad", ["poison", "explosive-0"])
+def test_where_no_candidate_is_left_after_a_liar_another_search_finds_the_honest_head(
+    shelf: Shelf, bad: str
+) -> None:
+    shelf.found_later = {0: [row(bad), row("head-0")]}
+    pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=[row(bad)]), shelf).sample(REQUEST)
+    assert pictures[0].provenance["heads"]["expert 0"]["manifest"] == "head-0"
+    assert pictures[0].provenance["lost_mass"] == 0
+    assert shelf.asked.count((0, ["head-0"])) == 1
+    assert list(shelf.condemned) == [bad]
+
+
+def test_heads_are_looked_for_again_once_and_only_after_a_liar(shelf: Shelf) -> None:
+    shelf.found_later = {0: [row("enormous-0")]}
+    candidates = heads(slot0=[row("explosive-0")], slot1=[row("head-1")])
+    Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    Ensemble(seal_tiny_run(shelf), heads(slot0=[row("nobody-has-it")]), shelf).sample(REQUEST)
+    assert shelf.searched == [0]
 
 
 @dataclass
