@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from paris_p2p.identity import Identity
-from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from peers.local_swarm import local_swarm
 
 PEERS, RECORDS = 32, 4000

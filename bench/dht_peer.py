@@ -15,9 +15,9 @@ import httpx
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.network.hardening import REPLICAS
-from paris_p2p.network.lite import P2P, DHTNode
-from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.dht.hardening import REPLICAS
+from paris_p2p.network.dht.light_hivemind import P2P, DHTNode
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
 
 LIFE = 300.0
 VALUE = b"x" * 256

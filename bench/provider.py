@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from paris_p2p.identity import Identity
-from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkServer
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.swarm import Stream
-from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkServer
 from paris_p2p.records.keys import providers_key
 from paris_p2p.records.manifest import CHUNK_SIZE
 from paris_p2p.records.presence import Presence

@@ -26,9 +26,9 @@ from bench import ROOT, rivals
 from bench.provider import RAW_PROTOCOL, pieces, store_in, swarm_in
 from paris_p2p import child
 from paris_p2p.identity import author_of
-from paris_p2p.network.daemon import peer_id
-from paris_p2p.network.node import HivemindSwarm
-from paris_p2p.peer.fetching import Fetcher
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
+from paris_p2p.network.p2pd.daemon import peer_id
+from paris_p2p.peer.transfer.fetching import Fetcher
 from paris_p2p.records.address import parse_address
 from paris_p2p.records.manifest import MAX_SIZE
 

@@ -10,9 +10,9 @@ from typing import cast
 
 from paris_p2p.identity import Identity
 from paris_p2p.network.swarm import Swarm
-from paris_p2p.peer.claiming import Claimant
-from paris_p2p.peer.lease import Judge, Lease, LeaseLost
-from paris_p2p.peer.survey import READ_AT_ONCE, read_claims
+from paris_p2p.peer.books.survey import READ_AT_ONCE, read_claims
+from paris_p2p.peer.training.claiming import Claimant
+from paris_p2p.peer.training.lease import Judge, Lease, LeaseLost
 from paris_p2p.records.claim import GRACE, LEASE, Claim, Evidence, SlotState, claim_winner
 from paris_p2p.records.device import Device
 from paris_p2p.records.keys import claims_key

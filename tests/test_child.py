@@ -12,8 +12,8 @@ import pytest
 from paris_p2p import child
 from paris_p2p.errors import ParisError, WorkerDied
 from paris_p2p.home import Home
-from paris_p2p.peer import machine
-from paris_p2p.peer.worker import Worker
+from paris_p2p.peer.doctor import machine_probes
+from paris_p2p.peer.training.worker import Worker
 
 ROOT = Path(__file__).parent.parent
 PLANTED = ("random", "socket", "json", "torch", "paris_p2p")
@@ -61,7 +61,7 @@ async def test_a_worker_runs_nothing_of_the_current_folder(trap: Path, tmp_path:
 
 
 def test_the_devices_are_asked_for_without_the_current_folder(trap: Path) -> None:
-    devices = machine.training_devices()
+    devices = machine_probes.training_devices()
     assert not (trap / "run").exists(), (trap / "run").read_text()
     assert isinstance(devices, list), devices
 
@@ -73,7 +73,7 @@ def test_a_start_folder_that_is_gone_harms_no_child(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert isinstance(machine.training_devices(), list)
+    assert isinstance(machine_probes.training_devices(), list)
 
 
 def test_what_pythonpath_names_is_found_from_another_folder(

@@ -49,7 +49,7 @@ NEVER_TORCH = (
     "network",
 )
 NO_TORCH_AT_IMPORT = (*NEVER_TORCH, "peer", "api", "cli")
-COMPUTES = {"paris_p2p.peer.sampling"}
+COMPUTES = {"paris_p2p.peer.sampling.ensemble"}
 """The exception: it is all torch, and imported only where a picture is asked for."""
 
 

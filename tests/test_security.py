@@ -8,8 +8,8 @@ from pathlib import Path
 
 from paris_p2p.api.host import LOG_BYTES
 from paris_p2p.backup import MOST_MEMORY
-from paris_p2p.network.search import MAX_ASKED
-from paris_p2p.network.shelf import LAPSE, Allowance
+from paris_p2p.network.dht.record_store import LAPSE, Allowance
+from paris_p2p.network.dht.search import MAX_ASKED
 from paris_p2p.network.swarm import MAX_OWNERS
 from tests.fuzz.target import SLOW
 from tests.fuzz.test_fuzz import INPUTS

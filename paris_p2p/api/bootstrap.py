@@ -20,10 +20,10 @@ from starlette.routing import Route
 from paris_p2p.api.events import SESSION_OPEN
 from paris_p2p.api.guard import guarded
 from paris_p2p.errors import UsageProblem
-from paris_p2p.peer import fitness, machine
 from paris_p2p.peer.bootstrap import Bootstrap
-from paris_p2p.peer.checkup import report
-from paris_p2p.peer.probes import swarm_checkup
+from paris_p2p.peer.doctor import machine_checks, machine_probes
+from paris_p2p.peer.doctor.peer_checks import report
+from paris_p2p.peer.doctor.peer_probes import swarm_checkup
 
 
 class BootstrapApi:
@@ -58,7 +58,7 @@ class BootstrapApi:
     async def _checkup(self, request: Request) -> Response:
         node = self._bootstrap
         rows = await swarm_checkup(node.swarm, node.run_id, node.rng)
-        rows.append(fitness.files_row(machine.open_files()))
+        rows.append(machine_checks.files_row(machine_probes.open_files()))
         return JSONResponse(report(rows, training_bytes=None))
 
     async def _no_run(self, request: Request) -> Response:

@@ -24,13 +24,12 @@ from paris_p2p.errors import DiskFull, NotAvailable, PortInUse
 from paris_p2p.home import Home, room_for, write_atomically
 from paris_p2p.identity import Identity
 from paris_p2p.network import open_files
-from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.swarm_key import SwarmKey
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.bootstrap import Bootstrap, running_bootstrap
-from paris_p2p.peer.genesis import Genesis, load_genesis
-from paris_p2p.peer.known import (
+from paris_p2p.peer.last_session import (
     read_known_peers,
     read_port,
     read_reach,
@@ -39,7 +38,8 @@ from paris_p2p.peer.known import (
 )
 from paris_p2p.peer.life import running_peer
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.volunteering import Tell, volunteering
+from paris_p2p.peer.shipped_run import Genesis, load_genesis
+from paris_p2p.peer.training.unattended import Tell, volunteering
 
 LOG_BYTES = 8 << 20
 GRACE = 5

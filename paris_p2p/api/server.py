@@ -40,16 +40,16 @@ from paris_p2p.api.guard import guarded
 from paris_p2p.api.requests import body_of, contents_of, patience_of, training_request_of
 from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
 from paris_p2p.identity import author_of
-from paris_p2p.peer import fitness, machine
-from paris_p2p.peer.candidates import find_candidates
-from paris_p2p.peer.checkup import report
-from paris_p2p.peer.contributions import read_line, told
-from paris_p2p.peer.obtaining import checkpoint_limit
+from paris_p2p.peer.books.contributions import read_line, told
+from paris_p2p.peer.doctor import machine_checks, machine_probes
+from paris_p2p.peer.doctor.peer_checks import report
+from paris_p2p.peer.doctor.peer_probes import peer_checkup, training_need
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.probes import peer_checkup, training_need
-from paris_p2p.peer.racing import GLANCE, first_complete
 from paris_p2p.peer.report import heads_report, status_report
-from paris_p2p.peer.training import TrainingJob
+from paris_p2p.peer.training.training_job import TrainingJob
+from paris_p2p.peer.transfer.head_candidates import find_candidates
+from paris_p2p.peer.transfer.obtaining import checkpoint_limit
+from paris_p2p.peer.transfer.racing import GLANCE, first_complete
 from paris_p2p.records.address import parse_address
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Api:
 
     async def _checkup(self, request: Request) -> Response:
         rows = await peer_checkup(self._peer)
-        rows.append(fitness.files_row(machine.open_files()))
+        rows.append(machine_checks.files_row(machine_probes.open_files()))
         return JSONResponse(report(rows, training_need(self._peer)))
 
     async def _contributions(self, request: Request) -> Response:

@@ -55,9 +55,9 @@ def contributions(
 
 def _own(place: Home) -> list[dict[str, Any]]:
     """This home's logs; no peer is needed to read them."""
-    from paris_p2p.peer.contributions import own_line, told
-    from paris_p2p.peer.handing_over import HandoverBook
-    from paris_p2p.peer.logbook import ContributionLogs
+    from paris_p2p.peer.books.contribution_logs import ContributionLogs
+    from paris_p2p.peer.books.contributions import own_line, told
+    from paris_p2p.peer.key_handover import HandoverBook
 
     if not place.identity_file.exists():
         raise UsageProblem(

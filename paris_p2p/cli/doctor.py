@@ -17,7 +17,7 @@ from paris_p2p.home import Home
 
 if TYPE_CHECKING:
     from paris_p2p.api.calling import Client
-    from paris_p2p.peer.checkup import Row
+    from paris_p2p.peer.doctor.peer_checks import Row
 
 BAD_EXIT = 1
 """Exit code when a line is bad."""
@@ -54,42 +54,48 @@ def doctor(
 def _examine(home: Home, chosen: config.PeerConfig, local: bool) -> Iterator[Row]:
     """Every row: this machine's, then those that need a peer, then what training takes."""
     from paris_p2p.api.client import running_client
-    from paris_p2p.peer import fitness, machine
+    from paris_p2p.peer.doctor import machine_checks, machine_probes
 
     client = running_client(home)
     yield from _machine_rows(home, chosen, running=client is not None)
     rows, need = ([], 0) if local else _peer_rows(home, chosen, client)
-    if all(row.check != fitness.FILES for row in rows):
-        yield fitness.files_row(machine.open_files())
+    if all(row.check != machine_checks.FILES for row in rows):
+        yield machine_checks.files_row(machine_probes.open_files())
     yield from rows
-    yield fitness.memory_row(machine.available_memory(), need or 0)
+    yield machine_checks.memory_row(machine_probes.available_memory(), need or 0)
     if need is not None:
-        yield fitness.gpu_row(machine.training_devices(), need)
+        yield machine_checks.gpu_row(machine_probes.training_devices(), need)
 
 
 def _machine_rows(home: Home, chosen: config.PeerConfig, running: bool) -> Iterator[Row]:
-    from paris_p2p.peer import fitness, machine
+    from paris_p2p.peer.doctor import machine_checks, machine_probes
 
-    yield fitness.version_row(machine.versions())
-    yield fitness.disk_row(machine.free_space(home), machine.store_size(home), chosen.store_quota)
+    yield machine_checks.version_row(machine_probes.versions())
+    yield machine_checks.disk_row(
+        machine_probes.free_space(home), machine_probes.store_size(home), chosen.store_quota
+    )
     yield _sync_row(home)
     if not running:
-        yield fitness.port_row(chosen.port, machine.port_trouble(chosen.listen, chosen.port))
-    yield fitness.udp_row(machine.udp_trouble(chosen.listen))
-    yield from fitness.bootstrap_rows(asyncio.run(machine.bootstrap_troubles(chosen.bootstrap)))
+        yield machine_checks.port_row(
+            chosen.port, machine_probes.port_trouble(chosen.listen, chosen.port)
+        )
+    yield machine_checks.udp_row(machine_probes.udp_trouble(chosen.listen))
+    yield from machine_checks.bootstrap_rows(
+        asyncio.run(machine_probes.bootstrap_troubles(chosen.bootstrap))
+    )
 
 
 def _sync_row(home: Home) -> Row:
-    from paris_p2p.peer import fitness, machine
+    from paris_p2p.peer.doctor import machine_checks, machine_probes
 
     if owner := home.foreign_owner():
-        return fitness.untried_row(owner)
+        return machine_checks.untried_row(owner)
     try:
-        return fitness.sync_row(machine.sync_time(home))
+        return machine_checks.sync_row(machine_probes.sync_time(home))
     except ParisError as error:
-        return fitness.sync_row(None, error.message)
+        return machine_checks.sync_row(None, error.message)
     except OSError as error:
-        return fitness.sync_row(None, f"{error.filename or home.path}: {error.strerror}")
+        return machine_checks.sync_row(None, f"{error.filename or home.path}: {error.strerror}")
 
 
 def _peer_rows(
@@ -101,7 +107,7 @@ def _peer_rows(
     runs, one is started for the question; that it cannot be is a row too.
     """
     from paris_p2p.api.client import connected
-    from paris_p2p.peer.checkup import Row, State
+    from paris_p2p.peer.doctor.peer_checks import Row, State
 
     try:
         if client is not None:
@@ -116,14 +122,15 @@ def _peer_rows(
 
 def _traceless(home: Home, chosen: config.PeerConfig) -> list[str]:
     """Options of a peer that takes no content into the home and remembers no other port there."""
-    from paris_p2p.peer import known, machine
+    from paris_p2p.peer import last_session
+    from paris_p2p.peer.doctor import machine_probes
 
-    port = chosen.port or machine.free_port(chosen.listen, known.read_port(home))
+    port = chosen.port or machine_probes.free_port(chosen.listen, last_session.read_port(home))
     return ["--no-seed-genesis", "--port", str(port)]
 
 
 def _ask(client: Client) -> tuple[list[Row], int | None]:
-    from paris_p2p.peer.checkup import Row, State
+    from paris_p2p.peer.doctor.peer_checks import Row, State
 
     report = client.get("/v1/checkup")
     rows = [Row(**{**row, "state": State(row["state"])}) for row in report["rows"]]

@@ -21,9 +21,9 @@ from paris_p2p.cli.output import Reporter, reporting
 if TYPE_CHECKING:
     from paris_p2p.api.calling import Client
     from paris_p2p.api.events import Event
-    from paris_p2p.peer.picture_file import PictureFile
-    from paris_p2p.peer.request import SampleRequest
-    from paris_p2p.peer.sampling import HeadRow
+    from paris_p2p.peer.sampling.ensemble import HeadRow
+    from paris_p2p.peer.sampling.picture_file import PictureFile
+    from paris_p2p.peer.sampling.request import SampleRequest
 
 
 def fetch_and_sample(
@@ -53,8 +53,8 @@ def fetch_and_sample(
 
     paris-peer fetch-and-sample "cat face" "cookie" -n 4 --seed 7 -o sheet.png
     """
-    from paris_p2p.peer.picture_file import PictureFile
-    from paris_p2p.peer.request import SampleRequest
+    from paris_p2p.peer.sampling.picture_file import PictureFile
+    from paris_p2p.peer.sampling.request import SampleRequest
 
     request = SampleRequest(
         prompts=tuple(prompts),
@@ -81,8 +81,8 @@ def _sample(
     found = _candidates(client, reporter)
     child.leave_deleted_folder()
 
-    from paris_p2p.peer.pictures import png_of
-    from paris_p2p.peer.sampling import Ensemble
+    from paris_p2p.peer.sampling.ensemble import Ensemble
+    from paris_p2p.peer.sampling.pictures import png_of
 
     sealed_run = bytes.fromhex(found["sealed_run"])
     count = len(request.captions())

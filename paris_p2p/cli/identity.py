@@ -19,7 +19,7 @@ from paris_p2p.home import Home, write_atomically
 from paris_p2p.identity import Identity, peer_id_of
 
 if TYPE_CHECKING:
-    from paris_p2p.peer.handing_over import HandoverBook
+    from paris_p2p.peer.key_handover import HandoverBook
 
 PASSPHRASE_VARIABLE = "PARIS_PASSPHRASE"
 MOST_PASSPHRASE = 1024
@@ -135,7 +135,7 @@ def rotate(
 
         paris-peer identity rotate --reason "laptop lost"
     """
-    from paris_p2p.peer.handing_over import hand_over
+    from paris_p2p.peer.key_handover import hand_over
 
     place = home_of(home)
     with _without_a_peer(place):
@@ -220,7 +220,7 @@ def _next_identity(place: Home, old: Identity) -> Identity:
 
 
 def _book(place: Home) -> HandoverBook:
-    from paris_p2p.peer.handing_over import HandoverBook
+    from paris_p2p.peer.key_handover import HandoverBook
 
     return HandoverBook(place.handovers_dir)
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from paris_p2p.network.swarm import Swarm
     from paris_p2p.peer.bootstrap import Bootstrap
     from paris_p2p.peer.peer import Peer
-    from paris_p2p.peer.volunteering import Tell
+    from paris_p2p.peer.training.unattended import Tell
 
 TRAINING_PERIOD = 60.0
 """Seconds between two plain lines about the progress of unattended training."""

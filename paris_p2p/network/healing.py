@@ -25,11 +25,11 @@ from functools import partial
 from paris_p2p.errors import BadContent, ParisError, Unreachable
 from paris_p2p.identity import author_of, peer_id_of
 from paris_p2p.network.clock import pause
-from paris_p2p.network.daemon import AnotherKey
 from paris_p2p.network.host import Host
-from paris_p2p.network.membership import NotAdmitted
 from paris_p2p.network.own_records import OwnRecords
-from paris_p2p.network.standing import Standing
+from paris_p2p.network.p2pd.daemon import AnotherKey
+from paris_p2p.network.private_swarm import NotAdmitted
+from paris_p2p.network.reach.reachability import Standing
 from paris_p2p.records.address import Address, parse_address
 
 logger = logging.getLogger(__name__)

@@ -17,20 +17,20 @@ from weakref import WeakSet
 from paris_p2p.errors import ParisError, Unreachable
 from paris_p2p.identity import author_of
 from paris_p2p.network.clock import TIME_PROTOCOL, tell_time
-from paris_p2p.network.daemon import Daemon, DaemonStream, peer_id
-from paris_p2p.network.dht import ParisNode
-from paris_p2p.network.hardening import ParisProtocol
-from paris_p2p.network.listening import MAX_ADDRESSES, Place
-from paris_p2p.network.membership import membership
-from paris_p2p.network.p2pd import DAEMON_ERRORS, START_TIMEOUT, Mode
-from paris_p2p.network.places import Places
-from paris_p2p.network.quota import Quotas
-from paris_p2p.network.reach import Way
-from paris_p2p.network.shelf import Shelf
+from paris_p2p.network.dht.call_quota import Quotas
+from paris_p2p.network.dht.hardening import ParisProtocol
+from paris_p2p.network.dht.node import ParisNode
+from paris_p2p.network.dht.record_store import Shelf
+from paris_p2p.network.dht.validator import Validator
+from paris_p2p.network.p2pd.daemon import Daemon, DaemonStream, peer_id
+from paris_p2p.network.p2pd.listening import MAX_ADDRESSES, Place
+from paris_p2p.network.p2pd.process import DAEMON_ERRORS, START_TIMEOUT, Mode
+from paris_p2p.network.private_swarm import membership
+from paris_p2p.network.reach.reachability_types import Way
+from paris_p2p.network.stream_slots import Places
 from paris_p2p.network.swarm import Handler, Stream
 from paris_p2p.network.swarm_key import SwarmKey
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.network.validator import Validator
 from paris_p2p.records.address import Address
 
 logger = logging.getLogger(__name__)

@@ -26,9 +26,9 @@ from functools import partial
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import author_of, peer_id_of
 from paris_p2p.network.clock import Voice, believed_offset
+from paris_p2p.network.dht.subnets import network_in
 from paris_p2p.network.memory_streams import End, MemoryStream, stream_pair
-from paris_p2p.network.origins import network_in
-from paris_p2p.network.reach import Nat, Reachability, State, Way
+from paris_p2p.network.reach.reachability_types import Nat, Reachability, State, Way
 from paris_p2p.network.swarm import (
     INACTIVITY,
     MAX_OWNERS,

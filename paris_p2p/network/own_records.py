@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
-from paris_p2p.network.hardening import REPLICAS, node_id_of
+from paris_p2p.network.dht.hardening import REPLICAS, node_id_of
+from paris_p2p.network.dht.light_hivemind import DHTID
+from paris_p2p.network.dht.validator import Record, key_digest, sign_record
 from paris_p2p.network.host import Host
-from paris_p2p.network.lite import DHTID
 from paris_p2p.network.swarm import MAX_LIFE, Entry, Expirations, check_record
-from paris_p2p.network.validator import Record, key_digest, sign_record
 
 LOOKUP_TIMEOUT = 20.0
 STORE_TIMEOUT = 30.0

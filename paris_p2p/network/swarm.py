@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from paris_p2p.errors import BadContent, Unreachable
-from paris_p2p.network.reach import Reachability, Way
+from paris_p2p.network.reach.reachability_types import Reachability, Way
 
 MAX_KEY = 256
 """Longest record key, in bytes of UTF-8."""

@@ -1,61 +1,17 @@
-"""What a peer does: one verb, one module.
+"""What a peer does: one verb, one module; what belongs together shares a room.
 
-- `peer`         the parts a running peer is made of, and what every verb needs of them
-- `life`         from a started swarm to the withdrawal of what the peer said
-- `genesis`      the run that ships with the package, and taking it into a store
-- `recordbook`   the newest heads, or resume states, this peer has seen, kept on disk
-- `admission`    which heads and resume states are taken at all
-- `headbook`     that of heads
-- `resumes`      the resume states that the swarm announces
-- `survey`       what the swarm says about every slot of the run: claims, heads, providers
-- `fetching`     content by its id from whoever provides it, verified, into one store
-- `scheduling`   who is asked for which chunk next: pure decisions
-- `sources`      who may be asked: liars never, those that failed less and less
-- `downloading`  one download, as `scheduling` decides
-- `racing`       a least pace for a fetch, and contents that race where any of them will do
-- `http_seeds`   chunks from a web server that the run names
-- `announcing`   presence, provider and head records, renewed before they expire
-- `keeping`      what to keep, copy and let go: pure decisions
-- `providing`    who serves what this peer may keep, and from which networks
-- `room`         room in the quota for what is about to be fetched
-- `obtaining`    content for use on this machine: fetched within the quota, made into a file
-- `left_runs`    the runs that a home took part in before
-- `replicating`  keeping a run's content at enough providers
-- `collecting`   letting go what is superseded, or what others hold when room is needed
-- `proving`      whether those who say that they serve a content do
-- `scrubbing`    reading the store again and again, so that damage is found
-- `alarms`       what the user of a running node has to know: its clock, its identity
-- `refusals`     what was refused, from whom and why: condemned content, liars
-- `vouching`     what published work says of a claim
-- `claiming`     choosing a slot and leasing it
-- `lease`        a slot this peer holds, while it renews
-- `device`       what this machine gives to training
-- `starts`       where training of a slot can begin: own snapshot, resume state, head, nothing
-- `snapshots`    the private training states of a slot: which are kept, which set aside
-- `turns`        the order in which starts are tried: a pure decision
-- `verdicts`     what a failure says about the start that was tried: a pure decision
-- `assignment`   what a training process is given
-- `worker`       the training process as its parent sees it
-- `attempt`      training from one start: fetched, trained by a worker, published meanwhile
-- `training`     a claimed slot trained from the best start that is sound
-- `volunteering` training unattended: claim, train, and claim again
-- `publishing`   a trainer's file becomes chunks, a signed record and DHT records
-- `contributions` what an author's peers published: told, fetched, checked
-- `logbook`      contribution logs on disk
-- `handing_over` hand-overs of keys: kept, told, followed
-- `roster`       whose word counts in a run: its lists, and the heirs of those they name
-- `report`       what a peer tells about the run and itself
-- `bootstrap`    a DHT-only peer: an address to start from, for every run
-- `reaching`     which of this peer's addresses lead to it: asking others to dial back
-- `checkup`      what measurements mean: rows with a state and a remedy
-- `probes`       what a running peer measures for a checkup
-- `fitness`      what the measurements of this machine mean
-- `machine`      what can be measured of this machine without a peer
-- `known`        addresses of peers met before
-- `meeting`      getting to know more peers than the one we joined through
-- `candidates`   which heads of each slot can be had now
-- `request`      what a caller asks to be drawn
-- `pictures`     PNG with provenance, alone or as a contact sheet
-- `picture_file` the file that a picture goes to: checked first, never a reason to lose it
-- `sampling`     a prompt becomes a picture through the router and the experts it calls for
+- `peer`           the parts a running peer is made of, and what every verb needs of them
+- `life`           from a started swarm to the withdrawal of what the peer said
+- `bootstrap`      a DHT-only peer: an address to start from, for every run
+- `shipped_run`    the run that ships with the package, and taking it into a store
+- `last_session`   what the peer's last session left: known addresses, port, reachability
+- `peer_exchange`  getting to know more peers than the one we joined through
+- `key_handover`   hand-overs of keys: kept, told, followed
+- `report`         what a peer tells about the run and itself
+- `books/`         what is known of the run: signed records, heard, kept and announced
+- `transfer/`      content by its id: found, fetched, verified
+- `upkeep/`        the store: what is kept, copied for others, checked and let go
+- `training/`      a slot claimed, trained and published
+- `sampling/`      a prompt becomes a picture
+- `doctor/`        what is wrong with this machine or its peer, and what helps
 """

@@ -20,14 +20,14 @@ from paris_p2p.errors import ParisError
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.clock import pause
-from paris_p2p.network.dialback import DIALBACK_PROTOCOL
-from paris_p2p.network.pages import Pages
+from paris_p2p.network.key_pages import Pages
+from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer.alarms import Alarms
-from paris_p2p.peer.announcing import LIFETIME, PERIOD
-from paris_p2p.peer.known import remember_peers
-from paris_p2p.peer.reaching import dialback_server
+from paris_p2p.peer.books.announcing import LIFETIME, PERIOD
+from paris_p2p.peer.doctor.alarms import Alarms
+from paris_p2p.peer.doctor.dial_back_check import dialback_server
+from paris_p2p.peer.last_session import remember_peers
 from paris_p2p.records.keys import PEER_LEVELS, peers_key
 from paris_p2p.records.presence import BOOTSTRAP, Presence
 

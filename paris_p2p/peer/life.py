@@ -18,28 +18,22 @@ from paris_p2p.network.clock import pause
 from paris_p2p.network.pacing import Pacer, Pacers
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer import (
-    alarms,
-    announcing,
-    collecting,
-    contributions,
-    handing_over,
-    meeting,
-    replicating,
-    scrubbing,
-)
-from paris_p2p.peer.admission import admission, end_of_time
-from paris_p2p.peer.alarms import MAX_SKEW
-from paris_p2p.peer.announcing import Announcer
-from paris_p2p.peer.fetching import Fetcher
-from paris_p2p.peer.genesis import Genesis, seed_genesis
-from paris_p2p.peer.handing_over import HandoverBook
-from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer import key_handover, peer_exchange
+from paris_p2p.peer.books import announcing, contributions
+from paris_p2p.peer.books.admission import admission, end_of_time
+from paris_p2p.peer.books.announcing import Announcer
+from paris_p2p.peer.books.authorisation import Roster
+from paris_p2p.peer.books.head_book import HeadBook
+from paris_p2p.peer.books.record_book import RecordBook
+from paris_p2p.peer.books.refusals import Refusals
+from paris_p2p.peer.doctor import alarms
+from paris_p2p.peer.doctor.alarms import MAX_SKEW
+from paris_p2p.peer.key_handover import HandoverBook
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.recordbook import RecordBook
-from paris_p2p.peer.refusals import Refusals
-from paris_p2p.peer.roster import Roster
-from paris_p2p.peer.sources import Seed
+from paris_p2p.peer.shipped_run import Genesis, seed_genesis
+from paris_p2p.peer.transfer.chunk_sources import Seed
+from paris_p2p.peer.transfer.fetching import Fetcher
+from paris_p2p.peer.upkeep import garbage_collection, replication, scrubbing
 from paris_p2p.records.presence import PEER, SEED
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest
@@ -140,16 +134,16 @@ def _chores(
     """What a peer does again and again while it lives."""
     chores = [
         _repeat(announcing.PERIOD, peer, lambda peer: peer.announcer.everything()),
-        _repeat(collecting.PERIOD, peer, collecting.collect),
+        _repeat(garbage_collection.PERIOD, peer, garbage_collection.collect),
         _repeat(scrubbing.PERIOD, peer, scrubbing.Scrub()),
-        _repeat(meeting.PERIOD, peer, meeting.meet_some),
+        _repeat(peer_exchange.PERIOD, peer, peer_exchange.meet_some),
         _repeat(alarms.PERIOD, peer, _look_for_alarms),
         _repeat(contributions.PERIOD, peer, _tell_logs, first=AT_ONCE),
-        _repeat(handing_over.PERIOD, peer, partial(_follow, roster, everybody), first=AT_ONCE),
+        _repeat(key_handover.PERIOD, peer, partial(_follow, roster, everybody), first=AT_ONCE),
     ]
     if replicate:
         chores.append(
-            _repeat(replicating.PERIOD, peer, replicating.replicate, first=replicating.FIRST)
+            _repeat(replication.PERIOD, peer, replication.replicate, first=replication.FIRST)
         )
     return chores
 
@@ -185,7 +179,7 @@ async def _tell_logs(peer: Peer) -> None:
 
 async def _follow(roster: Roster, everybody: Swarm, peer: Peer) -> None:
     """Tell what hand-overs this home knows, learn new ones, let the run's lists follow them."""
-    await handing_over.announce(everybody, peer.identity.author, roster.book, peer.clock())
+    await key_handover.announce(everybody, peer.identity.author, roster.book, peer.clock())
     peer.run = await roster.follow(everybody, peer.run)
     peer.announcer.update(peer.run)
 

@@ -19,26 +19,26 @@ from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.home import Home
 from paris_p2p.identity import Author, Identity
-from paris_p2p.network.dialback import DIALBACK_PROTOCOL
+from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkServer
+from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import finished
-from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkServer
-from paris_p2p.peer.alarms import Alarms
-from paris_p2p.peer.announcing import Announcer
-from paris_p2p.peer.claiming import Claimant
-from paris_p2p.peer.contributions import CONTRIBUTIONS_PROTOCOL, LogServer
-from paris_p2p.peer.fetching import Fetcher, OnBytes
-from paris_p2p.peer.handing_over import HandoverBook
-from paris_p2p.peer.headbook import HeadBook
-from paris_p2p.peer.keeping import Origins, record_limit
-from paris_p2p.peer.lease import Judge
-from paris_p2p.peer.left_runs import LeftRuns
-from paris_p2p.peer.logbook import ContributionLogs
-from paris_p2p.peer.reaching import dialback_server
-from paris_p2p.peer.recordbook import RecordBook
-from paris_p2p.peer.refusals import Refusals
-from paris_p2p.peer.survey import survey
-from paris_p2p.peer.vouching import evidence_for
+from paris_p2p.peer.books.announcing import Announcer
+from paris_p2p.peer.books.claim_evidence import evidence_for
+from paris_p2p.peer.books.contribution_logs import ContributionLogs
+from paris_p2p.peer.books.contributions import CONTRIBUTIONS_PROTOCOL, LogServer
+from paris_p2p.peer.books.head_book import HeadBook
+from paris_p2p.peer.books.record_book import RecordBook
+from paris_p2p.peer.books.refusals import Refusals
+from paris_p2p.peer.books.survey import survey
+from paris_p2p.peer.doctor.alarms import Alarms
+from paris_p2p.peer.doctor.dial_back_check import dialback_server
+from paris_p2p.peer.key_handover import HandoverBook
+from paris_p2p.peer.training.claiming import Claimant
+from paris_p2p.peer.training.lease import Judge
+from paris_p2p.peer.transfer.fetching import Fetcher, OnBytes
+from paris_p2p.peer.upkeep.left_runs import LeftRuns
+from paris_p2p.peer.upkeep.retention import Origins, record_limit
 from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.device import Device
 from paris_p2p.records.head import Head
@@ -49,7 +49,7 @@ from paris_p2p.store.blobs import Blobs, NoManifest
 from paris_p2p.store.chunks import MissingChunk
 
 if TYPE_CHECKING:
-    from paris_p2p.peer.training import TrainingJob
+    from paris_p2p.peer.training.training_job import TrainingJob
 
 
 log = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ class Peer:
         self, contents: Sequence[bytes], most: int | None = None, patience: float | None = None
     ) -> AsyncGenerator[dict[str, Any]]:
         """See `obtain`, which stands on what is built on a Peer."""
-        from paris_p2p.peer.obtaining import obtain
+        from paris_p2p.peer.transfer.obtaining import obtain
 
         return obtain(self, contents, most, patience)
 

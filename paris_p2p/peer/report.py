@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from paris_p2p.identity import peer_id_of
+from paris_p2p.peer.books.refusals import Refusal
+from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.providing import learn_providers, wanted
-from paris_p2p.peer.refusals import Refusal
-from paris_p2p.peer.survey import read_peers
+from paris_p2p.peer.transfer.providers import learn_providers, wanted
 from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.head import Head, ranked_heads
 from paris_p2p.records.presence import Presence

@@ -14,7 +14,7 @@ What a liar can do with the fields of a claim, and what comes of it:
   advances, nor over one that was held undisputed for two renewals; lapses as above.
 - lapse and claim again under a new term or key: holds the slot in the eyes of those who believe
   claims. Waiting peers remember how long a slot has made no step, whoever claims it, and train it
-  all the same after half a GRACE (`peer/outlook.py`): minutes in which nobody trains it.
+  all the same after half a GRACE (`slot_search`): minutes in which nobody trains it.
 - invent steps: only checkpoints can tell (`Evidence`). A claim far ahead of what is served weighs
   nothing, and a holder of a while yields only to an author who serves steps made in its lease. So
   invented steps take no slot from a holder. Those that could be true keep newcomers from a free

@@ -5,7 +5,7 @@ what the old key signed stays valid.
 
 A hand-over has no clock that anybody else can check: whoever stole the old key can sign one of its
 own and date it before the owner's. So time decides nothing here. A peer keeps the first hand-over
-of a key that it sees and no other (`peer/handing_over.py`); where several are seen at once, the
+of a key that it sees and no other (`peer/key_handover.py`); where several are seen at once, the
 key is *contested* and nobody inherits: a thief can stop an inheritance, never receive it from
 anyone who had seen the owner's. For a key that is known to be stolen that is the safe side, and
 only whoever maintains the list can settle it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 _ROOT = "paris/1"
 
 PEER_LEVELS = 4
-"""Levels of pages under `peers_key`, see network/pages.py: 31 pages, room for 3968 peers."""
+"""Levels of pages under `peers_key`, see network/key_pages.py: 31 pages, room for 3968 peers."""
 
 SHARED_LEVELS = 1
 """Levels of pages under keys where many say the same (heads, resume states, providers): 3 pages,

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from paris_p2p.errors import ParisError
 from paris_p2p.identity import Identity, author_of
-from paris_p2p.network.node import HivemindSwarm
-from paris_p2p.network.reach import State
-from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkClient
-from paris_p2p.peer.genesis import load_genesis
+from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
+from paris_p2p.network.reach.reachability_types import State
+from paris_p2p.peer.shipped_run import load_genesis
 from paris_p2p.records.address import parse_address
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id
 

@@ -11,7 +11,7 @@ from paris_p2p.api import host
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import DiskFull
 from paris_p2p.home import Home
-from paris_p2p.network.reach import State
+from paris_p2p.network.reach.reachability_types import State
 
 
 class Node:

@@ -23,11 +23,13 @@ from paris_p2p.errors import (
     error_from,
 )
 from paris_p2p.identity import peer_id_of
-from paris_p2p.peer import claiming, fetching, machine
-from paris_p2p.peer.checkup import Row
+from paris_p2p.peer.books.survey import read_claims
+from paris_p2p.peer.doctor import machine_probes
+from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.survey import read_claims
-from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.peer.training import claiming
+from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
+from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import heads_key
 from paris_p2p.records.manifest import CHUNK_SIZE, MAX_CHUNKS, MAX_SIZE, Manifest
@@ -311,7 +313,7 @@ async def test_a_checkup_tells_how_many_files_the_peer_may_open(
         return []
 
     monkeypatch.setattr(server, "peer_checkup", nothing)
-    monkeypatch.setattr(machine, "open_files", lambda: 300)
+    monkeypatch.setattr(machine_probes, "open_files", lambda: 300)
     peer = await PeerWorld(tmp_path).join()
     async with calling(peer) as client:
         (row,) = (await client.get("/v1/checkup")).json()["rows"]

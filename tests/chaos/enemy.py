@@ -15,10 +15,10 @@ from pathlib import Path
 import msgpack
 
 from paris_p2p.identity import Identity, author_of
-from paris_p2p.network.hardening import DICTIONARY_ITEMS, DICTIONARY_LIMIT
+from paris_p2p.network.chunk_protocol import READY
+from paris_p2p.network.dht.hardening import DICTIONARY_ITEMS, DICTIONARY_LIMIT
+from paris_p2p.network.dht.validator import Record, key_digest
 from paris_p2p.network.swarm import Stream
-from paris_p2p.network.validator import Record, key_digest
-from paris_p2p.network.wire import READY
 from paris_p2p.records import codec
 from paris_p2p.records.address import parse_address
 from paris_p2p.records.head import Head

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.peer.pictures import read_provenance
+from paris_p2p.peer.sampling.pictures import read_provenance
 from paris_p2p.records.codec import encode
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import heads_key

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Author, Identity
-from paris_p2p.peer.genesis import load_genesis
+from paris_p2p.peer.shipped_run import load_genesis
 from paris_p2p.records.run import ExpertSpec, RouterSpec, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore

@@ -11,12 +11,12 @@ from typing import Protocol
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
-from paris_p2p.network.node import HivemindSwarm
+from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkServer
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.swarm import Handler, Stream
-from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkServer
-from paris_p2p.peer.fetching import Fetcher
-from paris_p2p.peer.recordbook import RecordBook
-from paris_p2p.peer.survey import read_records
+from paris_p2p.peer.books.record_book import RecordBook
+from paris_p2p.peer.books.survey import read_records
+from paris_p2p.peer.transfer.fetching import Fetcher
 from paris_p2p.records.claim import LEASE, Claim
 from paris_p2p.records.codec import encode
 from paris_p2p.records.head import Head

@@ -19,9 +19,9 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load, save
 
+from paris_p2p.network.chunk_protocol import READY
 from paris_p2p.network.clock import TIME_PROTOCOL
 from paris_p2p.network.swarm import Stream
-from paris_p2p.network.wire import READY
 from paris_p2p.records.claim import RENEW
 from paris_p2p.records.codec import encode
 from paris_p2p.records.head import Head

@@ -13,10 +13,10 @@ import pytest
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.peer.handing_over import HandoverBook, hand_over
-from paris_p2p.peer.logbook import ContributionLogs
+from paris_p2p.peer.books.contribution_logs import ContributionLogs
+from paris_p2p.peer.key_handover import HandoverBook, hand_over
 from tests.cli.test_commands import paris_peer
-from tests.peer.test_contributions import head
+from tests.peer.books.test_contributions import head
 
 STARTED = ("start", "--json", "--until-stdin-closes", "--listen", "127.0.0.1")
 

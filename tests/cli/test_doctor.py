@@ -14,10 +14,10 @@ from paris_p2p.api import client
 from paris_p2p.cli.doctor import doctor
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.peer import fitness, machine
-from paris_p2p.peer.checkup import report
-from paris_p2p.peer.genesis import load_genesis
-from paris_p2p.peer.known import read_port, remember_port
+from paris_p2p.peer.doctor import machine_checks, machine_probes
+from paris_p2p.peer.doctor.peer_checks import report
+from paris_p2p.peer.last_session import read_port, remember_port
+from paris_p2p.peer.shipped_run import load_genesis
 from paris_p2p.store.chunks import ChunkStore
 from tests.cli.test_commands import paris_peer
 
@@ -91,11 +91,11 @@ def test_the_limit_of_files_is_that_of_the_running_peer(
 ) -> None:
     class Told:
         def get(self, path: str) -> dict[str, Any]:
-            return report([fitness.files_row(300)], training_bytes=None)
+            return report([machine_checks.files_row(300)], training_bytes=None)
 
     monkeypatch.setattr(client, "running_client", lambda home: Told())
-    monkeypatch.setattr(machine, "training_devices", list)
-    monkeypatch.setattr(machine, "open_files", lambda: 77)
+    monkeypatch.setattr(machine_probes, "training_devices", list)
+    monkeypatch.setattr(machine_probes, "open_files", lambda: 77)
     doctor(home=tmp_path, as_json=True)
     (row,) = (row for row in json.loads(capsys.readouterr().out) if row["check"] == "open files")
     assert row["seen"].startswith("300 ")

@@ -19,7 +19,7 @@ from paris_p2p.errors import BadContent, HomeBusy, ParisError, UsageProblem
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.swarm_key import SwarmKey
-from paris_p2p.peer.handing_over import HandoverBook
+from paris_p2p.peer.key_handover import HandoverBook
 from paris_p2p.records.handover import lineage
 from tests.cli.test_commands import paris_peer
 

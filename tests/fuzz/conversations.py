@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from paris_p2p.errors import BadContent, Unreachable
+from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient, ChunkServer
 from paris_p2p.network.clock import TIME_PROTOCOL, ask_offset, tell_time
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Stream, StreamClosed
-from paris_p2p.network.wire import CHUNK_PROTOCOL, ChunkClient, ChunkServer
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id
 
 from .mutate import Mutator

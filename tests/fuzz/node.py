@@ -12,15 +12,15 @@ from google.protobuf.message import DecodeError
 
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.daemon import peer_id
-from paris_p2p.network.dht import ParisNode
-from paris_p2p.network.hardening import KEYS_PER_CALL, ParisProtocol
-from paris_p2p.network.lite import P2PContext, PeerID, dht_pb2
-from paris_p2p.network.membership import membership
-from paris_p2p.network.quota import Limit, Limits, Quotas, Rate
-from paris_p2p.network.shelf import Shelf
+from paris_p2p.network.dht.call_quota import Limit, Limits, Quotas, Rate
+from paris_p2p.network.dht.hardening import KEYS_PER_CALL, ParisProtocol
+from paris_p2p.network.dht.light_hivemind import P2PContext, PeerID, dht_pb2
+from paris_p2p.network.dht.node import ParisNode
+from paris_p2p.network.dht.record_store import Shelf
+from paris_p2p.network.dht.validator import Record, Validator, sign_record
+from paris_p2p.network.p2pd.daemon import peer_id
+from paris_p2p.network.private_swarm import membership
 from paris_p2p.network.swarm import MAX_OWNERS
-from paris_p2p.network.validator import Record, Validator, sign_record
 from paris_p2p.records.codec import encode
 
 from .mutate import Mutator

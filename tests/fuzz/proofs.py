@@ -13,17 +13,22 @@ from tempfile import TemporaryDirectory
 
 from paris_p2p.backup import Backup
 from paris_p2p.errors import BadContent, ParisError, Unreachable
-from paris_p2p.network.circuit import read_answer
-from paris_p2p.network.dialback import DIALBACK_PROTOCOL, Budget, DialbackServer, ask_dialback
-from paris_p2p.network.handshake import author_in_certificate
-from paris_p2p.network.membership import MEMBER_PROTOCOL, PrivateSwarm
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.private_swarm import MEMBER_PROTOCOL, PrivateSwarm
+from paris_p2p.network.reach.circuit import read_answer
+from paris_p2p.network.reach.dial_back import (
+    DIALBACK_PROTOCOL,
+    Budget,
+    DialbackServer,
+    ask_dialback,
+)
+from paris_p2p.network.reach.handshake import author_in_certificate
 from paris_p2p.network.swarm import Stream, StreamClosed
 from paris_p2p.network.swarm_key import SwarmKey
-from paris_p2p.peer.logbook import ContributionLogs, frames
+from paris_p2p.peer.books.contribution_logs import ContributionLogs, frames
 from paris_p2p.records.codec import encode
 from paris_p2p.records.contribution import checked
-from tests.network.test_handshake import certificate
+from tests.network.reach.test_handshake import certificate
 from tests.records.conftest import EXAMPLES, SIGNER
 
 from .mutate import LEAVES, Mutator

@@ -7,7 +7,7 @@ from typing import Any
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
-from paris_p2p.peer.survey import sealed_records
+from paris_p2p.peer.books.survey import sealed_records
 from paris_p2p.records.claim import Claim, claim_winner
 from paris_p2p.records.codec import RECORD_LIMIT, decode, encode, seal
 from paris_p2p.records.fields import Signed

@@ -11,7 +11,7 @@ from paris_p2p import config
 from paris_p2p.errors import BadContent, ParisError, UsageProblem
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity, author_of, peer_id_of
-from paris_p2p.peer.known import read_known_peers
+from paris_p2p.peer.last_session import read_known_peers
 from paris_p2p.records.address import EXAMPLE, parse_address, parse_transport
 from tests.records.conftest import SIGNER
 

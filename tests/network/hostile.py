@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from paris_p2p.identity import Identity, author_of
-from paris_p2p.network.daemon import peer_id
-from paris_p2p.network.hardening import SUBKEY_HEADER, node_id_of
-from paris_p2p.network.lite import P2P, Multiaddr, P2PHandlerError, PeerID, dht_pb2
-from paris_p2p.network.validator import Record, key_digest, signed_part
+from paris_p2p.network.dht.hardening import SUBKEY_HEADER, node_id_of
+from paris_p2p.network.dht.light_hivemind import P2P, Multiaddr, P2PHandlerError, PeerID, dht_pb2
+from paris_p2p.network.dht.validator import Record, key_digest, signed_part
+from paris_p2p.network.p2pd.daemon import peer_id
 from paris_p2p.records import codec
 from paris_p2p.records.address import parse_address
 

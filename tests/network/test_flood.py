@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from paris_p2p.identity import Identity
-from paris_p2p.network import bounded, validator
-from paris_p2p.network.daemon import peer_id
-from paris_p2p.network.hardening import BUCKET, SUBKEY_HEADER, ParisProtocol, node_id_of
-from paris_p2p.network.lite import P2PContext, dht_pb2
-from paris_p2p.network.membership import membership
-from paris_p2p.network.quota import Quotas
-from paris_p2p.network.shelf import Allowance, Shelf
-from paris_p2p.network.validator import Validator, sign_record
+from paris_p2p.network.dht import bounded_tables, validator
+from paris_p2p.network.dht.call_quota import Quotas
+from paris_p2p.network.dht.hardening import BUCKET, SUBKEY_HEADER, ParisProtocol, node_id_of
+from paris_p2p.network.dht.light_hivemind import P2PContext, dht_pb2
+from paris_p2p.network.dht.record_store import Allowance, Shelf
+from paris_p2p.network.dht.validator import Validator, sign_record
+from paris_p2p.network.p2pd.daemon import peer_id
+from paris_p2p.network.private_swarm import membership
 from tests.fuzz.node import NOW, Wire, nobody
 
 PEERS = 1200
@@ -53,7 +53,7 @@ class Stranger:
 async def test_made_up_peers_fill_no_table_beyond_its_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounded, "MAX_BLACKLISTED", BOUND)
+    monkeypatch.setattr(bounded_tables, "MAX_BLACKLISTED", BOUND)
     monkeypatch.setattr(validator, "REMEMBERED", BOUND)
     quotas = Quotas(lambda: NOW, peers=BOUND)
     victim = await ParisProtocol.start(

@@ -13,17 +13,16 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from paris_p2p.errors import Unreachable
-from paris_p2p.network import daemon as daemon_module
 from paris_p2p.network import healing
-from paris_p2p.network.listening import choose_port
-from paris_p2p.network.node import HivemindSwarm
-from paris_p2p.network.standing import Standing
+from paris_p2p.network.dht.validator import Record, key_digest, sign_record
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
+from paris_p2p.network.p2pd import daemon as daemon_module
+from paris_p2p.network.p2pd.listening import choose_port
+from paris_p2p.network.reach.reachability import Standing
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.network.validator import Record, key_digest, sign_record
 from tests.chaos.gates import Gates
-
-from .test_node import nobody_here
-from .worlds import LibP2PWorld, eventually
+from tests.network.test_hivemind_swarm import nobody_here
+from tests.network.worlds import LibP2PWorld, eventually
 
 pytestmark = pytest.mark.asyncio
 

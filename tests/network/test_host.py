@@ -13,16 +13,15 @@ import pytest
 
 from paris_p2p.errors import ParisError
 from paris_p2p.network import host as host_module
-from paris_p2p.network.daemon import Daemon
-from paris_p2p.network.listening import Place
-from paris_p2p.network.node import HivemindSwarm
-from paris_p2p.network.p2pd import Mode
-from paris_p2p.network.places import Places
+from paris_p2p.network.hivemind_swarm import HivemindSwarm
+from paris_p2p.network.p2pd.daemon import Daemon
+from paris_p2p.network.p2pd.listening import Place
+from paris_p2p.network.p2pd.process import Mode
+from paris_p2p.network.stream_slots import Places
 from paris_p2p.network.swarm import Stream, StreamClosed
 from paris_p2p.network.tasks import end_tasks
-
-from .test_node import running, socket_folders
-from .worlds import LibP2PWorld, eventually
+from tests.network.test_hivemind_swarm import running, socket_folders
+from tests.network.worlds import LibP2PWorld, eventually
 
 pytestmark = pytest.mark.asyncio
 

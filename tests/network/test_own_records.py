@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paris_p2p.identity import Identity
-from paris_p2p.network.hardening import REPLICAS
+from paris_p2p.network.dht.hardening import REPLICAS
+from paris_p2p.network.dht.light_hivemind import PeerID
+from paris_p2p.network.dht.validator import Record, key_digest, sign_record
 from paris_p2p.network.host import Host
-from paris_p2p.network.lite import PeerID
 from paris_p2p.network.own_records import OwnRecords, nearest
-from paris_p2p.network.validator import Record, key_digest, sign_record
 
 KEY = key_digest("k")
 PLACE = int.from_bytes(KEY, "big")

@@ -11,8 +11,7 @@ import pytest
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import peer_id_of
 from paris_p2p.network.swarm import MAX_LIFE, MAX_VALUE, Stream, StreamClosed, Swarm
-
-from .worlds import LibP2PWorld, MemoryWorld, World, eventually
+from tests.network.worlds import LibP2PWorld, MemoryWorld, World, eventually
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.peer import worker
+from paris_p2p.peer.training import worker
 
 SCRIPT = """
 import json, pathlib, sys

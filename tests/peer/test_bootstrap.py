@@ -10,10 +10,10 @@ from paris_p2p.errors import Unreachable
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.peer.bootstrap import running_bootstrap
-from paris_p2p.peer.known import read_known_peers
-from paris_p2p.peer.reaching import Answer, ask_to_dial_back
-from paris_p2p.peer.survey import read_peers
+from paris_p2p.peer.doctor.dial_back_check import Answer, ask_to_dial_back
+from paris_p2p.peer.last_session import read_known_peers
 from tests.peer.worlds import eventually
 
 RUN = bytes(range(32))

@@ -14,11 +14,11 @@ from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.memory import MemorySwarm
 from paris_p2p.peer import life
-from paris_p2p.peer.genesis import Genesis, seed_genesis
-from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.books.head_book import HeadBook
+from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.peer.life import check_clock, running_peer
 from paris_p2p.peer.report import heads_report
-from paris_p2p.peer.survey import read_peers
+from paris_p2p.peer.shipped_run import Genesis, seed_genesis
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import heads_key
 from paris_p2p.records.run import RunManifest, run_id
@@ -119,10 +119,10 @@ def test_a_clock_from_before_the_run_is_refused() -> None:
 async def test_a_peer_copies_what_has_too_few_providers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paris_p2p.peer import replicating
+    from paris_p2p.peer.upkeep import replication
 
-    monkeypatch.setattr(replicating, "FIRST", 0.01)
-    monkeypatch.setattr(replicating, "MAX_BACKOFF", 0.0)
+    monkeypatch.setattr(replication, "FIRST", 0.01)
+    monkeypatch.setattr(replication, "MAX_BACKOFF", 0.0)
     world = PeerWorld(tmp_path)
     holder = await world.join()
     await holder.announcer.everything()

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from paris_p2p.errors import BadContent
-from paris_p2p.peer import replicating
-from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.books.head_book import HeadBook
+from paris_p2p.peer.books.refusals import Refusals
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.refusals import Refusals
-from paris_p2p.peer.replicating import replicate
+from paris_p2p.peer.upkeep import replication
+from paris_p2p.peer.upkeep.replication import replicate
 from paris_p2p.records.head import Head
 from tests.peer.worlds import PeerWorld, content_of, eventually, head_of, hold, manifest_of
 
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicating, "MAX_BACKOFF", 0.0)
-    monkeypatch.setattr(replicating, "DOUBT", 0.0)
+    monkeypatch.setattr(replication, "MAX_BACKOFF", 0.0)
+    monkeypatch.setattr(replication, "DOUBT", 0.0)
 
 
 async def published(author: Peer, slot: int = 0, step: int = 9) -> Head:

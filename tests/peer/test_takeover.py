@@ -12,11 +12,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from paris_p2p.peer import claiming, training
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.publishing import Checkpoint, publish, publish_resume
-from paris_p2p.peer.snapshots import snapshots
-from paris_p2p.peer.training import TrainingJob, TrainingRequest
+from paris_p2p.peer.training import claiming, training_job
+from paris_p2p.peer.training.publishing import Checkpoint, publish, publish_resume
+from paris_p2p.peer.training.snapshots import snapshots
+from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
 from paris_p2p.records.head import Head
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import Artefact, RunManifest, ShardRef
@@ -82,7 +82,7 @@ async def world_of(files: RunFiles, folder: Path) -> PeerWorld:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claiming, "SETTLE", 0.02)
-    monkeypatch.setattr(training, "RETRY_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(training_job, "RETRY_PAUSES", (0.01, 0.01))
 
 
 async def test_a_takeover_equals_unbroken_training_bit_for_bit(tmp_path: Path) -> None:

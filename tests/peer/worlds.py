@@ -12,15 +12,15 @@ from pathlib import Path
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
+from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, serve_chunks
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Handler, Stream
-from paris_p2p.network.wire import CHUNK_PROTOCOL, serve_chunks
-from paris_p2p.peer.announcing import Announcer
-from paris_p2p.peer.fetching import Fetcher
-from paris_p2p.peer.headbook import HeadBook
+from paris_p2p.peer.books.announcing import Announcer
+from paris_p2p.peer.books.head_book import HeadBook
+from paris_p2p.peer.books.record_book import RecordBook
+from paris_p2p.peer.books.refusals import Refusals
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.recordbook import RecordBook
-from paris_p2p.peer.refusals import Refusals
+from paris_p2p.peer.transfer.fetching import Fetcher
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import CHUNK_SIZE, Manifest
 from paris_p2p.records.resume import Resume

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
-from paris_p2p.network.hardening import DICTIONARY_ITEMS, DICTIONARY_LIMIT
+from paris_p2p.network.dht.hardening import DICTIONARY_ITEMS, DICTIONARY_LIMIT
 from paris_p2p.records.codec import ITEMS, MAX_DEPTH, decode, encode, seal, unseal
 from paris_p2p.records.manifest import MANIFEST_LIMIT, Manifest
 from paris_p2p.records.run import RunManifest

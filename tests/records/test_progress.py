@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from paris_p2p.peer.genesis import load_genesis
+from paris_p2p.peer.shipped_run import load_genesis
 from paris_p2p.records.head import Head
 from paris_p2p.records.progress import MOST_IMAGES, MOST_STEPS, impossible
 from paris_p2p.records.resume import Resume

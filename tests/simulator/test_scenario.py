@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from paris_p2p.peer.claiming import Claimant
+from paris_p2p.peer.training.claiming import Claimant
 from paris_p2p.records.claim import GRACE, LEASE, RENEW, SETTLE
 from simulator.network import REQUEST_TIMEOUT
 from simulator.scenario import SCENARIOS, Outcome, Scenario, simulate

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from bootstrap.genesis.build import GENESIS
 from paris_p2p.home import Home, write_atomically
-from paris_p2p.peer.genesis import load_genesis
-from paris_p2p.peer.headbook import HeadBook
-from paris_p2p.peer.publishing import checkpoint_name
+from paris_p2p.peer.books.head_book import HeadBook
+from paris_p2p.peer.shipped_run import load_genesis
+from paris_p2p.peer.training.publishing import checkpoint_name
 from paris_p2p.records.head import best_heads
 from paris_p2p.records.run import ROUTER
 from paris_p2p.store.blobs import Blobs

@@ -18,7 +18,7 @@ from paris_p2p.home import write_atomically
 from paris_p2p.identity import Identity
 from paris_p2p.model.encoders.autoencoder import load_autoencoder
 from paris_p2p.model.encoders.clip import load_text_encoder
-from paris_p2p.peer.genesis import RUN_FILE
+from paris_p2p.peer.shipped_run import RUN_FILE
 from paris_p2p.records.run import Artefact, RunManifest, ShardRef, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore

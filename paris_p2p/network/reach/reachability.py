@@ -1,0 +1,169 @@
+"""Where a peer stands: who can dial it, through which relays, and what it tells others of that.
+
+    witnesses say   routing tables   relays        p2pd's mode, once no stream would break
+    public          in them          serves        RELAY
+    private         out of them      uses two      PUNCH
+    nothing         in them          none          as it is
+
+What the last life of the peer found out is believed until somebody says otherwise.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from paris_p2p.identity import peer_id_of
+from paris_p2p.network.host import Host
+from paris_p2p.network.p2pd.daemon import author_in
+from paris_p2p.network.p2pd.listening import (
+    MAX_ADDRESSES,
+    dialable_from_here,
+    host_of,
+    is_loopback,
+    is_ours,
+    tellable,
+)
+from paris_p2p.network.p2pd.process import Mode
+from paris_p2p.network.reach.reachability_types import Nat, Reachability, State
+from paris_p2p.network.reach.relay_self_test import SelfTest, limit_of
+from paris_p2p.network.reach.relays import Relays, circuit_through, reserve_at
+from paris_p2p.network.reach.witnesses import Verdict, hear_witnesses, judge
+from paris_p2p.records.address import Address, is_public
+
+ASK_PERIOD = 600.0
+"""Seconds between two askings of witnesses who agreed; who heard none asks every round."""
+
+
+def first_mode(announced: bool, was: State, serve_relay: bool) -> Mode:
+    """The mode to begin in, before anybody could be asked."""
+    return fitting_mode(State.PUBLIC if announced else was, serve_relay)
+
+
+def fitting_mode(state: State, serve_relay: bool) -> Mode:
+    """The mode for where a peer stands."""
+    if state is State.PUBLIC and serve_relay:
+        return Mode.RELAY
+    return Mode.PUNCH if state is State.PRIVATE else Mode.PLAIN
+
+
+class Standing:
+    """What one host knows of its own reachability, and does about it. `look` every heal period.
+
+    Parameters
+    ----------
+    was : what was found out before this process began.
+    serve_relay : whether to relay others when publicly reachable.
+    named : relays that the user named.
+    clock : seconds of any epoch.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        was: State,
+        serve_relay: bool,
+        named: tuple[Address, ...],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._host = host
+        self._serve_relay = serve_relay
+        self._clock = clock
+        self._verdict = Verdict(State.PUBLIC if host.place.announce else was)
+        self._asked: tuple[float, tuple[str, ...]] = (-ASK_PERIOD, ())
+        self._transports: list[str] = []
+        self._relays = Relays(named, lambda relay: reserve_at(host.daemon, relay))
+        self._always_relayed = bool(named)
+        self._self_test = SelfTest(host, limit_of)
+
+    def addresses(self) -> list[str]:
+        """What others are told to dial: direct ways first, those over relays last."""
+        own = self._host.place.identity.peer_id
+        relayed = [circuit_through(relay, own) for relay in self._relays.in_use()]
+        direct = self._transports
+        if self._verdict.state is State.PRIVATE and not self._host.place.announce:
+            direct = [transport for transport in direct if dialable_from_here(transport)]
+        told = [str(Address(transport, own)) for transport in direct]
+        return [*told[: MAX_ADDRESSES - len(relayed)], *relayed]
+
+    def transports(self) -> list[str]:
+        """Where we listen, or say that we do, and where others see us."""
+        hosts = ((transport, host_of(transport)) for transport in self._verdict.observed)
+        return [*self._transports, *(t for t, host in hosts if host and is_public(host))]
+
+    def reachability(self) -> Reachability:
+        """See `Swarm.reachability`."""
+        verdict = self._verdict
+        return Reachability(
+            state=verdict.state,
+            addresses=tuple(self.addresses()),
+            observed=verdict.observed,
+            relays=tuple(map(str, self._relays.in_use())),
+            serves_relay=self._host.mode is Mode.RELAY,
+            nat=verdict.nat,
+            hole_punching=self._host.mode is Mode.PUNCH and verdict.nat is Nat.CONE,
+            upnp=self._mapped(),
+            reached_by=verdict.reached_by,
+            missed_by=verdict.missed_by,
+        )
+
+    async def note_addresses(self) -> None:
+        """Look up where p2pd listens now. Raises `Unreachable` when it does not answer."""
+        self._transports = tellable(
+            self._host.place.announce or await self._host.daemon.transports()
+        )
+
+    async def look(self) -> None:
+        """Note our addresses, ask witnesses when it is time to, and act on what they say."""
+        await self.note_addresses()
+        if self._due():
+            await self._ask()
+        self._host.hide(self._verdict.state is State.PRIVATE and bool(self._host.neighbours()))
+        await self._take_mode()
+        if self._verdict.state is State.PRIVATE or self._always_relayed:
+            await self._relays.keep(await self._candidates(), random.SystemRandom())
+        else:
+            self._relays.leave()
+        if self._host.ready.is_set():
+            await self._self_test.run()
+
+    def _due(self) -> bool:
+        """Whether to ask witnesses: after a while, and when our addresses have changed."""
+        asked, transports = self._asked
+        changed = transports != tuple(self._transports)
+        return changed or self._clock() - asked >= ASK_PERIOD
+
+    async def _ask(self) -> None:
+        others = [author for author in map(author_in, self._host.neighbours()) if author]
+        port = None if self._host.place.announce else self._host.place.port
+        answers = await hear_witnesses(self._host.open, others, self._transports, port)
+        verdict = judge(answers, is_ours)
+        if verdict.state is not State.UNKNOWN:
+            self._verdict = verdict
+            self._asked = (self._clock(), tuple(self._transports))
+
+    async def _candidates(self) -> list[Address]:
+        """Neighbours as relays, each at the place where we are connected to it."""
+        found = []
+        for author in filter(None, map(author_in, self._host.neighbours())):
+            transports = tellable(await self._host.daemon.seen_at(author))
+            found += [Address(transport, peer_id_of(author)) for transport in transports]
+        return found
+
+    async def _take_mode(self) -> None:
+        """Have p2pd run in the mode for where we stand, before relays give places to the old one.
+
+        Who listens on this machine alone has nobody to relay.
+        """
+        if self._host.busy() or is_loopback(self._host.place.transport):
+            return
+        self._host.switch(fitting_mode(self._verdict.state, self._serve_relay))
+        await self._host.until_ready()
+
+    def _mapped(self) -> str:
+        """The transport that leads to us although no interface has its address."""
+        if not self._host.place.upnp or self._verdict.state is not State.PUBLIC:
+            return ""
+        hosts = ((transport, host_of(transport)) for transport in self._transports)
+        return next((t for t, host in hosts if host is not None and not is_ours(host)), "")

@@ -1,0 +1,88 @@
+"""Whether the relay that we are carries enough: asked from outside, by a p2pd made for it.
+
+p2pd holds two relay services, and on a busy machine the wrong one may come up first: it cuts every
+connection off after 128 KiB. Others would pass us over, and nobody would tell us. So we take a
+place at our own relay, and start p2pd again until it is the right one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from paris_p2p.errors import ParisError
+from paris_p2p.identity import Identity
+from paris_p2p.network.host import Host
+from paris_p2p.network.p2pd.daemon import Daemon
+from paris_p2p.network.p2pd.listening import Place, choose_port, transport_of
+from paris_p2p.network.p2pd.process import Mode
+from paris_p2p.network.p2pd.socket_folder import SocketFolder
+from paris_p2p.network.reach.circuit import Limit
+from paris_p2p.network.reach.relays import carries_enough, reserve_at
+from paris_p2p.records.address import Address
+
+logger = logging.getLogger(__name__)
+
+RESTARTS = 5
+"""How often p2pd is started again before we make do with a relay of little use."""
+
+INACTIVITY = 5.0
+
+Measure = Callable[[Place], Awaitable[Limit]]
+
+
+class SelfTest:
+    """Tests each p2pd of `host` that relays, once."""
+
+    def __init__(self, host: Host, measure: Measure) -> None:
+        self._host = host
+        self._measure = measure
+        self._tested: Daemon | None = None
+        self._restarts = 0
+
+    async def run(self) -> None:
+        """Test what has not been tested, and start it again where it carries too little."""
+        daemon = self._host.daemon
+        if self._host.mode is not Mode.RELAY or daemon is self._tested:
+            return
+        try:
+            limit = await self._measure(self._host.place)
+        except ParisError as error:
+            logger.info("our own relay could not be tested: %s", error)
+            return
+        if carries_enough(limit):
+            self._tested, self._restarts = daemon, 0
+        elif self._restarts == RESTARTS:
+            self._tested = daemon
+            logger.warning("our relay carries only %d bytes a connection", limit.bytes)
+        elif not self._host.busy():
+            self._restarts += 1
+            logger.info("our relay carries only %d bytes a connection; once more", limit.bytes)
+            self._host.restart()
+
+
+async def limit_of(place: Place) -> Limit:
+    """What the peer at `place`, on this machine, carries as a relay. Raises `ParisError`."""
+    folder = SocketFolder()
+    try:
+        asker = await Daemon.start(_anybody(folder.path), Mode.PUNCH)
+        try:
+            return await reserve_at(asker, Address(from_here(place), place.identity.peer_id))
+        finally:
+            await asker.stop()
+    finally:
+        folder.remove()
+
+
+def from_here(place: Place) -> str:
+    """The transport by which this machine itself reaches who listens at `place`."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    return transport_of(here.get(place.listen, place.listen), place.port)
+
+
+def _anybody(folder: Path) -> Place:
+    """Where somebody listens who is new, and will not be heard of again."""
+    identity = Identity.generate()
+    identity.save(folder / "key")
+    return Place(folder / "key", identity, "127.0.0.1", choose_port("127.0.0.1", 0), (), INACTIVITY)

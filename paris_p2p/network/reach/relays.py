@@ -1,0 +1,106 @@
+"""The relays through which an unreachable peer is reached: chosen, asked again and again, replaced.
+
+A relay forwards sealed bytes: it learns who talks to whom and how much, nothing else. Those the
+user named come first; otherwise any neighbour will do, as whoever is in our routing table can be
+dialled. A relay that carries too little per connection is no use: stock libp2p gives 128 KiB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+from paris_p2p.errors import ParisError
+from paris_p2p.identity import author_of
+from paris_p2p.network.p2pd.daemon import Daemon
+from paris_p2p.network.reach.circuit import HOP_PROTOCOL, Limit, reserve
+from paris_p2p.records.address import CIRCUIT, Address, parse_address
+
+logger = logging.getLogger(__name__)
+
+WANTED = 2
+"""Relays in use: one may die."""
+
+TRIED = 6
+"""Relays asked for a place per round."""
+
+LEAST_BYTES = 64 << 20
+"""What a relay must carry per connection to be of use."""
+
+RESERVE_TIMEOUT = 10.0
+
+Reserve = Callable[[Address], Awaitable[Limit]]
+
+
+class Relays:
+    """Our places at relays. `keep` is to be called every heal period: places end with connections.
+
+    Parameters
+    ----------
+    named : relays that the user wants to be used before all others.
+    """
+
+    def __init__(self, named: Sequence[Address], reserve_at: Reserve) -> None:
+        self._named = tuple(named)
+        self._reserve_at = reserve_at
+        self._in_use: dict[Address, None] = {}
+
+    def in_use(self) -> tuple[Address, ...]:
+        """The relays that have a place for us, best first."""
+        return tuple(self._in_use)
+
+    def leave(self) -> None:
+        """Use none any more; the places end by themselves."""
+        self._in_use.clear()
+
+    async def keep(self, neighbours: Sequence[Address], rng: random.Random) -> None:
+        """Prolong the places we have; where they are too few, ask the named ones and neighbours."""
+        kept = await self._ask([*self._in_use])
+        others = [relay for relay in self._named if relay not in kept]
+        strangers = [relay for relay in neighbours if relay not in (*kept, *others)]
+        others += rng.sample(strangers, min(TRIED, len(strangers)))
+        wanted = max(WANTED, len(self._named)) - len(kept)
+        self._in_use = dict.fromkeys(kept)
+        for relay in others[:TRIED]:
+            if wanted > 0 and await self._ask([relay]):
+                self._in_use[relay] = None
+                wanted -= 1
+
+    async def _ask(self, relays: Sequence[Address]) -> list[Address]:
+        """Those of `relays` that have a place for us."""
+        places = await asyncio.gather(*map(self._has_place, relays))
+        return [relay for relay, place in zip(relays, places, strict=True) if place]
+
+    async def _has_place(self, relay: Address) -> bool:
+        try:
+            async with asyncio.timeout(RESERVE_TIMEOUT):
+                limit = await self._reserve_at(relay)
+        except (ParisError, TimeoutError) as error:
+            logger.info("no place at the relay %s: %s", relay, error)
+            return False
+        if not carries_enough(limit):
+            logger.info("the relay %s carries only %d bytes a connection", relay, limit.bytes)
+            return False
+        return True
+
+
+def carries_enough(limit: Limit) -> bool:
+    """Whether a relay with this limit is of use; 0 is none."""
+    return limit.bytes == 0 or limit.bytes >= LEAST_BYTES
+
+
+async def reserve_at(daemon: Daemon, relay: Address) -> Limit:
+    """A place at a relay, dialled if need be. Raises `Unreachable`, `BadContent`."""
+    await daemon.dial(relay)
+    stream = await daemon.open(author_of(relay.peer_id), HOP_PROTOCOL)
+    try:
+        return await reserve(stream)
+    finally:
+        await stream.close()
+
+
+def circuit_through(relay: Address, peer_id: str) -> str:
+    """The full address of a peer that has a place at `relay`."""
+    return str(parse_address(f"{relay}{CIRCUIT}/p2p/{peer_id}"))

@@ -1,0 +1,124 @@
+"""Can strangers dial us? Several peers try, and the majority is believed.
+
+Goal: know within seconds of meeting anybody, because an unreachable peer must not hold other
+peers' records and needs a relay. Non-goal: certainty. Peers may be wrong or lie; a lie costs us a
+detour over a relay, or records that are held at a place nobody can ask, with seven others.
+
+Who sees us at a private address stands on our side of the router, and says little about the other
+side: where anybody sees us at a global address, only they count. Who is itself behind a proxy sees
+us where the proxy is; the majority corrects that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from paris_p2p.errors import ParisError
+from paris_p2p.network.p2pd.listening import host_of, transport_of
+from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL, Answer, Dial, ask_dialback
+from paris_p2p.network.reach.reachability_types import Nat, State
+from paris_p2p.network.swarm import Stream
+from paris_p2p.records.address import IpAddress, is_public
+
+Open = Callable[[bytes, str], Awaitable[Stream]]
+IsOurs = Callable[[IpAddress], bool]
+
+WITNESSES = 5
+"""Peers asked to dial us back."""
+
+ASK_TIMEOUT = 20.0
+"""Seconds for one of them to answer everything."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the witnesses say, taken together."""
+
+    state: State = State.UNKNOWN
+    nat: Nat = Nat.UNKNOWN
+    observed: tuple[str, ...] = ()
+    reached_by: int = 0
+    missed_by: int = 0
+
+
+async def hear_witnesses(
+    open_: Open, others: Sequence[bytes], transports: Sequence[str], port: int | None
+) -> list[Answer]:
+    """What some of `others` find at `transports`, and at our `port` where they see us.
+
+    `port` is None where the user told the transports: then other doors prove nothing. Who does
+    not answer says nothing.
+    """
+    asked = random.sample(others, min(WITNESSES, len(others)))
+    heard = await asyncio.gather(*(_hear(open_, one, transports, port) for one in asked))
+    return [answer for answer in heard if answer is not None]
+
+
+async def _hear(
+    open_: Open, witness: bytes, transports: Sequence[str], port: int | None
+) -> Answer | None:
+    try:
+        async with asyncio.timeout(ASK_TIMEOUT):
+            first = await _ask(open_, witness, transports)
+            outside = _unasked(first.seen, transports, port) if port is not None else []
+            if not outside:
+                return first
+            second = await _ask(open_, witness, outside)
+            return Answer(first.seen, first.dials + second.dials)
+    except (ParisError, TimeoutError):
+        return None
+
+
+async def _ask(open_: Open, witness: bytes, transports: Sequence[str]) -> Answer:
+    stream = await open_(witness, DIALBACK_PROTOCOL)
+    try:
+        return await ask_dialback(stream, transports)
+    finally:
+        await stream.close()
+
+
+def _unasked(seen: Iterable[str], asked: Collection[str], port: int) -> list[str]:
+    """Our port at the IPs where we are seen, unless they were asked about."""
+    hosts = {host for host in map(host_of, seen) if host is not None}
+    guesses = (transport_of(str(host), port) for host in hosts)
+    return [guess for guess in guesses if guess not in asked]
+
+
+def judge(answers: Sequence[Answer], is_ours: IsOurs) -> Verdict:
+    """What to believe. `is_ours` tells whether an IP is one of this machine's."""
+    counted = [answer for answer in answers if _from_outside(answer)] or answers
+    reached = sum(_reached(answer.dials) for answer in counted)
+    missed = sum(_missed(answer.dials) for answer in counted)
+    state = State.UNKNOWN
+    if reached or missed:
+        state = State.PUBLIC if reached >= missed else State.PRIVATE
+    observed = tuple(dict.fromkeys(place for answer in answers for place in answer.seen))
+    return Verdict(state, _nat(counted, is_ours), observed, reached, missed)
+
+
+def _from_outside(answer: Answer) -> bool:
+    hosts = [host for host in map(host_of, answer.seen) if host is not None]
+    return any(map(is_public, hosts))
+
+
+def _reached(dials: Iterable[Dial]) -> bool:
+    return any(dial.verdict == "reached" for dial in dials)
+
+
+def _missed(dials: Sequence[Dial]) -> bool:
+    return not _reached(dials) and any(dial.verdict == "failed" for dial in dials)
+
+
+def _nat(answers: Sequence[Answer], is_ours: IsOurs) -> Nat:
+    """Which kind of router is in between: whether two see us at the same port of it."""
+    places = Counter(place for answer in answers for place in set(answer.seen))
+    hosts = [host for host in map(host_of, places) if host is not None]
+    if any(map(is_ours, hosts)):
+        return Nat.NONE
+    if sum(bool(answer.seen) for answer in answers) < 2:
+        return Nat.UNKNOWN
+    return Nat.CONE if max(places.values()) > 1 else Nat.SYMMETRIC

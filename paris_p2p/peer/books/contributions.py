@@ -1,0 +1,304 @@
+"""Contribution logs between peers: told, fetched, checked.
+
+    stream    /paris/contributions/1
+    request   32-byte author, u64 bytes of that log the client has already
+    answer    u32 bytes that follow (0xFFFFFFFF: I do not have it), then these: the rest of the log,
+              as it lies on disk (`logbook.py`)
+
+A peer keeps what it has fetched and checked. So logs outlive their authors' peers, and an author
+that rewrites a log is found out by whoever has read it before: a client asks from its last entry
+on, which names all before it, and for the whole log where that is not what comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import struct
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import paris_p2p
+from paris_p2p.errors import BadContent, NotAvailable, ParisError, Unreachable
+from paris_p2p.identity import Author, Identity, peer_id_of
+from paris_p2p.network.pacing import Pacers, paced, unlimited
+from paris_p2p.network.stream_slots import NetworkOf, Places, nowhere
+from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream, Swarm
+from paris_p2p.peer.books.contribution_logs import LOG_LIMIT, ContributionLogs, frames, last_frame
+from paris_p2p.peer.key_handover import HandoverBook, follow
+from paris_p2p.records.contribution import Contribution, End, continued
+from paris_p2p.records.handover import ancestry, lineage
+from paris_p2p.records.head import Head
+from paris_p2p.records.keys import contributions_key
+from paris_p2p.records.presence import PEER, Presence
+from paris_p2p.records.run import slot_name
+
+log = logging.getLogger(__name__)
+
+CONTRIBUTIONS_PROTOCOL = PROTOCOL_PREFIX + "contributions/1"
+
+READERS = 8
+"""Logs that we send at a time, one to a peer; others are told that we have none. See `places.py`
+for who gives way to whom."""
+
+HOLDERS = 4
+"""Peers that are asked for one log."""
+
+LIFE, PERIOD = 300.0, 100.0
+"""Seconds an announced log lives, and after which it is announced again."""
+
+PATIENCE = 60.0
+"""Seconds that one peer may take to send us a log, and to take one from us."""
+
+Ask = Callable[[int], Awaitable[bytes]]
+"""Asks one peer for a log beyond so many bytes."""
+
+_LENGTH = struct.Struct(">I")
+_REQUEST = struct.Struct(">32sQ")
+_ABSENT = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A log as checked: its entries, and whether a peer that has it was asked just now."""
+
+    author: Author
+    entries: list[Contribution]
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class _Log:
+    """A log that was checked, as it lies on disk."""
+
+    data: bytes
+    entries: list[Contribution]
+    end: End
+
+    @property
+    def last(self) -> bytes:
+        """Its last entry, with its length before it."""
+        return last_frame(self.data)
+
+    def followed_by(self, rest: bytes) -> _Log:
+        """This log and what goes on after it. BadContent unless all of it holds."""
+        entries, end = continued(self.end, frames(rest))
+        return _Log(self.data + rest, [*self.entries, *entries], end)
+
+
+class LogServer:
+    """Answers who asks for a log that is here, under the upload limit. Pass it to `Swarm.serve`.
+
+    `network_of` and `clock` as in `Places`.
+    """
+
+    def __init__(
+        self,
+        logs: ContributionLogs,
+        *,
+        pacers: Pacers | None = None,
+        network_of: NetworkOf = nowhere,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logs = logs
+        self._pacers = pacers or unlimited()
+        self._places = Places(READERS, 1, network_of, clock=clock)
+
+    async def __call__(self, caller: bytes, stream: Stream) -> None:
+        author, had = _REQUEST.unpack(await stream.read_exactly(_REQUEST.size))
+        place = await self._places.take(stream)
+        if place is None:
+            await stream.write(_LENGTH.pack(_ABSENT))
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._send(paced(stream, self._pacers), author, had)
+        except TimeoutError:
+            log.info("%s took too long over a contribution log", caller.hex())
+        finally:
+            self._places.leave(place)
+
+    async def _send(self, stream: Stream, author: Author, had: int) -> None:
+        data = await asyncio.to_thread(self._logs.read, author)
+        rest = data[had:]
+        await stream.write(_LENGTH.pack(len(rest) if data else _ABSENT))
+        await stream.write(rest)
+
+
+async def note(
+    logs: ContributionLogs, identity: Identity, sealed_head: bytes, known: Sequence[Head]
+) -> None:
+    """Enter a head that is being published, with the heads that were `known` of its slot before.
+
+    A log that cannot take it is no reason not to publish.
+    """
+    try:
+        await asyncio.to_thread(logs.append, identity, sealed_head, known)
+    except ParisError as error:
+        log.error("a published head is missing in the contribution log: %s", error)
+
+
+async def announce(
+    swarm: Swarm, identity: Identity, run_id: bytes, logs: ContributionLogs, now: float
+) -> None:
+    """Tell the swarm whose logs are here. What cannot be told now is told the next time."""
+    presence = Presence(
+        run=run_id,
+        author=identity.author,
+        addresses=tuple(swarm.addresses()),
+        agent=f"paris-p2p/{paris_p2p.__version__}",
+        role=PEER,
+        time=now,
+    ).seal(identity)
+    for author in await asyncio.to_thread(logs.authors):
+        with contextlib.suppress(Unreachable, TimeoutError):
+            await swarm.store(contributions_key(author), presence, now + LIFE)
+
+
+async def read_log(
+    swarm: Swarm, logs: ContributionLogs, author: Author, pacers: Pacers | None = None
+) -> Reading:
+    """The longest sound log of `author` that any peer has, checked, and kept here.
+
+    Raises NotAvailable when nobody has one, BadContent when two sound logs contradict each other:
+    the author has signed both, so this is proof that it rewrote its log.
+    """
+    best, fresh = await asyncio.to_thread(_kept, logs, author), author == swarm.author
+    had = len(best.data)
+    for source, addresses in await _holders(swarm, author):
+        ask = partial(_ask, swarm, source, addresses, author, pacers or unlimited())
+        try:
+            found = await _sound_log(ask, best)
+        except (ParisError, TimeoutError) as error:
+            log.info("%s has no log of %s for us: %s", source.hex(), author.hex(), error)
+            continue
+        if not (found.data.startswith(best.data) or best.data.startswith(found.data)):
+            raise BadContent(
+                f"{peer_id_of(author)} has signed two logs that contradict each other",
+                "Count on neither: its author rewrites what it has told before",
+            )
+        best, fresh = max(best, found, key=lambda each: len(each.data)), True
+    if not best.data:
+        raise NotAvailable(f"no peer has a contribution log of {peer_id_of(author)}")
+    if len(best.data) > had:
+        await asyncio.to_thread(logs.keep, author, best.data)
+    return Reading(author, best.entries, fresh)
+
+
+async def read_line(
+    swarm: Swarm,
+    logs: ContributionLogs,
+    book: HandoverBook,
+    author: Author,
+    pacers: Pacers | None = None,
+) -> list[Reading]:
+    """The logs of `author` and of those who took over from it, as far as there are any.
+
+    Raises NotAvailable when there is none, BadContent as `read_log` does.
+    """
+    await follow(swarm, book, [author])
+    readings = []
+    for each in lineage(author, book.all()):
+        with contextlib.suppress(NotAvailable):
+            readings.append(await read_log(swarm, logs, each, pacers))
+    if not readings:
+        raise NotAvailable(
+            f"no peer has a contribution log of {peer_id_of(author)}",
+            "Try again while a peer of that author is online",
+        )
+    return readings
+
+
+def own_line(logs: ContributionLogs, book: HandoverBook, author: Author) -> list[Reading]:
+    """The logs in this home of its present author and of those it took over from."""
+    line = [*(handover.old for handover in ancestry(author, book.all())), author]
+    return [Reading(each, logs.entries(each), fresh=True) for each in line]
+
+
+def _kept(logs: ContributionLogs, author: Author) -> _Log:
+    return _nothing_of(author).followed_by(logs.read(author))
+
+
+def _nothing_of(author: Author) -> _Log:
+    return _Log(b"", [], End(author))
+
+
+async def _sound_log(ask: Ask, known: _Log) -> _Log:
+    """A peer's log, checked: what goes on after `known`, or else all of it.
+
+    Raises BadContent, NotAvailable, Unreachable, TimeoutError.
+    """
+    rest = await ask(len(known.data) - len(known.last))
+    if rest.startswith(known.last):
+        return await asyncio.to_thread(known.followed_by, rest[len(known.last) :])
+    whole = await ask(0)
+    if not whole:
+        raise BadContent("it tells of a log without entries")
+    if known.data.startswith(whole):
+        return known
+    return await asyncio.to_thread(_nothing_of(known.end.author).followed_by, whole)
+
+
+def told(reading: Reading) -> dict[str, Any]:
+    """A log for people and programs: JSON-able, newest entry last."""
+    return {
+        "author": reading.author.hex(),
+        "peer": peer_id_of(reading.author),
+        "fresh": reading.fresh,
+        "entries": [_told(entry) for entry in reading.entries],
+    }
+
+
+def _told(entry: Contribution) -> dict[str, Any]:
+    head = entry.head
+    return {
+        "number": entry.number,
+        "run": head.run.hex(),
+        "slot": head.expert,
+        "name": slot_name(head.expert),
+        "step": head.step,
+        "gained": entry.gained,
+        "images": head.images,
+        "held_out_loss": head.held_out_loss,
+        "manifest": head.manifest.hex(),
+        "parent": head.parent.hex() if head.parent else None,
+        "created": head.created,
+    }
+
+
+async def _holders(swarm: Swarm, author: Author) -> list[tuple[Author, tuple[str, ...]]]:
+    """Other peers that say they have this log, the author's own first."""
+    holders = []
+    for entry in await swarm.lookup(contributions_key(author)):
+        with contextlib.suppress(BadContent):
+            presence = Presence.unseal(entry.value)
+            if presence.author == entry.owner != swarm.author:
+                holders.append((presence.author, presence.addresses))
+    return sorted(holders, key=lambda holder: holder[0] != author)[:HOLDERS]
+
+
+async def _ask(
+    swarm: Swarm,
+    source: Author,
+    addresses: tuple[str, ...],
+    author: Author,
+    pacers: Pacers,
+    had: int,
+) -> bytes:
+    """What a peer has of a log beyond the first `had` bytes. NotAvailable when it has none."""
+    stream = await swarm.open(source, CONTRIBUTIONS_PROTOCOL, addresses)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await stream.write(_REQUEST.pack(author, had))
+            (length,) = _LENGTH.unpack(await stream.read_exactly(_LENGTH.size))
+            if length == _ABSENT:
+                raise NotAvailable("it has none, or no time")
+            if had + length > LOG_LIMIT:
+                raise BadContent(f"a log of {had + length} bytes, over {LOG_LIMIT}")
+            return await paced(stream, pacers).read_exactly(length)
+    finally:
+        await stream.close()

@@ -1,0 +1,235 @@
+"""What measurements mean: each becomes a row with a state, and a remedy where something is wrong.
+
+Pure functions of what `probes` (a running peer and its swarm) have measured; they do the measuring,
+this does the judging. `fitness` judges this computer.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from paris_p2p.identity import PeerId
+from paris_p2p.network.reach.dial_back import Answer, Dial, literal_host
+from paris_p2p.network.reach.reachability_types import Nat, Reachability
+from paris_p2p.network.reach.reachability_types import State as Reach
+from paris_p2p.records.address import is_public
+
+SKEW_NOTED = 2.0
+"""Seconds off the other peers' clocks that are worth a word."""
+
+
+class State(enum.StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    """It works, less well than it could."""
+    BAD = "bad"
+    """Something does not work until it is mended."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a checkup."""
+
+    check: str
+    state: State
+    seen: str
+    remedy: str = ""
+
+
+def report(rows: Iterable[Row], training_bytes: int | None) -> dict[str, Any]:
+    """Rows as the local API tells them, with the least memory to train an expert (None: never)."""
+    return {"rows": [asdict(row) for row in rows], "training_bytes": training_bytes}
+
+
+def peers_row(peers: int) -> Row:
+    if peers:
+        return Row("peers", State.OK, f"{peers} other peers known")
+    remedy = "Join a swarm with --bootstrap ADDRESS; the first peer of one waits for others"
+    return Row("peers", State.WARNING, "no other peer is known", remedy)
+
+
+def clock_row(skew: float | None, limit: float) -> Row:
+    """`skew`: our clock minus the other peers', in seconds; None without any.
+
+    `limit`: the skew from which on leases and records suffer.
+    """
+    if skew is None:
+        return Row(
+            "clock", State.WARNING, "no peer to compare with", "Join a swarm, then try again"
+        )
+    seen = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the other peers' median"
+    remedy = "If it is wrong, have a time server set it: timedatectl set-ntp true"
+    if abs(skew) > limit:
+        return Row("clock", State.BAD, seen, f"{remedy}; records expire at the wrong time")
+    if abs(skew) > SKEW_NOTED:
+        return Row("clock", State.WARNING, seen, remedy)
+    return Row("clock", State.OK, seen)
+
+
+def identity_rows(doubled: bool) -> list[Row]:
+    """`doubled`: whether another node has been heard to speak under this node's key."""
+    if not doubled:
+        return []
+    remedy = "Stop one of the two, and give the copy a home of its own with a new identity"
+    return [Row("identity", State.BAD, "another node runs with this node's identity", remedy)]
+
+
+def reachability_rows(reach: Reachability) -> list[Row]:
+    """Whether others can dial this peer; where they cannot, what stands in for it."""
+    if reach.state is Reach.PUBLIC:
+        relaying = "; serves as a relay" if reach.serves_relay else ""
+        mapped = f"; the router forwards {reach.upnp}" if reach.upnp else ""
+        return [Row("reachability", State.OK, f"others can dial this peer{mapped}{relaying}")]
+    if reach.state is Reach.UNKNOWN:
+        remedy = "Join a swarm with --bootstrap ADDRESS, or try again in a minute"
+        return [Row("reachability", State.WARNING, "not known: nobody could be asked", remedy)]
+    return [_unreachable_row(reach), _nat_row(reach.nat), _relay_row(reach), _punching_row(reach)]
+
+
+_FORWARD = (
+    "Open the TCP port in the firewall and forward it on the router to this machine; "
+    "--upnp asks the router to"
+)
+
+
+def _unreachable_row(reach: Reachability) -> Row:
+    state = State.WARNING if reach.relays else State.BAD
+    missed = f" ({reach.missed_by} peers tried)" if reach.missed_by else ""
+    return Row("reachability", state, f"others cannot dial this peer{missed}", _FORWARD)
+
+
+def _nat_row(nat: Nat) -> Row:
+    match nat:
+        case Nat.SYMMETRIC:
+            seen = "symmetric: another port outside for every peer, no hole can be punched"
+            return Row("NAT", State.WARNING, seen, _FORWARD)
+        case Nat.CONE:
+            return Row("NAT", State.OK, "one port outside for all peers")
+        case Nat.NONE:
+            seen = "none: others see this machine's own address, so a firewall is in the way"
+            return Row("NAT", State.WARNING, seen, "Open the TCP port in the firewall")
+        case Nat.UNKNOWN:
+            return Row("NAT", State.OK, "its kind is not known: too few peers to compare")
+
+
+def _relay_row(reach: Reachability) -> Row:
+    if reach.relays:
+        return Row("relay", State.OK, f"reached over {', '.join(map(short, reach.relays))}")
+    remedy = "Name one with --relay ADDRESS; every peer that others can dial is one by default"
+    return Row("relay", State.BAD, "no relay has taken this peer up", remedy)
+
+
+def _punching_row(reach: Reachability) -> Row:
+    if reach.hole_punching:
+        return Row("hole punching", State.OK, "direct connections may come about")
+    remedy = "Nothing to do for transfers to work; they are slower over a relay"
+    return Row("hole punching", State.WARNING, "not possible here", remedy)
+
+
+def dialback_rows(
+    announced: Sequence[str], answers: Mapping[PeerId, Answer | str], relayed: bool
+) -> list[Row]:
+    """What other peers found at our addresses.
+
+    Parameters
+    ----------
+    announced : our own transports, without PeerID.
+    answers : by the peer asked; a text says why there is none.
+    relayed : whether a relay stands in where nobody can dial us.
+    """
+    heard = [answer for answer in answers.values() if isinstance(answer, Answer)]
+    if not heard:
+        return [_unheard_row(answers)]
+    tried = _verdicts(heard)
+    believed = min(2, len(heard))
+    reached = {
+        transport
+        for transport, dials in tried.items()
+        if _reached(dials) >= (1 if transport in announced else believed)
+    }
+    rows = [_reached_row(transport, tried[transport], announced) for transport in reached]
+    missed = [transport for transport in tried if transport not in reached]
+    announced_ones = [transport for transport in missed if transport in announced]
+    failed = [
+        _failed_row(transport, tried[transport], bool(reached), relayed)
+        for transport in announced_ones or ([] if reached else missed)
+    ]
+    return sorted(rows, key=lambda row: row.seen) + (failed or ([] if rows else [_untried(heard)]))
+
+
+def _unheard_row(answers: Mapping[PeerId, Answer | str]) -> Row:
+    reasons = ", ".join(sorted({str(answer) for answer in answers.values()}))
+    seen = f"none of {len(answers)} peers answered: {reasons}" if answers else "no peer to ask"
+    return Row("dial back", State.WARNING, seen, "Join a swarm, or try again in a minute")
+
+
+def _verdicts(answers: Iterable[Answer]) -> dict[str, list[Dial]]:
+    """Every transport that somebody did dial, with what became of it."""
+    tried: dict[str, list[Dial]] = {}
+    for answer in answers:
+        for dial in answer.dials:
+            if dial.verdict in ("reached", "failed"):
+                tried.setdefault(dial.transport, []).append(dial)
+    return tried
+
+
+def _reached(dials: Iterable[Dial]) -> int:
+    return sum(dial.verdict == "reached" for dial in dials)
+
+
+def _reached_row(transport: str, dials: Sequence[Dial], announced: Sequence[str]) -> Row:
+    seen = f"{transport} reached by {_reached(dials)} of {len(dials)} peers"
+    if transport not in announced:
+        return Row(
+            "dial back",
+            State.WARNING,
+            f"{seen}, but this peer does not announce it",
+            f"Start with --announce {transport}",
+        )
+    host = literal_host(transport)
+    if host is not None and not is_public(host):
+        where = "this machine" if host.is_loopback else "this network"
+        remedy = f"To be reached from elsewhere: {_FORWARD[0].lower()}{_FORWARD[1:]}"
+        return Row("dial back", State.WARNING, f"{seen}, all on {where}", remedy)
+    return Row("dial back", State.OK, seen)
+
+
+def _failed_row(transport: str, dials: Sequence[Dial], other: bool, relayed: bool) -> Row:
+    state = State.WARNING if other or relayed else State.BAD
+    reasons = ", ".join(sorted({dial.reason for dial in dials if dial.reason}))
+    seen = f"{transport} not reached by {len(dials)} peers: {reasons}"
+    remedy = "Announce only what works, with --announce" if other else _FORWARD
+    return Row("dial back", state, seen, remedy)
+
+
+def _untried(answers: Iterable[Answer]) -> Row:
+    """Nobody tried, for our addresses are none that others see or could dial."""
+    hosts = {str(literal_host(transport)) for answer in answers for transport in answer.seen}
+    seen = f"no address of this peer could be tried; others see it at {', '.join(sorted(hosts))}"
+    return Row("dial back", State.WARNING, seen if hosts else seen.split(";")[0], _FORWARD)
+
+
+def run_row(name: str, run: bytes, heads: int, slots: int) -> Row:
+    """`heads`: slots of the run for which a checkpoint is known."""
+    seen = f"{name} ({run.hex()[:12]}), checkpoints of {heads} of {slots} slots known"
+    if heads < slots:
+        return Row("run", State.WARNING, seen, "Join peers that hold the others, or train them")
+    return Row("run", State.OK, seen)
+
+
+def store_row(checked: int, damaged: int, held: int) -> Row:
+    """Of `held` chunks, `checked` were hashed again, `damaged` of these were not what they said."""
+    seen = f"{checked} of {held} chunks hashed again, {damaged} damaged"
+    if damaged:
+        remedy = "Damaged ones were removed and are fetched again; check the disk (smartctl -a)"
+        return Row("store", State.BAD, seen, remedy)
+    return Row("store", State.OK, seen)
+
+
+def short(address: str) -> str:
+    """An address with the end of its PeerID only."""
+    transport, _, peer = address.partition("/p2p/")
+    return f"{transport}/p2p/..{peer[-6:]}" if peer else address

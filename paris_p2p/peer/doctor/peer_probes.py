@@ -1,0 +1,121 @@
+"""What a running peer finds out when asked for a checkup. `checkup` judges it.
+
+Every probe is bounded in time and cannot fail: what it could not find out is a finding too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+
+from paris_p2p.errors import ParisError
+from paris_p2p.identity import PeerId
+from paris_p2p.network.reach.dial_back import Answer
+from paris_p2p.network.reach.reachability_types import Reachability
+from paris_p2p.network.reach.reachability_types import State as Reach
+from paris_p2p.network.swarm import Swarm
+from paris_p2p.peer.doctor import peer_checks
+from paris_p2p.peer.doctor.alarms import MAX_SKEW
+from paris_p2p.peer.doctor.dial_back_check import ask_to_dial_back, own_transports
+from paris_p2p.peer.doctor.peer_checks import Row
+from paris_p2p.peer.peer import Peer
+from paris_p2p.records.device import least_memory
+from paris_p2p.store.chunks import ChunkStore, MissingChunk
+
+PATIENCE = 20.0
+"""Seconds for one probe."""
+
+SETTLING = 10.0
+"""Seconds to wait for what others say about our reachability."""
+
+RETRIES = (1.0, 3.0, 0.0)
+"""Seconds after each round of questions that nobody answered."""
+
+LOOK_AGAIN = 0.2
+"""Seconds between looks at it."""
+
+CHUNKS_CHECKED = 64
+"""Chunks of the store hashed again: enough to notice a bad disk, not to prove a good one."""
+
+
+async def peer_checkup(peer: Peer) -> list[Row]:
+    """A peer of a run: the run, the swarm, its store."""
+    rows = await swarm_checkup(peer.swarm, peer.run_id, peer.rng)
+    with suppress(ParisError, TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            await peer.survey()
+    known = sum(bool(peer.heads.of(slot)) for slot in peer.run.slots())
+    run = peer_checks.run_row(peer.run.name, peer.run_id, known, len(peer.run.slots()))
+    store = await asyncio.to_thread(_check_store, peer.blobs.chunks, peer.rng)
+    return [run, *rows, peer_checks.store_row(*store)]
+
+
+async def swarm_checkup(swarm: Swarm, run_id: bytes | None, rng: random.Random) -> list[Row]:
+    """Any node of the swarm: who is there, whether they reach us, whose clock is off.
+
+    How others reach us comes first: having found it out, p2pd may start anew in another mode.
+    """
+    reach = await _settled(swarm)
+    answers = await _heard(swarm, run_id, rng)
+    skew = await _skew(swarm)
+    announced = own_transports(swarm.addresses())
+    return [
+        peer_checks.peers_row(swarm.peers()),
+        *peer_checks.reachability_rows(reach),
+        *peer_checks.dialback_rows(announced, answers, bool(reach.relays)),
+        peer_checks.clock_row(skew, MAX_SKEW),
+        *peer_checks.identity_rows(swarm.doubled()),
+    ]
+
+
+async def _heard(
+    swarm: Swarm, run_id: bytes | None, rng: random.Random
+) -> dict[PeerId, Answer | str]:
+    """The dial-back answers; asked again while all who are asked are out of reach for a moment."""
+    for pause in RETRIES:
+        answers = await ask_to_dial_back(swarm, run_id, rng)
+        if not answers or any(isinstance(answer, Answer) for answer in answers.values()):
+            break
+        await asyncio.sleep(pause)
+    return answers
+
+
+async def _settled(swarm: Swarm) -> Reachability:
+    """How others reach us; a peer that knows of others is given time to meet them and find out."""
+    for _ in range(round(SETTLING / LOOK_AGAIN)):
+        known = swarm.reachability().state is not Reach.UNKNOWN
+        if (known and swarm.online()) or not swarm.known_addresses():
+            break
+        await asyncio.sleep(LOOK_AGAIN)
+    return swarm.reachability()
+
+
+def training_need(peer: Peer) -> int:
+    """Bytes of memory without which no expert of the peer's run can be trained."""
+    return min(least_memory(peer.run, slot) for slot in range(peer.run.clusters))
+
+
+async def _skew(swarm: Swarm) -> float | None:
+    """How far our clock is off; asked again while those we know are out of reach for a moment."""
+    for pause in RETRIES:
+        with suppress(ParisError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                skew = await swarm.clock_skew()
+            if skew is not None or not swarm.known_addresses():
+                return skew
+        await asyncio.sleep(pause)
+    return None
+
+
+def _check_store(chunks: ChunkStore, rng: random.Random) -> tuple[int, int, int]:
+    """Hash some chunks again: (how many, how many of them were damaged, how many there are)."""
+    held = sorted(chunks.ids())
+    chosen = rng.sample(held, min(CHUNKS_CHECKED, len(held)))
+    damaged = 0
+    for chunk in chosen:
+        try:
+            chunks.get(chunk)
+        except MissingChunk:
+            damaged += 1
+    return len(chosen), damaged, len(held)

@@ -1,0 +1,283 @@
+"""A prompt becomes a picture: router first, then only the experts it calls for.
+
+This runs in the caller's process, with torch; content comes through `Contents`, so that this module
+knows no network and any store can feed it. What a head is worth shows only here: one whose weights
+do not load, or answer with what is not finite, is refuted, and the next one takes its place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.model.encoders.autoencoder import Autoencoder, load_autoencoder
+from paris_p2p.model.encoders.clip import load_text_encoder
+from paris_p2p.model.encoders.hub import load_hub_autoencoder, load_hub_text_encoder
+from paris_p2p.model.encoders.towers import TextEncoder
+from paris_p2p.model.expert import Expert, build_expert
+from paris_p2p.model.mixture import Strategy
+from paris_p2p.model.objective import Text
+from paris_p2p.model.router import Router, build_router
+from paris_p2p.model.sampler import (
+    BadAnswer,
+    EnsembleSampler,
+    Sample,
+    StepListener,
+    draw_noise,
+)
+from paris_p2p.model.weights import load_into
+from paris_p2p.peer.sampling.pictures import Picture
+from paris_p2p.peer.sampling.request import SampleRequest
+from paris_p2p.records.run import ROUTER, Artefact, RunManifest, run_id, slot_name
+
+log = logging.getLogger(__name__)
+
+HeadRow = Mapping[str, Any]
+Encoder = TypeVar("Encoder", Autoencoder, TextEncoder)
+
+
+class Contents(Protocol):
+    """Where the files of a run come from, by content id (hex), verified."""
+
+    def fetch(self, content: str) -> Path:
+        """The file of a content. NotAvailable when it cannot be had."""
+
+    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
+        """The first of these checkpoints, best first, that is here, and its file.
+
+        NotAvailable when none can be had.
+        """
+
+    def heads(self, slot: int) -> Sequence[HeadRow]:
+        """The heads of a slot that can be had now, best first, looked for afresh."""
+
+    def condemn(self, head: HeadRow, reason: str) -> bool:
+        """Never give what this head names again: it was tried and refuted.
+
+        False where that did not show the head to be worthless: its file may have rotted here.
+        """
+
+
+class Ensemble:
+    """A run's networks, fetched when first needed and remembered.
+
+    Parameters
+    ----------
+    sealed_run : the run's signed manifest.
+    heads : per slot (as text) its candidate heads, best first; a candidate that is refuted is
+        passed over for the next.
+    """
+
+    def __init__(
+        self, sealed_run: bytes, heads: Mapping[str, Sequence[HeadRow]], contents: Contents
+    ) -> None:
+        self._run_id = run_id(sealed_run)
+        self._run = run = RunManifest.unseal(sealed_run)
+        self._heads = {slot: list(heads[str(slot)]) for slot in run.slots()}
+        self._contents = contents
+        self.used: dict[int, HeadRow] = {}
+        """The head that each loaded slot came from."""
+        self._experts: dict[int, Expert | Router] = {}
+        self._given_again: set[str] = set()
+        """Contents that failed once without being condemned."""
+        self._refuted: dict[int, set[str]] = {slot: set() for slot in run.slots()}
+        """The contents of each slot that are done without."""
+        self._looked_again: set[int] = set()
+        """The slots whose heads were looked for a second time."""
+        self.router = self._network(ROUTER)
+        self.text_encoder = _encoder(
+            run.text_encoder, contents, load_text_encoder, load_hub_text_encoder
+        )
+        self.autoencoder = _encoder(
+            run.autoencoder, contents, load_autoencoder, load_hub_autoencoder
+        )
+
+    def sample(self, request: SampleRequest, on_step: StepListener | None = None) -> list[Picture]:
+        """The pictures of a request. NotAvailable when no expert can be had."""
+        sample = self.latents(request, on_step)
+        images = self._decode(sample.latents)
+        return [
+            Picture(caption, image, self._provenance(request, caption, index, sample))
+            for index, (caption, image) in enumerate(zip(request.captions(), images, strict=True))
+        ]
+
+    def latents(self, request: SampleRequest, on_step: StepListener | None = None) -> Sample:
+        """The latents of a request before they are decoded, and who answered for them.
+
+        Drawn again, without it, when a head is refuted on the way.
+        """
+        for prompt in request.prompts:
+            if self.text_encoder.truncated(prompt):
+                log.warning(
+                    "the prompt is longer than the text encoder reads and is cut: %r", prompt
+                )
+        while True:
+            try:
+                return self._sampled(request, on_step)
+            except BadAnswer as error:
+                self._replace(error.slot, error)
+
+    def _sampled(self, request: SampleRequest, on_step: StepListener | None) -> Sample:
+        captions = request.captions()
+        sampler = EnsembleSampler(
+            router=self.router,
+            load_expert=self._expert,
+            null=self._text([""]),
+            available=torch.tensor([bool(self._heads[k]) for k in range(self._run.clusters)]),
+            strategy=_strategy(request),
+            guidance=request.guidance,
+        )
+        noise = draw_noise(len(captions), self._latent_shape, request.seed)
+        return sampler.sample(self._text(captions), noise, request.steps, on_step)
+
+    @property
+    def _latent_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self._run.latent_shape
+        return channels, height, width
+
+    def _expert(self, expert: int) -> Expert | Router | None:
+        try:
+            if expert not in self._experts:
+                self._experts[expert] = self._network(expert)
+            return self._experts[expert]
+        except NotAvailable as error:
+            log.warning("%s; its share is lost", error)
+            self._heads[expert] = []
+            return None
+
+    def _network(self, slot: int) -> Expert | Router:
+        """The best network of a slot that can be had and whose weights check.
+
+        Heads are looked for once more where none is left after one was refuted: while a worthless
+        one could be had, those behind it may have been passed over as late or busy.
+        """
+        try:
+            return self._first_sound(slot)
+        except NotAvailable:
+            refuted = self._refuted[slot]
+            if not refuted or slot in self._looked_again:
+                raise
+            self._looked_again.add(slot)
+            found = self._contents.heads(slot)
+            self._heads[slot] = [head for head in found if head["manifest"] not in refuted]
+            return self._first_sound(slot)
+
+    def _first_sound(self, slot: int) -> Expert | Router:
+        """The first of the known heads of a slot that can be had and whose weights check."""
+        while heads := {head["manifest"]: head for head in reversed(self._heads[slot])}:
+            best_first = list(dict.fromkeys(head["manifest"] for head in self._heads[slot]))
+            try:
+                content, path = self._contents.fetch_head(slot, best_first)
+            except NotAvailable as error:
+                log.info("%s: %s", slot_name(slot), error)
+                break
+            self.used[slot] = heads[content]
+            try:
+                module = self._built(slot)
+                load_into(module, path)
+            except BadContent as error:
+                self._refute(slot, error)
+            else:
+                return module.eval()
+        raise NotAvailable(
+            f"nobody has a usable checkpoint of {slot_name(slot)}",
+            f"wait for one, or train it: paris-peer claim-expert {_option(slot)}",
+        )
+
+    def _replace(self, slot: int, error: BadContent) -> None:
+        """Do without the head that a slot's network came from."""
+        self._refute(slot, error)
+        if slot == ROUTER:
+            self.router = self._network(ROUTER)
+        else:
+            del self._experts[slot]
+            self._expert(slot)
+
+    def _refute(self, slot: int, error: BadContent) -> None:
+        """Have a head condemned and do without it; one that is not condemned is tried once more."""
+        head = self.used.pop(slot)
+        log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
+        content = head["manifest"]
+        same = [other for other in self._heads[slot] if other["manifest"] == content]
+        condemned = all(self._contents.condemn(other, error.message) for other in same)
+        if condemned or content in self._given_again:
+            self._refuted[slot].add(content)
+            self._heads[slot] = [h for h in self._heads[slot] if h["manifest"] != content]
+        self._given_again.add(content)
+
+    def _built(self, slot: int) -> Expert | Router:
+        if slot == ROUTER:
+            return build_router(self._run.router, self._latent_shape, self._run.clusters)
+        return build_expert(self._run.expert, self._latent_shape)
+
+    @torch.inference_mode()
+    def _text(self, captions: Sequence[str]) -> Text:
+        ids = self.text_encoder.tokenize(captions)
+        return Text(self.text_encoder.encode(ids), self.text_encoder.mask(ids))
+
+    @torch.inference_mode()
+    def _decode(self, latents: Tensor) -> list[Image.Image]:
+        pixels = self.autoencoder.decode(latents)
+        if not bool(pixels.isfinite().all()):
+            raise BadContent(
+                "the run's autoencoder makes no finite picture of these latents",
+                "use another --guidance or --seed; if none helps, the run's autoencoder is broken",
+            )
+        levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return [Image.fromarray(level.permute(1, 2, 0).numpy()) for level in levels]
+
+    def _provenance(
+        self, request: SampleRequest, caption: str, index: int, sample: Sample
+    ) -> dict[str, Any]:
+        weights = sample.weights[:, index].mean(dim=0)
+        return {
+            "run": {"name": self._run.name, "id": self._run_id.hex()},
+            "prompt": caption,
+            "seed": request.seed + index,
+            "steps": request.steps,
+            "guidance": request.guidance,
+            "strategy": request.strategy,
+            "top_k": request.top_k,
+            "expert_weights": {
+                str(k): round(float(w), 4) for k, w in enumerate(weights) if float(w) > 0
+            },
+            "lost_mass": round(float(sample.lost_mass[:, index].mean()), 4),
+            "heads": {
+                slot_name(slot): {name: head[name] for name in ("author", "step", "manifest")}
+                for slot, head in sorted(self.used.items())
+            },
+        }
+
+
+def _option(slot: int) -> str:
+    return "--router" if slot == ROUTER else f"--expert {slot}"
+
+
+def _strategy(request: SampleRequest) -> Strategy:
+    if request.top_k is None:
+        return Strategy.named(request.strategy)
+    return Strategy.named(request.strategy, k=request.top_k)
+
+
+def _encoder(
+    artefact: Artefact,
+    contents: Contents,
+    load: Callable[[Path], Encoder],
+    load_hub: Callable[[str], Encoder],
+) -> Encoder:
+    """A frozen network of the run: from the swarm, or by name from a hub's cache."""
+    if artefact.kind == "hub":
+        if Path(artefact.reference).exists():
+            raise BadContent(
+                f"the run's encoder {artefact.reference} is also the name of a file here",
+                "Use another working directory: a run's encoders never come from it",
+            )
+        return load_hub(artefact.reference)
+    return load(contents.fetch(artefact.reference))

@@ -1,0 +1,87 @@
+"""The run that ships with the package: where its files are, and how they enter a store."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import paris_p2p
+from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.peer.books.head_book import HeadBook
+from paris_p2p.records.head import Head
+from paris_p2p.records.run import RunManifest, run_id, slot_name
+from paris_p2p.store.blobs import Blobs
+
+log = logging.getLogger(__name__)
+
+RUN_FILE = "run.paris"
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """The shipped run: its id, its manifest, and the folder its content lies in."""
+
+    folder: Path
+    id: bytes
+    run: RunManifest
+
+    @property
+    def sealed(self) -> bytes:
+        return (self.folder / RUN_FILE).read_bytes()
+
+    def content_files(self) -> list[tuple[Path, str]]:
+        """Every shipped content file with its manifest kind, encoders first."""
+        encoders = [(path, "encoder") for path in sorted(self.folder.glob("*.safetensors"))]
+        shards = [(path, "shard") for path in sorted(self.folder.glob("shards/*.safetensors"))]
+        heads = [(path, "checkpoint") for path in sorted(self.folder.glob("heads/*.safetensors"))]
+        return encoders + shards + heads
+
+    def heads(self) -> list[bytes]:
+        """The sealed heads of the shipped checkpoints."""
+        return [path.read_bytes() for path in sorted(self.folder.glob("heads/*.head"))]
+
+
+def genesis_folder() -> Path:
+    """Inside the package when installed from a wheel, in `bootstrap/` in a checkout."""
+    package = Path(paris_p2p.__file__).parent
+    for folder in (package / "genesis", package.parent / "bootstrap" / "genesis"):
+        if (folder / RUN_FILE).is_file():
+            return folder
+    raise NotAvailable(
+        "this installation carries no genesis run",
+        "name a run of the swarm with --run, or install paris-p2p with its data files",
+    )
+
+
+def load_genesis() -> Genesis:
+    folder = genesis_folder()
+    sealed = (folder / RUN_FILE).read_bytes()
+    return Genesis(folder, run_id(sealed), RunManifest.unseal(sealed))
+
+
+def seed_genesis(genesis: Genesis, blobs: Blobs, heads: HeadBook) -> None:
+    """Take the shipped run into the store, so that this peer can serve all of it.
+
+    A shipped head that does not count here, since its content was refuted, is left out. Raises
+    BadContent when a shipped file is not what the run manifest names.
+    """
+    blobs.chunks.put(genesis.sealed)
+    stored = {blobs.add_file(path, kind, path.name).id for path, kind in genesis.content_files()}
+    absent = genesis.run.content_ids() - stored
+    if absent:
+        raise BadContent(
+            f"{len(absent)} files of the genesis run are missing or altered in {genesis.folder}",
+            "reinstall paris-p2p",
+        )
+    for sealed in genesis.heads():
+        head = Head.unseal(sealed)
+        if head.manifest not in stored:
+            raise BadContent(
+                f"the genesis head at step {head.step} names a checkpoint that is not shipped",
+                "reinstall paris-p2p",
+            )
+        try:
+            heads.add(sealed)
+        except BadContent as error:
+            log.warning("the shipped head of %s is left out: %s", slot_name(head.expert), error)

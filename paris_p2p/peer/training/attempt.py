@@ -1,0 +1,179 @@
+"""One attempt to train a slot from one start: fetched, trained by a worker, published meanwhile.
+
+The worker sees files and a pipe, no network; this module is everything between it and the swarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING
+
+from paris_p2p.errors import BadContent
+from paris_p2p.identity import peer_id_of
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.training.assignment import assignment
+from paris_p2p.peer.training.lease import Lease
+from paris_p2p.peer.training.publishing import Publisher
+from paris_p2p.peer.training.snapshots import snapshots
+from paris_p2p.peer.training.starting_points import Start, parent_of
+from paris_p2p.peer.training.worker import Event, Worker
+from paris_p2p.peer.transfer.racing import LeastPace, at_pace
+from paris_p2p.store.chunks import MissingChunk
+from paris_p2p.training.job import StartRefuted, check_room
+
+if TYPE_CHECKING:
+    from paris_p2p.peer.training.training_job import TrainingRequest
+
+
+class Attempt:
+    """Iterate `events()`; `stop()` ends it cleanly. Its failure leaves the job free to go on.
+
+    `seen` are the kinds of events so far; `before` the snapshots that lay there when it began.
+    """
+
+    def __init__(self, peer: Peer, lease: Lease, start: Start, request: TrainingRequest) -> None:
+        self._peer = peer
+        self._lease = lease
+        self._start = start
+        self._request = request
+        self._worker = Worker(peer.home.log_file)
+        self.seen: set[str] = set()
+        self.before = set(snapshots(peer.slot_folder(lease.expert)))
+
+    def stop(self) -> None:
+        """Ask for an end after the step of now, with everything saved and published."""
+        self._worker.stop()
+
+    async def events(self, patience: float, least: LeastPace) -> AsyncGenerator[Event]:
+        """Everything that happens; its content is waited for `patience` seconds at most.
+
+        Raises StartRefuted for anything wrong with the start, TooSlow where its content does not
+        come at the `least` pace, and other errors for other things.
+        """
+        started = [self._start.published] if self._start.published else []
+        async with (
+            self._peer.starting(started),
+            aclosing(self._events(patience, least)) as events,
+        ):
+            async for event in events:
+                self.seen.add(event["event"])
+                yield event
+
+    async def _events(self, patience: float, least: LeastPace) -> AsyncGenerator[Event]:
+        check_room(self._start.step, self._start.images)
+        with _about_the_start():
+            async with aclosing(at_pace(self._fetched(patience), least)) as fetching:
+                async for event in fetching:
+                    yield event
+        if self._worker.stopping:
+            return
+        job = await assignment(self._peer, self._lease.expert, self._start, self._request)
+        self._lease.begin(self._start.step)
+        yield {"event": "resuming", "slot": self._lease.expert, **origin(self._start)}
+        begun: float | None = None
+        async with aclosing(self._worked(job)) as events:
+            async for event in events:
+                if event["event"] == "progress":
+                    self._lease.advance(int(event["step"]))
+                    event["steps_done"] = event["step"] - self._start.step
+                    now = asyncio.get_running_loop().time()
+                    begun = now if begun is None else begun
+                    event["seconds"] = now - begun
+                yield event
+
+    async def _fetched(self, patience: float) -> AsyncGenerator[Event]:
+        """Have the content of the start, as a file."""
+        record, run = self._start.published, self._peer.run
+        if record is None:
+            return
+        limit = run.resume_limit if self._start.resume else run.checkpoint_limit
+        async for event in fetched(
+            self._peer,
+            [record.manifest],
+            lambda: self._worker.stopping,
+            limit(self._lease.expert),
+            patience,
+        ):
+            yield event
+        if not self._worker.stopping:
+            await self._peer.path(record.manifest)
+
+    async def _worked(self, job: Event) -> AsyncGenerator[Event]:
+        """The worker's events and the publisher's, as they come; "done" when both have ended."""
+        told: asyncio.Queue[Event | None] = asyncio.Queue()
+        working = asyncio.create_task(self._work(job, told.put_nowait))
+        working.add_done_callback(lambda _: told.put_nowait(None))
+        try:
+            while (event := await told.get()) is not None:
+                yield event
+            await working
+        finally:
+            if not working.done():
+                self.stop()
+                await asyncio.wait([working])
+
+    async def _work(self, job: Event, tell: Callable[[Event], None]) -> None:
+        """Run the worker to its end, and publish what it writes meanwhile."""
+        heads = self._peer.heads.known(job["slot"])
+        parent = parent_of(self._start, heads, self._peer.identity.author)
+        publisher = Publisher(self._peer, job["slot"], parent)
+        publishing = asyncio.create_task(self._publish(publisher, tell))
+        done = None
+        try:
+            async with aclosing(self._worker.run(job)) as events:
+                async for event in events:
+                    if event["event"] in ("checkpoint", "resume"):
+                        publisher.offer(event)
+                    elif event["event"] == "done":
+                        done = event
+                    else:
+                        tell(event)
+        finally:
+            publisher.finish()
+            await publishing
+        if done is not None:
+            tell(done)
+
+    async def _publish(self, publisher: Publisher, tell: Callable[[Event], None]) -> None:
+        """Tell what gets published. Where that fails, training stops: its work would be lost."""
+        try:
+            async for event in publisher.published():
+                tell(event)
+        except BaseException:
+            self.stop()
+            raise
+
+
+async def fetched(
+    peer: Peer,
+    contents: Sequence[bytes],
+    stopping: Callable[[], bool],
+    most: int | None = None,
+    patience: float | None = None,
+) -> AsyncGenerator[Event]:
+    """Fetch contents, until all are here or the job is to stop."""
+    async with aclosing(peer.fetch_events(contents, most, patience)) as events:
+        async for event in events:
+            if stopping():
+                return
+            yield event
+
+
+def origin(start: Start) -> Event:
+    """Where a start comes from, and whose it is when it was published."""
+    record = start.published
+    by = {"by": peer_id_of(record.author)} if record is not None else {}
+    return {"from": start.name, "step": start.step, **by}
+
+
+@contextmanager
+def _about_the_start() -> Iterator[None]:
+    """What is found wrong with its content is said of the start; what this disk lost is not."""
+    try:
+        yield
+    except MissingChunk:
+        raise
+    except BadContent as error:
+        raise StartRefuted(error.message, error.remedy) from error

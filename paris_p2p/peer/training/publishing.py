@@ -1,0 +1,241 @@
+"""What a trainer wrote becomes chunks, a signed record and DHT records that any peer can check."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paris_p2p.errors import BadContent
+from paris_p2p.peer.books.contributions import note
+from paris_p2p.peer.books.record_book import Record, RecordBook
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.upkeep.garbage_collection import make_room
+from paris_p2p.records.head import Head
+from paris_p2p.records.manifest import Manifest
+from paris_p2p.records.order import created_after
+from paris_p2p.records.progress import impossible
+from paris_p2p.records.resume import Resume
+from paris_p2p.records.run import slot_name
+from paris_p2p.training.job import StartRefuted
+
+log = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trainer's published weights: the file, and what its head will say of it."""
+
+    path: Path
+    expert: int
+    step: int
+    images: int
+    train_loss: float
+    held_out_loss: float
+    parent: bytes | None
+    """Manifest id of the checkpoint this one continues."""
+
+
+def checkpoint_name(expert: int) -> str:
+    """The file name in a checkpoint's manifest: "expert-3.safetensors", "router.safetensors"."""
+    return f"{slot_name(expert).replace(' ', '-')}.safetensors"
+
+
+async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
+    """Store the weights as chunks, sign their head, announce both; returns the head.
+
+    Raises DiskFull with nothing half-written, StartRefuted as `_recordable` and
+    `_check_possible` do. A head that could
+    not be announced now (this peer is offline) is announced with the next round: it is in the book.
+    The file itself is removed once its content is in the store.
+    """
+    async with peer.publishing:
+        manifest = await _stored(peer, checkpoint.path, "checkpoint", checkpoint.expert)
+        with _recordable():
+            head = Head(
+                run=peer.run_id,
+                expert=checkpoint.expert,
+                author=peer.identity.author,
+                step=checkpoint.step,
+                images=checkpoint.images,
+                manifest=manifest.id,
+                size=manifest.size,
+                train_loss=checkpoint.train_loss,
+                held_out_loss=checkpoint.held_out_loss,
+                parent=checkpoint.parent,
+                created=_created(peer, peer.heads, checkpoint.expert),
+            )
+            sealed = head.seal(peer.identity)
+        _check_possible(peer, head)
+        known = peer.heads.known(checkpoint.expert)
+        await asyncio.to_thread(peer.heads.add, sealed, own=True)
+    await note(peer.contributions, peer.identity, sealed, known)
+    await asyncio.to_thread(checkpoint.path.unlink, missing_ok=True)
+    await peer.announcer.content(manifest.id)
+    return head
+
+
+async def publish_resume(peer: Peer, path: Path, expert: int, step: int, images: int) -> Resume:
+    """Store a training state as chunks, sign its record, announce both: as `publish` does."""
+    async with peer.publishing:
+        manifest = await _stored(peer, path, "resume", expert)
+        with _recordable():
+            resume = Resume(
+                run=peer.run_id,
+                expert=expert,
+                author=peer.identity.author,
+                step=step,
+                images=images,
+                manifest=manifest.id,
+                size=manifest.size,
+                created=_created(peer, peer.resumes, expert),
+            )
+            sealed = resume.seal(peer.identity)
+        _check_possible(peer, resume)
+        await asyncio.to_thread(peer.resumes.add, sealed, own=True)
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+    await peer.announcer.content(manifest.id)
+    return resume
+
+
+def _created(peer: Peer, book: RecordBook[Record], expert: int) -> float:
+    """The time to give to this peer's next record of a slot."""
+    previous = book.newest(expert, peer.identity.author)
+    return created_after(previous.created if previous else None, peer.clock())
+
+
+def further_elsewhere(peer: Peer, expert: int, step: int) -> int | None:
+    """The furthest step of a slot that this peer's key has published, where that is beyond `step`.
+
+    Whoever orders an author's work by time takes the new head for the newer one all the same: the
+    user should know, for it is another peer's under the same key, or work of a home that is lost.
+    """
+    own = peer.heads.by(expert, peer.identity.author)
+    further = max((head.step for head in own), default=0)
+    if further <= step:
+        return None
+    what = f"head of {slot_name(expert)} at step {step}"
+    reason = f"this key has published step {further}; does another peer use this home's key?"
+    peer.refusals.note(peer.identity.author, what, reason)
+    log.warning("%s: %s", what, reason)
+    return further
+
+
+@contextlib.contextmanager
+def _recordable() -> Iterator[None]:
+    """StartRefuted where no record can tell what was trained: its counters or its losses are out of
+    bounds. Whatever it was trained from leads nowhere."""
+    try:
+        yield
+    except BadContent as error:
+        raise StartRefuted(f"what was trained cannot be published: {error.message}") from error
+
+
+def _check_possible(peer: Peer, record: Head | Resume) -> None:
+    """StartRefuted for what nobody would take, whoever signs it.
+
+    What a book refuses for another reason, such as an author who left the run, is no start's fault.
+    """
+    if reason := impossible(record, peer.run):
+        raise StartRefuted(f"what was trained cannot be published: {reason}")
+
+
+async def _stored(peer: Peer, path: Path, kind: str, expert: int) -> Manifest:
+    """The file as content. Where the quota is used up, superseded content goes first; where that is
+    not enough, own work is stored all the same."""
+    await make_room(peer, (await asyncio.to_thread(path.stat)).st_size)
+    return await asyncio.to_thread(peer.blobs.add_file, path, kind, checkpoint_name(expert))
+
+
+class Publisher:
+    """Publishes one slot's files as its trainer writes them; the trainer does not wait for it.
+
+    Parameters
+    ----------
+    parent : manifest id of the checkpoint that training continues.
+    """
+
+    def __init__(self, peer: Peer, expert: int, parent: bytes | None) -> None:
+        self._peer = peer
+        self._expert = expert
+        self._parent = parent
+        self._waiting: dict[str, Event] = {}
+        self._news = asyncio.Event()
+        self._ending = False
+
+    def offer(self, written: Event) -> None:
+        """Take a worker's "checkpoint" or "resume" event.
+
+        A file of the same kind that still waits gives way to the newer one.
+        """
+        late = self._waiting.pop(written["event"], None)
+        if late is not None:
+            log.info("%s is superseded before it was published", late["path"])
+            Path(late["path"]).unlink(missing_ok=True)
+        self._waiting[written["event"]] = written
+        self._news.set()
+
+    def finish(self) -> None:
+        """There is nothing more to come."""
+        self._ending = True
+        self._news.set()
+
+    async def published(self) -> AsyncGenerator[Event]:
+        """An event for each published file, until `finish` was called and none waits.
+
+        Raises DiskFull.
+        """
+        while not (self._ending and not self._waiting):
+            await self._news.wait()
+            self._news.clear()
+            while self._waiting:
+                written = self._waiting.pop(next(iter(self._waiting)))
+                try:
+                    told = await self._publish(written)
+                except FileNotFoundError:
+                    log.info("%s was superseded before it was read", written["path"])
+                else:
+                    yield told
+
+    async def _publish(self, written: Event) -> Event:
+        if written["event"] == "resume":
+            return await self._publish_resume(written)
+        return await self._publish_checkpoint(written)
+
+    async def _publish_checkpoint(self, written: Event) -> Event:
+        checkpoint = Checkpoint(
+            path=Path(written["path"]),
+            expert=self._expert,
+            step=int(written["step"]),
+            images=int(written["images"]),
+            train_loss=float(written["train_loss"]),
+            held_out_loss=float(written["held_out_loss"]),
+            parent=self._parent,
+        )
+        further = further_elsewhere(self._peer, self._expert, checkpoint.step)
+        head = await publish(self._peer, checkpoint)
+        self._parent = head.manifest
+        told = {"event": "published", **_told(head), "held_out_loss": head.held_out_loss}
+        return told if further is None else {**told, "behind": further}
+
+    async def _publish_resume(self, written: Event) -> Event:
+        path, step, images = Path(written["path"]), int(written["step"]), int(written["images"])
+        resume = await publish_resume(self._peer, path, self._expert, step, images)
+        return {"event": "resume_published", **_told(resume)}
+
+
+def _told(record: Head | Resume) -> Event:
+    return {
+        "slot": record.expert,
+        "name": slot_name(record.expert),
+        "step": record.step,
+        "images": record.images,
+        "manifest": record.manifest.hex(),
+        "bytes": record.size,
+    }

@@ -1,0 +1,90 @@
+"""Content for use on this machine: fetched within the quota, announced, and made into a file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from paris_p2p.network.tasks import end_tasks
+from paris_p2p.peer.peer import Peer, Promise
+from paris_p2p.peer.upkeep.retention import record_limit
+from paris_p2p.peer.upkeep.store_quota import room_for
+from paris_p2p.records.head import Head
+from paris_p2p.store.chunks import MissingChunk
+
+
+async def obtain(
+    peer: Peer,
+    contents: Sequence[bytes],
+    most: int | None = None,
+    patience: float | None = None,
+) -> AsyncGenerator[dict[str, Any]]:
+    """Have contents as files, one after the other; yields "fetching" events in bytes.
+
+    `most` and `patience` are those of `Peer.fetch`, for each; so are the errors, and DiskFull where
+    the quota has no room for a content and its file. What rotted on this disk is fetched again.
+    """
+    for content in contents:
+        async with (
+            peer.using([content]),
+            aclosing(_obtained(peer, content, most, patience)) as steps,
+        ):
+            async for have, total in steps:
+                yield {
+                    "event": "fetching",
+                    "content": content.hex(),
+                    "bytes": have,
+                    "total": total,
+                }
+
+
+def checkpoint_limit(peer: Peer, content: bytes) -> int:
+    """Bytes that a content can have which is asked for as a checkpoint, or as a part of the run."""
+    heads = [record for record in peer.naming(content) if isinstance(record, Head)]
+    if content in peer.run.content_ids() or not heads:
+        return peer.limit(content)
+    return max(record_limit(peer.run, head) for head in heads)
+
+
+async def _obtained(
+    peer: Peer, content: bytes, most: int | None, patience: float | None
+) -> AsyncGenerator[tuple[int, int]]:
+    was_here = await asyncio.to_thread(peer.blobs.complete, content)
+    manifest = await peer.manifest(content, most, patience)
+    async with room_for(peer, manifest, as_file=True, sparing=True) as promise:
+        if not was_here:
+            async with aclosing(_fetched(peer, content, most, patience, promise)) as steps:
+                async for step in steps:
+                    yield step
+        try:
+            await peer.path(content)
+        except MissingChunk:
+            await asyncio.to_thread(peer.blobs.drop_damaged, manifest)
+            async with aclosing(_fetched(peer, content, most, patience, promise)) as steps:
+                async for step in steps:
+                    yield step
+            await peer.path(content)
+    if not was_here:
+        await peer.announcer.content(content)
+
+
+async def _fetched(
+    peer: Peer, content: bytes, most: int | None, patience: float | None, promise: Promise
+) -> AsyncGenerator[tuple[int, int]]:
+    """(bytes here, bytes in all) while one content is fetched; its errors are raised."""
+    steps: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
+
+    def tell(have: int, total: int) -> None:
+        promise.arrived(have, total)
+        steps.put_nowait((have, total))
+
+    fetching = asyncio.create_task(peer.fetch(content, tell, most, patience))
+    fetching.add_done_callback(lambda _: steps.put_nowait(None))
+    try:
+        while (step := await steps.get()) is not None:
+            yield step
+        await fetching
+    finally:
+        await end_tasks(fetching)

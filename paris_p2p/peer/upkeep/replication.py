@@ -1,0 +1,173 @@
+"""Keeping a run's content at enough providers: notice what is thin, fetch it, serve it.
+
+Each peer decides alone, from the number of providers it sees and a random back-off, so that a
+hundred peers do not all copy the same shard at once. Copies for others stop at the quota; where
+something thin does not fit, content that enough others hold makes room (see `collecting`).
+
+Providers can be made up, and whoever announced a few of them for everything would keep everybody
+from copying. So now and then a peer asks the providers of one content to prove that they hold it.
+
+A seed has its disk to give and nothing else: it copies everything the run wants, however many hold
+it already, the thinnest first and without a wait, until its quota is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Set
+from dataclasses import replace
+
+from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.network.tasks import end_tasks
+from paris_p2p.peer.books.resume_states import learn_resumes
+from paris_p2p.peer.peer import Peer, Promise
+from paris_p2p.peer.transfer.proof_of_storage import proven_providers
+from paris_p2p.peer.transfer.providers import learn_providers, note_unserved, served_only, wanted
+from paris_p2p.peer.transfer.racing import LeastPace, Pace, TooSlow
+from paris_p2p.peer.upkeep.retention import Thin, worth_copying
+from paris_p2p.peer.upkeep.store_quota import NoRoom, may_have_room, room_for
+
+log = logging.getLogger(__name__)
+
+PERIOD = 30.0
+FIRST = 3.0
+"""Seconds after joining until the first look."""
+MAX_BACKOFF = 4.0
+DOUBT = 0.05
+"""Share of rounds in which the providers of one content are asked for proof: every ten minutes."""
+PATIENCE = 20.0
+"""Seconds without a byte after which a copy is left for the next round."""
+LEAST = LeastPace(look=30.0, rate=64 * 1024.0)
+"""What a copy has to keep up, or is left for other content for a while."""
+AT_ONCE = 2
+"""Contents copied at the same time."""
+LOOKS = 4
+"""How often in a round it is looked again what is wanted, without what nobody sent."""
+
+
+async def replicate(peer: Peer) -> None:
+    """One round: look at what the run wants, copy what is thin, announce it.
+
+    Raises DiskFull when the disk is full before the quota is.
+    """
+    await peer.survey()
+    await learn_resumes(peer, peer.run.slots())
+    await learn_providers(peer)
+    worth = await _obtainable(peer)
+    turns = iter(worth)
+    copying = [asyncio.create_task(_copy_in_turn(peer, turns)) for _ in range(AT_ONCE)]
+    try:
+        await asyncio.gather(*copying)
+    finally:
+        await end_tasks(*copying)
+    if peer.rng.random() < DOUBT:
+        await _doubt_one(peer, wanted(peer).keys() - {thin.content for thin in worth})
+
+
+async def _copy_in_turn(peer: Peer, turns: Iterator[Thin]) -> None:
+    """Copy what comes next, as long as it is still thin, until there is no more."""
+    for thin in turns:
+        await asyncio.sleep(0 if peer.config.seed_only else peer.rng.uniform(0, MAX_BACKOFF))
+        if await _is_still_thin(peer, thin.content):
+            await _copy(peer, thin.content)
+
+
+async def _obtainable(peer: Peer) -> list[Thin]:
+    """What is worth copying, without what nobody sends: that makes place for others."""
+    for _ in range(LOOKS):
+        worth = await _worth_copying(peer)
+        there = await served_only(peer, [thin.content for thin in worth])
+        if len(there) == len(worth):
+            break
+    return [thin for thin in worth if thin.content in there]
+
+
+async def _worth_copying(peer: Peer) -> list[Thin]:
+    """What to copy as far as it is known who provides it, the thinnest first, equals in random
+    order."""
+    contents = wanted(peer).keys()
+    here = await asyncio.to_thread(_here, peer, contents)
+    missing = {content for content in contents if not here.get(content)}
+    others = {content: len(peer.providers.get(content, ())) for content in missing}
+    worth = worth_copying(missing, here.keys(), others, _replicas(peer))
+    peer.rng.shuffle(worth)
+    return sorted(worth, key=lambda thin: thin.providers)
+
+
+async def _is_still_thin(peer: Peer, content: bytes) -> bool:
+    """Whether to copy a content now: others may have, and its record may have gone."""
+    if content not in wanted(peer):
+        return False
+    here = await asyncio.to_thread(_here, peer, {content})
+    providers = {content: len(await peer.fetcher.providers(content))}
+    missing = {content} if not here.get(content) else set[bytes]()
+    return bool(worth_copying(missing, here.keys(), providers, _replicas(peer)))
+
+
+async def _doubt_one(peer: Peer, contents: Set[bytes]) -> None:
+    """Copy one content that seems to have enough providers, unless they prove it."""
+    here = await asyncio.to_thread(_here, peer, contents)
+    missing = sorted(contents - here.keys())
+    if not missing:
+        return
+    content, replicas = peer.rng.choice(missing), peer.config.replicas
+    if 0 < await proven_providers(peer, content, replicas) < replicas:
+        await _copy(peer, content)
+
+
+async def _copy(peer: Peer, content: bytes) -> None:
+    """Fetch a content, as far as there is room for it, and say that this peer serves it."""
+    most, thin = wanted(peer).get(content), _known_thin(peer, content)
+    if most is None or not await may_have_room(peer, content, sparing=thin):
+        return
+    try:
+        async with peer.using([content]):
+            manifest = await peer.manifest(content, most, PATIENCE)
+            async with room_for(peer, manifest, as_file=False, sparing=thin) as promise:
+                await _fetch(peer, content, promise, most)
+            await peer.announcer.content(content)
+    except (NotAvailable, BadContent) as error:
+        note_unserved(peer, content)
+        log.warning("could not copy %s: %s", content.hex()[:12], error)
+    except NoRoom as error:
+        log.info("not copied: %s", error)
+
+
+async def _fetch(peer: Peer, content: bytes, promise: Promise, most: int) -> None:
+    """TooSlow where it falls behind the least pace; what has arrived is kept."""
+    now = asyncio.get_running_loop().time()
+    pace = Pace(_least(peer.config.download_limit), now)
+    try:
+        async with asyncio.timeout_at(pace.falls_behind_at()) as limit:
+
+            def tell(have: int, total: int) -> None:
+                promise.arrived(have, total)
+                pace.told(have, total)
+                if not limit.expired():
+                    limit.reschedule(pace.falls_behind_at())
+
+            await peer.fetch(content, tell, most, PATIENCE)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise TooSlow("it comes too slowly, others may come faster") from error
+
+
+def _least(limit: int) -> LeastPace:
+    """No faster than the `limit` of all downloads (bytes a second; 0: none) lets copies come."""
+    return replace(LEAST, rate=min(LEAST.rate, limit / AT_ONCE / 2)) if limit else LEAST
+
+
+def _known_thin(peer: Peer, content: bytes) -> bool:
+    return len(peer.providers.get(content, ())) < peer.config.replicas
+
+
+def _replicas(peer: Peer) -> int | None:
+    return None if peer.config.seed_only else peer.config.replicas
+
+
+def _here(peer: Peer, contents: Set[bytes]) -> dict[bytes, bool]:
+    """Those of which something is in the store, and whether all is."""
+    known = peer.blobs.known()
+    return {content: peer.blobs.complete(content) for content in contents if content in known}

@@ -1,0 +1,152 @@
+"""A run that lists its members, with whole peers on a memory network."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from paris_p2p.config import PeerConfig
+from paris_p2p.errors import NotAvailable, ParisError
+from paris_p2p.home import Home
+from paris_p2p.identity import Identity
+from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient
+from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.peer import life
+from paris_p2p.peer.books.authorisation import Roster
+from paris_p2p.peer.books.survey import read_claims, read_peers
+from paris_p2p.peer.key_handover import HandoverBook, hand_over
+from paris_p2p.peer.life import running_peer
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.shipped_run import Genesis
+from paris_p2p.records.claim import LEASE, Claim
+from paris_p2p.records.keys import claims_key
+from paris_p2p.records.run import RunManifest, run_id
+from tests.peer.worlds import CREATOR, eventually, make_run
+
+ALICE, BOB, BOBS_HEIR, STRANGER = (Identity(bytes([number] * 32)) for number in range(1, 5))
+
+
+def closed_run(*members: Identity) -> bytes:
+    run = RunManifest.unseal(make_run())
+    return replace(run, members=tuple(member.author for member in members)).seal(CREATOR)
+
+
+class Closed:
+    """Peers of a run whose members are Alice and Bob."""
+
+    def __init__(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
+        self.folder = folder
+        self.stack = stack
+        self.network = MemoryNetwork()
+        self.sealed = closed_run(ALICE, BOB)
+        self.first: Peer | None = None
+
+    def home(self, identity: Identity) -> Home:
+        home = Home(self.folder / identity.peer_id)
+        home.create()
+        return home
+
+    async def join(self, identity: Identity) -> Peer:
+        swarm = self.network.join(identity.author, inactivity=1)
+        if self.first is not None:
+            await swarm.connect(self.first.swarm.addresses()[0])
+        home = self.home(identity)
+        (home.path / "genesis").mkdir()
+        (home.path / "genesis" / "run.paris").write_bytes(self.sealed)
+        shipped = Genesis(
+            home.path / "genesis", run_id(self.sealed), RunManifest.unseal(self.sealed)
+        )
+        living = running_peer(
+            home, identity, swarm, PeerConfig(), shipped, seed=False, replicate=False
+        )
+        peer = await self.stack.enter_async_context(living)
+        self.first = self.first or peer
+        return peer
+
+    async def asks(self, identity: Identity, of: Peer) -> bytes | None:
+        """The run's record, as a bare client with this identity gets it from a peer."""
+        swarm = self.network.find(of.identity.author, identity.author)
+        if swarm is None:
+            swarm = self.network.join(identity.author, inactivity=1)
+            await swarm.connect(of.swarm.addresses()[0])
+        stream = await swarm.open(of.identity.author, CHUNK_PROTOCOL)
+        try:
+            client = ChunkClient(stream)
+            await client.request([of.run_id])
+            return (await client.receive())[1]
+        except ParisError:
+            return None
+        finally:
+            await stream.close()
+
+
+@pytest.fixture
+async def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(life, "AT_ONCE", 0.01)
+    monkeypatch.setattr(life.handing_over, "PERIOD", 0.05)
+    async with contextlib.AsyncExitStack() as stack:
+        yield Closed(tmp_path, stack)
+
+
+async def test_members_serve_and_hear_each_other_and_nobody_else(closed: Closed) -> None:
+    alice, bob = await closed.join(ALICE), await closed.join(BOB)
+    assert await closed.asks(BOB, of=alice) == closed.sealed
+    assert await closed.asks(STRANGER, of=alice) is None
+    stranger = closed.network.find(ALICE.author, STRANGER.author)
+    assert stranger is not None
+    now = time.time()
+    for identity, swarm in ((BOB, bob.swarm), (STRANGER, stranger)):
+        claim = Claim(
+            run=alice.run_id,
+            expert=0,
+            author=identity.author,
+            term=1,
+            since=now,
+            start_step=0,
+            step=0,
+            progressed=now,
+            expires=now + LEASE,
+        )
+        await swarm.store(claims_key(alice.run_id, 0), claim.seal(identity), now + LEASE)
+    heard = await read_claims(alice.swarm, alice.run_id, 0)
+    assert [claim.author for claim in heard] == [BOB.author]
+    assert {p.author for p in await read_peers(alice.swarm, alice.run_id)} == {
+        ALICE.author,
+        BOB.author,
+    }
+
+
+async def test_members_publish_where_nobody_in_particular_does(closed: Closed) -> None:
+    alice = await closed.join(ALICE)
+    assert alice.run.trusted_authors == (ALICE.author, BOB.author)
+
+
+async def test_who_is_no_member_is_told_so(closed: Closed) -> None:
+    await closed.join(ALICE)
+    with pytest.raises(NotAvailable, match="is for its members only"):
+        await closed.join(STRANGER)
+
+
+async def test_a_members_heir_is_one_as_soon_as_others_hear_of_it(closed: Closed) -> None:
+    alice = await closed.join(ALICE)
+    assert await closed.asks(BOBS_HEIR, of=alice) is None
+    closed.network.drop(BOBS_HEIR.author)
+    book = HandoverBook(closed.home(BOBS_HEIR).handovers_dir)
+    hand_over(book, BOB, BOBS_HEIR, time.time(), "rotation")
+    heir = await closed.join(BOBS_HEIR)
+    await eventually(lambda: BOBS_HEIR.author in alice.run.members)
+    assert BOBS_HEIR.author in alice.run.trusted_authors
+    assert await closed.asks(ALICE, of=heir) == closed.sealed
+    assert await closed.asks(BOBS_HEIR, of=alice) == closed.sealed
+
+
+def test_everybody_counts_in_an_open_run_and_until_the_run_is_known(tmp_path: Path) -> None:
+    roster = Roster(HandoverBook(tmp_path))
+    assert roster.lists(STRANGER.author)
+    opened = RunManifest.unseal(make_run())
+    assert roster.take_up(opened, STRANGER.author) == opened
+    assert roster.lists(STRANGER.author)

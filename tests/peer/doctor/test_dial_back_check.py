@@ -1,0 +1,110 @@
+"""Who is asked to dial back, about what, and what comes of it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from paris_p2p.identity import Identity, peer_id_of
+from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL, Answer, Budget, DialbackServer
+from paris_p2p.network.swarm import Stream
+from paris_p2p.peer.doctor.dial_back_check import (
+    GUESSES,
+    PEERS_ASKED,
+    ask_to_dial_back,
+    dialback_server,
+    guesses,
+    own_transports,
+)
+from tests.peer.worlds import PeerWorld
+
+PUBLIC = "/ip4/8.8.8.8/tcp/4001"
+LAN = "/ip4/192.168.1.4/tcp/31337"
+
+
+async def test_peers_of_a_run_are_asked_and_answer(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    first, second = await world.join(), await world.join()
+    await first.announcer.everything()
+    answers = await ask_to_dial_back(second.swarm, second.run_id, random.Random(1))
+    found = answers[peer_id_of(first.identity.author)]
+    assert isinstance(found, Answer)
+    assert own_transports(second.swarm.addresses()) == list(found.seen)
+    assert [dial.verdict for dial in found.dials] == ["failed"], "memory peers have no real port"
+
+
+async def test_a_node_without_a_run_asks_those_it_has_met() -> None:
+    network = MemoryNetwork()
+    others = [network.join(Identity.generate().author) for _ in range(PEERS_ASKED + 2)]
+    asker = network.join(Identity.generate().author)
+    for other in others:
+        await other.serve(DIALBACK_PROTOCOL, dialback_server(other, None, lambda: 0.0))
+        await asker.connect(other.addresses()[0])
+    answers = await ask_to_dial_back(asker, None, random.Random(1))
+    assert len(answers) == PEERS_ASKED
+    assert all(isinstance(answer, Answer) for answer in answers.values())
+
+
+async def test_a_peer_that_does_not_answer_is_told_with_a_reason() -> None:
+    network = MemoryNetwork()
+    asker, deaf, liar = (network.join(Identity.generate().author) for _ in range(3))
+
+    async def lie(author: bytes, stream: Stream) -> None:
+        await stream.write(b"\x00\x01\xc1")
+
+    await liar.serve(DIALBACK_PROTOCOL, lie)
+    for other in (deaf, liar):
+        await asker.connect(other.addresses()[0])
+    answers = await ask_to_dial_back(asker, None, random.Random(1))
+    assert all(isinstance(answer, str) and answer for answer in answers.values())
+    assert len(answers) == 2
+
+
+async def test_nobody_to_ask_is_no_answer() -> None:
+    alone = MemoryNetwork().join(Identity.generate().author)
+    assert await ask_to_dial_back(alone, None, random.Random(1)) == {}
+
+
+async def test_where_others_see_us_is_asked_about_in_a_second_round() -> None:
+    network = MemoryNetwork()
+    asker, other = (network.join(Identity.generate().author) for _ in "ab")
+    own = own_transports(asker.addresses())[0]
+    forwarded = f"/ip4/8.8.8.8/tcp/{own.split('/')[4]}"
+    dialled = []
+
+    async def seen_at(author: bytes) -> list[str]:
+        return [PUBLIC]
+
+    async def announced_by(author: bytes) -> list[str]:
+        return []
+
+    async def dial(transport: str) -> bytes:
+        dialled.append(transport)
+        return asker.author
+
+    server = DialbackServer(seen_at, announced_by, Budget(lambda: 0.0), dial)
+    await other.serve(DIALBACK_PROTOCOL, server)
+    await asker.connect(other.addresses()[0])
+    (found,) = (await ask_to_dial_back(asker, None, random.Random(1))).values()
+    assert isinstance(found, Answer)
+    verdicts = {dial.transport: dial.verdict for dial in found.dials}
+    assert verdicts == {own: "refused", forwarded: "reached"}
+    assert dialled == [forwarded]
+
+
+def test_a_guess_is_our_port_where_most_see_us() -> None:
+    rare = Answer(("/ip4/9.9.9.9/tcp/1",), ())
+    odd = Answer(("/ip4/1.1.1.1/tcp/1", "nonsense", LAN), ())
+    common = [Answer((PUBLIC,), ())] * 2
+    found = guesses([LAN], [rare, odd, *common])
+    assert len(found) == GUESSES
+    assert found[0] == "/ip4/8.8.8.8/tcp/31337"
+    assert guesses(["/ip4/8.8.8.8/tcp/31337"], common) == []
+    assert guesses(["/ip4/10.0.0.1/udp/31337/quic-v1"], common) == []
+
+
+def test_relayed_addresses_are_not_ours() -> None:
+    peer = Identity.generate().peer_id
+    relayed = f"/ip4/9.9.9.9/tcp/1/p2p/{peer}/p2p-circuit/p2p/{peer}"
+    assert own_transports([f"{LAN}/p2p/{peer}", relayed]) == [LAN]

@@ -1,0 +1,301 @@
+"""From a prompt to pictures, on a run of two tiny experts with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.model.encoders.autoencoder import (
+    AutoencoderConfig,
+    SmallAutoencoder,
+    save_autoencoder,
+)
+from paris_p2p.model.encoders.clip import (
+    ClipConfig,
+    build_clip,
+    build_tokenizer,
+    load_text_encoder,
+    save_clip,
+)
+from paris_p2p.model.expert import build_expert
+from paris_p2p.model.router import build_router
+from paris_p2p.model.weights import Published, save_weights
+from paris_p2p.peer.sampling import ensemble
+from paris_p2p.peer.sampling.ensemble import Ensemble, HeadRow
+from paris_p2p.peer.sampling.request import SampleRequest
+from paris_p2p.records.run import ROUTER, Artefact, ExpertSpec, RouterSpec, RunManifest
+from tests.peer.worlds import CREATOR, make_run
+
+LATENTS = (4, 4, 4)
+REQUEST = SampleRequest(("a red apple", "a cat"), steps=2, strategy="full", seed=5)
+
+
+@dataclass
+class Shelf:
+    """Contents by name, as a peer would have fetched them."""
+
+    folder: Path
+    condemned: dict[str, str] = field(default_factory=dict)
+    """What was refuted, and why."""
+    asked: list[tuple[int, list[str]]] = field(default_factory=list)
+    """The candidates of each slot that were asked for."""
+    found_later: dict[int, list[HeadRow]] = field(default_factory=dict)
+    """The heads of a slot that another search finds."""
+    searched: list[int] = field(default_factory=list)
+    """The slots whose heads were looked for again."""
+
+    def fetch(self, content: str) -> Path:
+        path = self.folder / content
+        if not path.exists():
+            raise NotAvailable(f"nobody serves {content}")
+        return path
+
+    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
+        self.asked.append((slot, list(contents)))
+        for content in contents:
+            with suppress(NotAvailable):
+                return content, self.fetch(content)
+        raise NotAvailable("none can be had")
+
+    def heads(self, slot: int) -> Sequence[HeadRow]:
+        self.searched.append(slot)
+        return self.found_later.get(slot, [])
+
+    def condemn(self, head: HeadRow, reason: str) -> bool:
+        self.condemned[head["manifest"]] = reason
+        return True
+
+    def save(self, name: str, network: Published, dtype: torch.dtype = torch.bfloat16) -> None:
+        save_weights(self.folder / name, network, {}, dtype)
+
+
+@pytest.fixture(scope="module")
+def full_shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    torch.manual_seed(0)
+    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
+    small = AutoencoderConfig(
+        image_px=16, width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), latent_channels=4
+    )
+    save_autoencoder(shelf.folder / ("a" * 64), SmallAutoencoder(small))
+    clip = ClipConfig(
+        image_px=16, image_width=32, image_layers=1, text_width=32, text_layers=1, features=16
+    )
+    tokenizer = build_tokenizer(["t h"], clip.context_length)
+    save_clip(shelf.folder / ("b" * 64), build_clip(clip, tokenizer.vocab_size), clip, ["t h"])
+    run = make_tiny_run(shelf)
+    for slot in run.slots():
+        network = (
+            build_router(run.router, LATENTS, 2)
+            if slot == ROUTER
+            else build_expert(run.expert, LATENTS)
+        )
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        shelf.save(f"head-{slot}", network)
+        for name, size in (("enormous", 3e38), ("explosive", 6e4)):
+            for parameter in network.parameters():
+                torch.nn.init.constant_(parameter, size)
+            shelf.save(f"{name}-{slot}", network)
+    (shelf.folder / "poison").write_bytes(b"not weights at all")
+    return shelf
+
+
+@pytest.fixture
+def shelf(full_shelf: Shelf) -> Shelf:
+    """The shelf, with nothing asked of it yet."""
+    return Shelf(full_shelf.folder)
+
+
+def make_tiny_run(shelf: Shelf) -> RunManifest:
+    text = load_text_encoder(shelf.fetch("b" * 64))
+    return replace(
+        RunManifest.unseal(make_run()),
+        expert=ExpertSpec(hidden=32, depth=1, heads=2, patch=1, caption_width=text.width),
+        router=RouterSpec(hidden=32, depth=1, heads=2, patch=1),
+        latent_shape=LATENTS,
+        autoencoder=Artefact("content", "a" * 64),
+        text_encoder=Artefact("content", "b" * 64),
+        text_context=text.context_length,
+        text_width=text.width,
+    )
+
+
+def seal_tiny_run(shelf: Shelf) -> bytes:
+    return make_tiny_run(shelf).seal(CREATOR)
+
+
+def row(manifest: str, step: int = 3) -> dict[str, Any]:
+    return {"manifest": manifest, "author": "12D3KooWabc", "step": step}
+
+
+def heads(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {"-1": [row("head--1")], "0": [row("head-0")], "1": [row("head-1")]} | {
+        name.removeprefix("slot"): rows for name, rows in changes.items()
+    }
+
+
+def test_prompts_become_pictures_that_say_where_they_come_from(shelf: Shelf) -> None:
+    pictures = Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(REQUEST)
+
+    assert [picture.prompt for picture in pictures] == ["a red apple", "a cat"]
+    assert pictures[0].image.size == (16, 16)
+    origin = pictures[1].provenance
+    assert origin["seed"] == 6
+    assert origin["heads"]["expert 0"]["manifest"] == "head-0"
+    assert sum(origin["expert_weights"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_same_seed_gives_the_same_picture(shelf: Shelf) -> None:
+    one, two = (
+        Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(REQUEST)[0].image.tobytes()
+        for _ in range(2)
+    )
+    assert one == two
+
+
+def test_a_poisoned_head_is_passed_over_for_the_next(shelf: Shelf) -> None:
+    liars = [row("poison", 10**9), row("nobody-has-it", 10**8), row("head-0", 3)]
+    pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=liars), shelf).sample(REQUEST)
+    assert pictures[0].provenance["heads"]["expert 0"]["manifest"] == "head-0"
+    assert pictures[0].provenance["lost_mass"] == 0
+
+
+@pytest.mark.parametrize("bad", ["poison", "enormous-0", "explosive-0"])
+def test_a_head_that_is_worth_nothing_is_condemned_and_the_next_one_drawn_with(
+    shelf: Shelf, bad: str
+) -> None:
+    candidates = heads(slot0=[row(bad, 10**9), row("head-0")])
+    pictures = Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    expected = Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(REQUEST)
+    assert list(shelf.condemned) == [bad]
+    assert pictures[0].provenance == expected[0].provenance
+    assert pictures[0].image.tobytes() == expected[0].image.tobytes()
+
+
+@pytest.mark.parametrize("bad", ["poison", "explosive-0"])
+def test_where_no_candidate_is_left_after_a_liar_another_search_finds_the_honest_head(
+    shelf: Shelf, bad: str
+) -> None:
+    shelf.found_later = {0: [row(bad), row("head-0")]}
+    pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=[row(bad)]), shelf).sample(REQUEST)
+    assert pictures[0].provenance["heads"]["expert 0"]["manifest"] == "head-0"
+    assert pictures[0].provenance["lost_mass"] == 0
+    assert shelf.asked.count((0, ["head-0"])) == 1
+    assert list(shelf.condemned) == [bad]
+
+
+def test_heads_are_looked_for_again_once_and_only_after_a_liar(shelf: Shelf) -> None:
+    shelf.found_later = {0: [row("enormous-0")]}
+    candidates = heads(slot0=[row("explosive-0")], slot1=[row("head-1")])
+    Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    Ensemble(seal_tiny_run(shelf), heads(slot0=[row("nobody-has-it")]), shelf).sample(REQUEST)
+    assert shelf.searched == [0]
+
+
+@dataclass
+class RottingShelf(Shelf):
+    """A shelf whose `rotten` file is made again, sound, when it is to be condemned."""
+
+    rotten: str = ""
+    told: list[str] = field(default_factory=list)
+    """The authors of heads that were to be condemned."""
+    heals: bool = True
+
+    def fetch(self, content: str) -> Path:
+        return super().fetch("poison" if content == self.rotten else content)
+
+    def condemn(self, head: HeadRow, reason: str) -> bool:
+        self.told.append(head["author"])
+        if self.heals:
+            self.rotten = ""
+        return False
+
+
+def test_a_head_whose_file_rotted_here_is_drawn_with_once_the_file_is_made_again(
+    full_shelf: Shelf,
+) -> None:
+    shelf = RottingShelf(full_shelf.folder, rotten="head-0")
+    same = [row("head-0"), {**row("head-0"), "author": "12D3KooWxyz"}]
+    pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=same), shelf).sample(REQUEST)
+    assert pictures[0].provenance["heads"]["expert 0"]["manifest"] == "head-0"
+    assert pictures[0].provenance["lost_mass"] == 0
+    assert shelf.told == ["12D3KooWabc"]
+
+
+def test_a_head_that_fails_again_is_done_without_although_it_is_not_condemned(
+    full_shelf: Shelf,
+) -> None:
+    shelf = RottingShelf(full_shelf.folder, rotten="head-0", heals=False)
+    pictures = Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(REQUEST)
+    assert list(pictures[0].provenance["expert_weights"]) == ["1"]
+    assert len(shelf.told) == 2
+
+
+def test_a_router_that_answers_with_what_is_not_finite_is_condemned_too(shelf: Shelf) -> None:
+    candidates = {**heads(), "-1": [row("explosive--1", 10**9), row("head--1")]}
+    pictures = Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    assert list(shelf.condemned) == ["explosive--1"]
+    assert pictures[0].provenance["heads"]["router"]["manifest"] == "head--1"
+
+
+def test_where_every_head_of_an_expert_is_worth_nothing_it_is_masked(shelf: Shelf) -> None:
+    candidates = heads(slot0=[row("explosive-0"), row("enormous-0")])
+    pictures = Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    assert list(shelf.condemned) == ["explosive-0", "enormous-0"]
+    assert list(pictures[0].provenance["expert_weights"]) == ["1"]
+    assert 0 < pictures[0].provenance["lost_mass"] < 1
+
+
+def test_where_nothing_is_worth_anything_nothing_is_drawn(shelf: Shelf) -> None:
+    candidates = heads(slot0=[row("explosive-0")], slot1=[row("explosive-1")])
+    with pytest.raises(NotAvailable, match="no expert"):
+        Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+
+
+def test_a_decoder_that_makes_no_finite_picture_draws_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensemble = Ensemble(seal_tiny_run(shelf), heads(), shelf)
+    nowhere = torch.full((2, 3, 16, 16), torch.nan)
+    monkeypatch.setattr(ensemble.autoencoder, "decode", lambda latents: nowhere)
+    with pytest.raises(BadContent, match="finite"):
+        ensemble.sample(REQUEST)
+    assert not shelf.condemned
+
+
+def test_what_cannot_be_had_is_asked_for_once(shelf: Shelf) -> None:
+    candidates = heads(slot0=[row("nobody-has-it")], slot1=[row("explosive-1"), row("head-1")])
+    Ensemble(seal_tiny_run(shelf), candidates, shelf).sample(REQUEST)
+    assert [contents for slot, contents in shelf.asked if slot == 0] == [["nobody-has-it"]]
+
+
+def test_a_missing_expert_is_masked_and_its_mass_reported(shelf: Shelf) -> None:
+    for candidates in ([], [row("nobody-has-it")]):
+        pictures = Ensemble(seal_tiny_run(shelf), heads(slot0=candidates), shelf).sample(REQUEST)
+        assert pictures[0].provenance["lost_mass"] > 0
+        assert list(pictures[0].provenance["expert_weights"]) == ["1"]
+
+
+def test_without_a_router_nothing_can_be_drawn(shelf: Shelf) -> None:
+    with pytest.raises(NotAvailable, match="router"):
+        Ensemble(seal_tiny_run(shelf), {"-1": [], "0": [], "1": []}, shelf)
+
+
+def test_an_encoder_from_a_hub_never_comes_from_the_working_directory(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner" / "autoencoder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadContent, match="another working directory"):
+        ensemble._encoder(Artefact("hub", "owner/autoencoder"), shelf, fail, fail)
+
+
+def fail(where: object) -> Any:
+    raise AssertionError(f"{where} was loaded")

@@ -1,0 +1,288 @@
+import asyncio
+import random
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from paris_p2p.errors import Held, NotAvailable
+from paris_p2p.identity import Identity
+from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.swarm import Entry
+from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.training import claiming, slot_search
+from paris_p2p.peer.training import lease as lease_module
+from paris_p2p.peer.training.claiming import Claimant
+from paris_p2p.peer.training.lease import Lease, LeaseLost
+from paris_p2p.records.claim import LEASE, SAMPLE, SlotState
+from paris_p2p.records.device import Device
+from paris_p2p.records.run import ROUTER
+from simulator.world import RUN_ID, make_run
+from tests.peer.worlds import PeerWorld, eventually
+from tests.records.test_claim import NOW, incumbent
+
+
+@pytest.fixture(autouse=True)
+def short_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claiming, "SETTLE", 0.05)
+
+
+class Lookups:
+    """Counts what a peer looks up: a sign that its loops go round."""
+
+    def __init__(self, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        lookup = peer.swarm.lookup
+
+        async def counted(key: str) -> list[Entry]:
+            self.count += 1
+            return await lookup(key)
+
+        monkeypatch.setattr(peer.swarm, "lookup", counted)
+
+
+async def claim(peer: Peer, wanted: int | None = None) -> Lease:
+    return await peer.claimant().acquire(wanted, busy=peer.training)
+
+
+async def test_peers_that_claim_at_once_end_on_different_experts(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    one, two = await world.join(), await world.join()
+
+    leases = await asyncio.gather(claim(one), claim(two))
+
+    assert {lease.expert for lease in leases} == {0, 1}
+
+
+async def test_a_third_peer_finds_every_expert_held(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peers = [await world.join() for _ in range(3)]
+    await claim(peers[0])
+    await claim(peers[1])
+
+    with pytest.raises(NotAvailable, match="every expert"):
+        await claim(peers[2])
+
+
+async def test_the_router_is_claimed_like_an_expert(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    lease = await claim(await world.join(), ROUTER)
+    assert lease.expert == ROUTER
+
+
+async def test_a_held_expert_is_refused_and_its_holder_named(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    one, two = await world.join(), await world.join()
+    await claim(one, 1)
+
+    with pytest.raises(Held, match=one.identity.peer_id):
+        await claim(two, 1)
+
+
+async def test_an_unknown_expert_is_refused(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await world.join()
+    with pytest.raises(NotAvailable, match="no expert 7"):
+        await claim(peer, 7)
+
+
+async def test_a_released_expert_is_free_at_once(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    one, two = await world.join(), await world.join()
+    lease = await claim(one, 0)
+    await lease.release()
+
+    assert (await claim(two, 0)).expert == 0
+
+
+async def test_a_restarted_peer_gets_its_own_slot_back(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await world.join()
+    await claim(peer, 1)
+    assert (await claim(peer)).expert == 1
+
+
+async def test_a_lease_that_another_has_won_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW", 0.02)
+    world = PeerWorld(tmp_path)
+    one, two = await world.join(), await world.join()
+    mine = await claim(one, 0)
+    others = await claim(two, 1)
+    others._claim = replace(
+        mine._claim,
+        author=two.identity.author,
+        since=one.clock() - 30,
+        progressed=one.clock(),
+        step=10,
+    )
+    await others.renew()
+
+    with pytest.raises(LeaseLost, match=two.identity.peer_id):
+        await asyncio.wait_for(mine.keep(), 5)
+
+
+async def test_a_slot_this_peer_trains_already_is_not_claimed_twice(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    peer.training = {(await claim(peer)).expert}
+
+    other = await claim(peer)
+
+    assert other.expert not in peer.training
+    with pytest.raises(Held, match="training expert"):
+        await claim(peer, next(iter(peer.training)))
+
+
+async def test_who_waits_gets_the_slot_that_falls_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_search, "FIRST_WAIT", 0.05)
+    world = PeerWorld(tmp_path)
+    one, two, three = [await world.join() for _ in range(3)]
+    held = [await claim(one), await claim(two)]
+    lookups = Lookups(three, monkeypatch)
+    waiting = asyncio.create_task(three.claimant().acquire(wait=True))
+    await eventually(lambda: lookups.count > 4)
+    assert not waiting.done()
+
+    await held[0].release()
+
+    assert (await asyncio.wait_for(waiting, 60)).expert == held[0].expert
+
+
+async def test_a_wanted_slot_is_waited_for_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_search, "FIRST_WAIT", 0.05)
+    world = PeerWorld(tmp_path)
+    one, two = await world.join(), await world.join()
+    held = await claim(one, 1)
+    lookups = Lookups(two, monkeypatch)
+    waiting = asyncio.create_task(two.claimant().acquire(1, wait=True))
+    await eventually(lambda: lookups.count > 4)
+    assert not waiting.done()
+    await held.release()
+    assert (await asyncio.wait_for(waiting, 60)).expert == 1
+
+
+async def test_a_slot_too_large_for_the_device_is_refused_and_its_need_named(
+    tmp_path: Path,
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    small = Device(memory=1)
+    with pytest.raises(NotAvailable, match="needs at least"):
+        await peer.claimant(small).acquire(1)
+    with pytest.raises(NotAvailable, match="needs at least"):
+        await peer.claimant(small).acquire(wait=True)
+
+
+async def newcomer_against(lease: Lease, rival: Peer) -> None:
+    """`rival` announces a fresh claim on the leased slot, with a ticket ground to be better."""
+    mine, now = lease._claim, rival.clock()
+    fresh = replace(
+        mine, author=rival.identity.author, since=now, progressed=now, expires=now + LEASE
+    )
+    ground = next(
+        claim
+        for claim in (replace(fresh, term=term) for term in range(10_000))
+        if claim.ticket < mine.ticket
+    )
+    await Lease(rival.swarm, rival.identity, ground, rival.clock).renew()
+
+
+async def test_a_lease_just_settled_yields_to_a_better_ticket(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    one, two = await world.join(), await world.join()
+    lease = await claim(one, 0)
+    await newcomer_against(lease, two)
+    rival = await lease.rival()
+    assert rival is not None and rival.author == two.identity.author
+
+
+async def test_a_lease_held_undisputed_for_a_while_yields_to_no_ticket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW", 0.02)
+    world = PeerWorld(tmp_path)
+    one, two = await world.join(), await world.join()
+    lease = await claim(one, 0)
+    keeping = asyncio.create_task(lease.keep())
+    await eventually(lambda: lease.firm)
+    await newcomer_against(lease, two)
+    lookups = Lookups(one, monkeypatch)
+    await eventually(lambda: lookups.count > 3)
+    assert not keeping.done()
+    keeping.cancel()
+
+
+async def test_claims_of_authors_whose_checkpoints_do_not_count_are_ignored(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    one, two = await world.join(), await world.join()
+    two.run = replace(two.run, trusted_authors=(two.identity.author,))
+    await claim(one, 0)
+    assert (await claim(two, 0)).expert == 0
+
+
+async def test_a_slot_claimed_with_invented_steps_is_free(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    honest, liar = await world.join(), await world.join()
+    for slot in (0, 1):
+        now = liar.clock()
+        claim = replace(
+            incumbent(1),
+            run=liar.run_id,
+            expert=slot,
+            author=liar.identity.author,
+            since=now - 300,
+            start_step=0,
+            step=10**9,
+            progressed=now,
+            expires=now + LEASE,
+        )
+        await Lease(liar.swarm, liar.identity, claim, liar.clock).renew()
+
+    lease = await honest.claimant().acquire()
+
+    assert [state.winner is None for state in await honest.survey([1 - lease.expert])] == [True]
+    assert {(told.author, "far ahead" in told.reason) for told in honest.refusals.all()} == {
+        (liar.identity.author.hex(), True)
+    }
+
+
+class Held64:
+    """64 experts, all held, and which of them were looked at, look by look."""
+
+    def __init__(self) -> None:
+        self.looks: list[list[int]] = []
+
+    async def survey(self, slots: Collection[int]) -> list[SlotState]:
+        self.looks.append(list(slots))
+        return [SlotState(slot, incumbent(1), None) for slot in slots]
+
+    def claimant(self) -> Claimant:
+        rng = random.Random(1)
+        swarm = MemoryNetwork(clock=lambda: NOW).join(bytes(32))
+        return Claimant(
+            swarm, Identity(bytes(32)), make_run(64, rng), RUN_ID, self.survey, lambda: NOW, rng
+        )
+
+
+async def test_a_search_looks_at_a_sample_and_widens_until_it_has_seen_all() -> None:
+    held = Held64()
+    with pytest.raises(NotAvailable, match="every expert"):
+        await held.claimant().acquire()
+    assert [len(look) for look in held.looks] == [SAMPLE, 2 * SAMPLE, SAMPLE]
+    assert sorted(slot for look in held.looks for slot in look) == list(range(64))
+
+
+async def test_one_who_waits_looks_at_a_sample_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_search, "FIRST_WAIT", 0.01)
+    held = Held64()
+    waiting = asyncio.create_task(held.claimant().acquire(wait=True))
+    await eventually(lambda: len(held.looks) >= 4)
+    waiting.cancel()
+    assert sorted(slot for look in held.looks[:4] for slot in look) == list(range(64))
