@@ -22,7 +22,7 @@ REPEATS = 5
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, local_swarm(Path(folder)) as swarm:
-        swarm.start("first", (), "--no-seed-genesis")
+        swarm.start("first", (), "--no-seed-shipped-run")
         door = swarm.address("first")
         home = str(swarm.home("first"))
         help_time = median(lambda: quiet(*COMMAND, "--help"))

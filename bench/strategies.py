@@ -25,7 +25,7 @@ from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.report import head_row
 from paris_p2p.peer.sampling.ensemble import Ensemble, HeadRow
 from paris_p2p.peer.sampling.request import SampleRequest
-from paris_p2p.peer.shipped_run import Genesis, load_genesis, seed_genesis
+from paris_p2p.peer.shipped_run import ShippedRun, load_shipped_run, seed_shipped_run
 from paris_p2p.records.head import ranked_heads
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
@@ -58,9 +58,9 @@ class Gallery:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 64
-    genesis = load_genesis()
-    samples = load_emoji(genesis.folder / "emoji.parquet")
-    with _ensemble(genesis) as ensemble:
+    shipped = load_shipped_run()
+    samples = load_emoji(shipped.folder / "emoji.parquet")
+    with _ensemble(shipped) as ensemble:
         latents = encode_images(ensemble.autoencoder, pixels_of(samples))
         gallery = Gallery(samples, latents.flatten(1))
         asked = [
@@ -89,18 +89,18 @@ def _right(
 
 
 @contextmanager
-def _ensemble(genesis: Genesis) -> Iterator[Ensemble]:
+def _ensemble(shipped: ShippedRun) -> Iterator[Ensemble]:
     """The shipped networks, from a store in a folder of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         blobs = Blobs(ChunkStore(folder / "store"), folder / "cache")
-        book = HeadBook(folder / "heads", genesis.id, genesis.run.slots())
-        seed_genesis(genesis, blobs, book)
+        book = HeadBook(folder / "heads", shipped.id, shipped.run.slots())
+        seed_shipped_run(shipped, blobs, book)
         heads = {
             str(slot): [head_row(head) for head in ranked_heads(book.of(slot))]
-            for slot in genesis.run.slots()
+            for slot in shipped.run.slots()
         }
-        yield Ensemble(genesis.sealed, heads, _Store(blobs))
+        yield Ensemble(shipped.sealed, heads, _Store(blobs))
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ def dht_figures(kind: str, peers: int) -> dict[str, float]:
 
 def publish_figures(swarm: LocalSwarm) -> dict[str, float]:
     """Seconds from a trainer's checkpoint to another peer's `heads` naming it."""
-    swarm.start("author", (), "--seed-genesis")
-    swarm.start("reader", [swarm.address("author")], "--no-seed-genesis")
+    swarm.start("author", (), "--seed-shipped-run")
+    swarm.start("reader", [swarm.address("author")], "--no-seed-shipped-run")
     with dht_peer.api_of(swarm.home("reader")) as reader:
         seen = [_published_until_seen(swarm, reader) for _ in range(PUBLISHED)]
     return {"visible_p50": statistics.median(seen), "visible_max": max(seen)}

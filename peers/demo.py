@@ -58,7 +58,7 @@ class Story:
 
     def gather(self) -> str:
         """Bootstrap and peers up and connected; returns the address they join through."""
-        self.swarm.start("bootstrap", (), "--seed-genesis")
+        self.swarm.start("bootstrap", (), "--seed-shipped-run")
         door = self.swarm.address("bootstrap")
         self.tell(f"bootstrap up at {door}")
         for name in PEERS:

@@ -23,7 +23,7 @@ def swarm(tmp_path: Path) -> Iterator[LocalSwarm]:
 def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
     swarm: LocalSwarm, tmp_path: Path
 ) -> None:
-    swarm.start("bootstrap", (), "--seed-genesis")
+    swarm.start("bootstrap", (), "--seed-shipped-run")
     door = swarm.address("bootstrap")
     for name in ("ada", "bela"):
         swarm.start(name, [door])
@@ -65,7 +65,7 @@ def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
 
 
 def test_an_interrupted_trainer_publishes_releases_and_resumes(swarm: LocalSwarm) -> None:
-    swarm.start("ada", (), "--seed-genesis")
+    swarm.start("ada", (), "--seed-shipped-run")
     job = swarm.run("ada", "claim-expert", "--expert", "0", "--threads", "1")
     job.first("progress", 120)
     job.popen.send_signal(signal.SIGINT)
@@ -81,14 +81,14 @@ def test_an_interrupted_trainer_publishes_releases_and_resumes(swarm: LocalSwarm
 
 
 def test_a_second_process_on_the_same_home_is_refused(swarm: LocalSwarm) -> None:
-    swarm.start("ada", (), "--no-seed-genesis")
+    swarm.start("ada", (), "--no-seed-shipped-run")
     second = swarm.run("ada", "start")
     with pytest.raises(SwarmProblem, match=r"ended with 3: error: the home .* is in use"):
         second.first("ready")
 
 
 def test_no_peer_has_the_run(swarm: LocalSwarm) -> None:
-    swarm.start("ada", (), "--no-seed-genesis")
+    swarm.start("ada", (), "--no-seed-shipped-run")
     lost = swarm.run("bela", "start", "--bootstrap", swarm.address("ada"), "--run", "ab" * 32)
     with pytest.raises(SwarmProblem, match="ended with 6"):
         lost.first("ready")

@@ -38,7 +38,7 @@ from paris_p2p.peer.last_session import (
 )
 from paris_p2p.peer.life import running_peer
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.shipped_run import Genesis, load_genesis
+from paris_p2p.peer.shipped_run import ShippedRun, load_shipped_run
 from paris_p2p.peer.training.unattended import Tell, volunteering
 
 LOG_BYTES = 8 << 20
@@ -74,7 +74,7 @@ async def host_peer(
             listener,
         ),
         running_peer(
-            home, identity, swarm, config, _genesis(), seed=seed, replicate=replicate
+            home, identity, swarm, config, _shipped_run(), seed=seed, replicate=replicate
         ) as peer,
         _serving(home, swarm, lambda token: Api(peer, token), listener) as api,
     ):
@@ -97,8 +97,8 @@ async def host_bootstrap(
 
     Raises HomeBusy, PortInUse.
     """
-    genesis = _genesis()
-    run_id = bytes.fromhex(config.run) or (genesis.id if genesis else None)
+    shipped = _shipped_run()
+    run_id = bytes.fromhex(config.run) or (shipped.id if shipped else None)
     async with (
         _joined(home, config, require_contact=False) as (identity, swarm, listener),
         running_bootstrap(home, identity, swarm, run_id) as bootstrap,
@@ -266,9 +266,9 @@ def _identity(home: Home) -> Identity:
     return identity
 
 
-def _genesis() -> Genesis | None:
+def _shipped_run() -> ShippedRun | None:
     try:
-        return load_genesis()
+        return load_shipped_run()
     except NotAvailable:
         return None
 

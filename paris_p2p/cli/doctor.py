@@ -126,7 +126,7 @@ def _traceless(home: Home, chosen: config.PeerConfig) -> list[str]:
     from paris_p2p.peer.doctor import machine_probes
 
     port = chosen.port or machine_probes.free_port(chosen.listen, last_session.read_port(home))
-    return ["--no-seed-genesis", "--port", str(port)]
+    return ["--no-seed-shipped-run", "--port", str(port)]
 
 
 def _ask(client: Client) -> tuple[list[Row], int | None]:

@@ -55,10 +55,10 @@ ApiPortOption = Annotated[int | None, typer.Option(help="Local API port; 0 for a
 SwarmKeyOption = Annotated[
     str | None, typer.Option(help="Key of the private swarm to join (default: the open one).")
 ]
-SeedGenesisOption = Annotated[
+SeedShippedRunOption = Annotated[
     bool | None,
     typer.Option(
-        "--seed-genesis/--no-seed-genesis",
+        "--seed-shipped-run/--no-seed-shipped-run",
         help="Serve the shipped run from this installation's files "
         "(default: only when no bootstrap is given).",
     ),

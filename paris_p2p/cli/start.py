@@ -24,8 +24,8 @@ from paris_p2p.cli.options import (
     RelayOption,
     ReplicateOption,
     RunOption,
-    SeedGenesisOption,
     SeedOnlyOption,
+    SeedShippedRunOption,
     ServeRelayOption,
     StoreQuotaOption,
     SwarmKeyOption,
@@ -64,7 +64,7 @@ def start(
     upnp: UpnpOption = None,
     api_port: ApiPortOption = None,
     swarm_key_file: SwarmKeyOption = None,
-    seed_genesis: SeedGenesisOption = None,
+    seed_shipped_run: SeedShippedRunOption = None,
     replicate: ReplicateOption = True,
     train: TrainOption = None,
     seed_only: SeedOnlyOption = None,
@@ -110,10 +110,10 @@ def start(
     }
     chosen = config.load(place, flags)
     _refuse_contradictions(chosen, bootstrap_only, replicate)
-    if bootstrap_only and not seed_genesis:
+    if bootstrap_only and not seed_shipped_run:
         asyncio.run(_be_bootstrap(place, chosen, as_json))
         return
-    seed = seed_genesis if seed_genesis is not None else not chosen.bootstrap
+    seed = seed_shipped_run if seed_shipped_run is not None else not chosen.bootstrap
     copies = replicate and not bootstrap_only
     asyncio.run(_live(place, chosen, seed, copies, as_json, until_stdin_closes))
 

@@ -1,6 +1,6 @@
 """A swarm in which only listed authors exist: what others say is not read, what they ask not heard.
 
-For runs that list their members. Unlike a private swarm (`membership.py`) this hides nothing that
+For runs that list their members. Unlike a private swarm (`private_swarm`) this hides nothing that
 is said in the DHT; it decides with whom content is exchanged and whose word counts.
 """
 

@@ -56,8 +56,8 @@ READ_AHEAD = 2
 
 STREAMS = 64
 STREAMS_PER_PEER = 8
-"""Streams a `ChunkServer` serves at a time, in all and to one peer; see `places.py` for who is told
-"busy" then."""
+"""Streams a `ChunkServer` serves at a time, in all and to one peer; see `stream_slots` for who is
+told "busy" then."""
 
 READY, BUSY = b"\0", b"\1"
 

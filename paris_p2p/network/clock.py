@@ -67,7 +67,7 @@ class Voice:
     offset: float
     """Our clock minus the peer's, in seconds."""
     network: str
-    """The network that the peer is connected from (`origins.py`)."""
+    """The network that the peer is connected from (`dht/subnets`)."""
     named: bool = False
     """Whether the user named this peer."""
 

@@ -2,7 +2,7 @@
 
 `HivemindSwarm` keeps the contract of `swarm.py`. Its work is divided: `host.py` keeps p2pd and the
 DHT node alive, `own_records.py` says what is ours to say, `healing.py` joins and stays in the
-swarm, `standing.py` knows who can reach us and finds relays where nobody can.
+swarm, `reach/reachability` knows who can reach us and finds relays where nobody can.
 
 Never `hivemind.DHT`: it forks, and hangs on values larger than a pipe's atomic size.
 """
@@ -93,7 +93,7 @@ class HivemindSwarm:
         upnp : ask the router to forward the port.
         was : how this peer was reachable when it ran last; unknown, it is found out first.
         limits : what we do for others at most.
-        swarm_key : only who knows it is answered and believed (`membership.py`).
+        swarm_key : only who knows it is answered and believed (`private_swarm`).
 
         Raises `PortInUse`; `UsageProblem` for addresses we cannot listen on or announce; and, with
         `require_contact`, `Unreachable` when addresses were given and none answers. Without it

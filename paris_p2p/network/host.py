@@ -46,7 +46,7 @@ REBUILD_PAUSES = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 MAX_STREAMS = 256
 MAX_STREAMS_PER_PEER = 64
-"""Streams we serve at a time; see `places.py` for which are closed at once then."""
+"""Streams we serve at a time; see `stream_slots` for which are closed at once then."""
 
 DIRECT_FIRST = 1.0
 """Seconds that direct dials have before relays are dialled too."""

@@ -14,8 +14,8 @@ Why this and not another way:
 
 * No count decides where to announce, only whether there is a place. Counts can be forged, places
   cannot: a flood of made-up owners fills pages and sends others further down, and what it fills is
-  what makes readers go on. Every page it wants read costs it `POPULATED` identities. (Which place
-  a full page may give to a newcomer is `shelf.py`'s to say; who lost one goes further down.)
+  what makes readers go on. Every page it wants read costs it `POPULATED` identities. (Which place a
+  full page may give to a newcomer is `dht/record_store`'s to say; who lost one goes further down.)
 * A small set costs one store and one lookup, as without pages.
 * A page that empties bit by bit is filled again from below while it does, at each round of those
   below. One that empties at once (only identities of one hand expire together) hides what lies

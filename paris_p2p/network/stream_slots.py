@@ -4,7 +4,7 @@ One author has at most so many places, all of them have so many, and at most so 
 any. Where a newcomer finds none:
 
 * A stream that has asked for nothing for a while gives way to an author that has none.
-* Otherwise places are shared out by network (see `origins.py`), as on a shelf: identities cost
+* Otherwise places are shared out by network (see `dht/subnets`), as on a shelf: identities cost
   nothing, addresses do. One of the network that has the most gives way, as long as that leaves it
   no fewer than the newcomer's own network has then. Within one network the same holds between
   authors.

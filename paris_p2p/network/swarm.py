@@ -161,7 +161,8 @@ class Swarm(Protocol):
         """Where a peer's direct connections to us come from: transports without PeerID."""
 
     async def network_of(self, author: bytes) -> str:
-        """The network that a peer is connected from, see `origins.py`; "" where it is not known."""
+        """The network that a peer is connected from, see `dht/subnets`; "" where it is not
+        known."""
 
     async def clock_skew(self) -> float | None:
         """Our clock minus the swarm's, in seconds, as `clock.believed_offset` has it.

@@ -30,7 +30,7 @@ from paris_p2p.peer.doctor import alarms
 from paris_p2p.peer.doctor.alarms import MAX_SKEW
 from paris_p2p.peer.key_handover import HandoverBook
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.shipped_run import Genesis, seed_genesis
+from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
 from paris_p2p.peer.transfer.chunk_sources import Seed
 from paris_p2p.peer.transfer.fetching import Fetcher
 from paris_p2p.peer.upkeep import garbage_collection, replication, scrubbing
@@ -54,7 +54,7 @@ async def running_peer(
     identity: Identity,
     swarm: Swarm,
     config: PeerConfig,
-    genesis: Genesis | None,
+    shipped: ShippedRun | None,
     *,
     seed: bool,
     replicate: bool,
@@ -64,7 +64,7 @@ async def running_peer(
     Parameters
     ----------
     swarm : a started swarm; closed by the caller.
-    genesis : the shipped run, for the default run and for seeding; None when not shipped.
+    shipped : the shipped run, for the default run and for seeding; None when not shipped.
     seed : take the shipped run's content into the store first.
     replicate : copy content that has too few providers.
 
@@ -74,9 +74,9 @@ async def running_peer(
     sweep_partial_files(home.path)
     roster = Roster(HandoverBook(home.handovers_dir))
     listed = listed_only(swarm, roster.lists)
-    peer = await _settle(home, identity, listed, config, genesis, roster)
-    if seed and genesis is not None and genesis.id == peer.run_id:
-        await asyncio.to_thread(seed_genesis, genesis, peer.blobs, peer.heads)
+    peer = await _settle(home, identity, listed, config, shipped, roster)
+    if seed and shipped is not None and shipped.id == peer.run_id:
+        await asyncio.to_thread(seed_shipped_run, shipped, peer.blobs, peer.heads)
     await peer.serve()
     await peer.announcer.everything()
     await _look_for_alarms(peer)
@@ -93,7 +93,7 @@ async def _settle(
     identity: Identity,
     swarm: Swarm,
     config: PeerConfig,
-    genesis: Genesis | None,
+    shipped: ShippedRun | None,
     roster: Roster,
 ) -> Peer:
     """Find the run and put together its peer, which says and serves nothing yet."""
@@ -107,7 +107,7 @@ async def _settle(
         allow_private_seeds=config.allow_private_seeds,
         refusals=refusals,
     )
-    run_id, sealed = await _find_run(config, genesis, fetcher)
+    run_id, sealed = await _find_run(config, shipped, fetcher)
     run = roster.take_up(RunManifest.unseal(sealed, expect_id=run_id), identity.author)
     check_clock(time.time(), run.created)
     fetcher.seeds = tuple(map(Seed, run.http_seeds))
@@ -156,19 +156,19 @@ async def _withdraw(peer: Peer) -> None:
 
 
 async def _find_run(
-    config: PeerConfig, genesis: Genesis | None, fetcher: Fetcher
+    config: PeerConfig, shipped: ShippedRun | None, fetcher: Fetcher
 ) -> tuple[bytes, bytes]:
     """The id and sealed manifest of the run to take part in: the configured or the shipped one."""
     if config.run:
         wanted = bytes.fromhex(config.run)
-        if genesis is not None and genesis.id == wanted:
-            return wanted, genesis.sealed
+        if shipped is not None and shipped.id == wanted:
+            return wanted, shipped.sealed
         return wanted, await fetcher.fetch_chunk(wanted, RUN_PATIENCE)
-    if genesis is None:
+    if shipped is None:
         raise BadContent(
             "no run was named and this installation ships none", "name a run with --run ID"
         )
-    return genesis.id, genesis.sealed
+    return shipped.id, shipped.sealed
 
 
 async def _tell_logs(peer: Peer) -> None:

@@ -117,7 +117,7 @@ class Peer:
     asking: WeakValueDictionary[Author, asyncio.Semaphore] = field(
         default_factory=WeakValueDictionary
     )
-    """The turns of those who ask a provider whether it has something; see `proving`."""
+    """The turns of those who ask a provider whether it has something; see `proof_of_storage`."""
     starts: Counter[Head | Resume] = field(default_factory=Counter)
     """The records that training begins from now: each may be superseded meanwhile."""
     alarms: Alarms = field(init=False)

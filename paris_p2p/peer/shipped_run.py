@@ -19,7 +19,7 @@ RUN_FILE = "run.paris"
 
 
 @dataclass(frozen=True)
-class Genesis:
+class ShippedRun:
     """The shipped run: its id, its manifest, and the folder its content lies in."""
 
     folder: Path
@@ -42,43 +42,43 @@ class Genesis:
         return [path.read_bytes() for path in sorted(self.folder.glob("heads/*.head"))]
 
 
-def genesis_folder() -> Path:
+def shipped_run_folder() -> Path:
     """Inside the package when installed from a wheel, in `bootstrap/` in a checkout."""
     package = Path(paris_p2p.__file__).parent
-    for folder in (package / "genesis", package.parent / "bootstrap" / "genesis"):
+    for folder in (package / "shipped_run", package.parent / "bootstrap" / "shipped_run"):
         if (folder / RUN_FILE).is_file():
             return folder
     raise NotAvailable(
-        "this installation carries no genesis run",
+        "this installation carries no shipped run",
         "name a run of the swarm with --run, or install paris-p2p with its data files",
     )
 
 
-def load_genesis() -> Genesis:
-    folder = genesis_folder()
+def load_shipped_run() -> ShippedRun:
+    folder = shipped_run_folder()
     sealed = (folder / RUN_FILE).read_bytes()
-    return Genesis(folder, run_id(sealed), RunManifest.unseal(sealed))
+    return ShippedRun(folder, run_id(sealed), RunManifest.unseal(sealed))
 
 
-def seed_genesis(genesis: Genesis, blobs: Blobs, heads: HeadBook) -> None:
+def seed_shipped_run(shipped: ShippedRun, blobs: Blobs, heads: HeadBook) -> None:
     """Take the shipped run into the store, so that this peer can serve all of it.
 
     A shipped head that does not count here, since its content was refuted, is left out. Raises
     BadContent when a shipped file is not what the run manifest names.
     """
-    blobs.chunks.put(genesis.sealed)
-    stored = {blobs.add_file(path, kind, path.name).id for path, kind in genesis.content_files()}
-    absent = genesis.run.content_ids() - stored
+    blobs.chunks.put(shipped.sealed)
+    stored = {blobs.add_file(path, kind, path.name).id for path, kind in shipped.content_files()}
+    absent = shipped.run.content_ids() - stored
     if absent:
         raise BadContent(
-            f"{len(absent)} files of the genesis run are missing or altered in {genesis.folder}",
+            f"{len(absent)} files of the shipped run are missing or altered in {shipped.folder}",
             "reinstall paris-p2p",
         )
-    for sealed in genesis.heads():
+    for sealed in shipped.heads():
         head = Head.unseal(sealed)
         if head.manifest not in stored:
             raise BadContent(
-                f"the genesis head at step {head.step} names a checkpoint that is not shipped",
+                f"the shipped head at step {head.step} names a checkpoint that is not shipped",
                 "reinstall paris-p2p",
             )
         try:

@@ -142,7 +142,7 @@ def short(relays: int) -> list[Row]:
         nets.behind_router("seed")
         nets.behind_router("probe")
         peers.relays(relays)
-        seed = peers.peer("seed", "--seed-genesis", "--no-replicate")
+        seed = peers.peer("seed", "--seed-shipped-run", "--no-replicate")
         return rows_from(peers, "probe", {"seed": peers.addresses(seed)})
 
 
@@ -159,9 +159,9 @@ def full(say: Say) -> list[Row]:
         announce = ("--announce", f"/ip4/{proxy}/tcp/{PORT}")
         seeds = {
             f"far ({2 * DELAY_MS} ms, {LOSS_PERCENT} %)": peers.peer(
-                "far", "--seed-genesis", "--no-replicate", *announce
+                "far", "--seed-shipped-run", "--no-replicate", *announce
             ),
-            "home (router)": peers.peer("home", "--seed-genesis", "--no-replicate"),
+            "home (router)": peers.peer("home", "--seed-shipped-run", "--no-replicate"),
         }
         say("two peers hold the shipped run: one far away, one behind a router")
         targets = {name: peers.addresses(seed) for name, seed in seeds.items()}

@@ -24,7 +24,7 @@ from paris_p2p.identity import Identity, author_of
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.reach.reachability_types import State
-from paris_p2p.peer.shipped_run import load_genesis
+from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.records.address import parse_address
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id
 
@@ -91,7 +91,7 @@ async def measure(
 def shipped_chunks() -> list[bytes]:
     """The ids of the shipped run's chunks, each once."""
     ids: dict[bytes, None] = {}
-    for path, _ in load_genesis().content_files():
+    for path, _ in load_shipped_run().content_files():
         data = path.read_bytes()
         for start in range(0, len(data), CHUNK_SIZE):
             ids[content_id(data[start : start + CHUNK_SIZE])] = None

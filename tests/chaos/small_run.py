@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Author, Identity
-from paris_p2p.peer.shipped_run import load_genesis
+from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.records.run import ExpertSpec, RouterSpec, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
@@ -20,8 +20,8 @@ def seed_small_run(
     trusted_authors: tuple[Author, ...] = (),
 ) -> bytes:
     """Put the run and all its content into the store of `home`; returns the run's id."""
-    genesis = load_genesis()
-    shipped = genesis.run
+    shipped = load_shipped_run()
+    shipped = shipped.run
     creator = Identity.generate()
     run = replace(
         shipped,
@@ -42,7 +42,7 @@ def seed_small_run(
     blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
     blobs.chunks.put(sealed)
     shards = {f"expert-{index}" for index in range(clusters)}
-    for path, kind in genesis.content_files():
+    for path, kind in shipped.content_files():
         if kind == "encoder" or (kind == "shard" and path.stem in shards):
             blobs.add_file(path, kind, path.name)
     return run_id(sealed)

@@ -17,7 +17,7 @@ from paris_p2p.identity import Identity
 from paris_p2p.peer.doctor import machine_checks, machine_probes
 from paris_p2p.peer.doctor.peer_checks import report
 from paris_p2p.peer.last_session import read_port, remember_port
-from paris_p2p.peer.shipped_run import load_genesis
+from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.store.chunks import ChunkStore
 from tests.cli.test_commands import paris_peer
 
@@ -62,7 +62,7 @@ def test_a_checkup_takes_no_content_into_the_home_and_leaves_its_port(tmp_path: 
         done = paris_peer("doctor", "--home", str(tmp_path), "--json")
     assert rows_of(done.stdout)["run"]["seen"].startswith("emoji-64"), done.stdout
     assert read_port(home) == port
-    shipped = load_genesis()
+    shipped = load_shipped_run()
     assert set(ChunkStore(home.store_dir).ids()) <= {shipped.id}
     assert not [file for file in home.runs_dir.rglob("*") if file.is_file()]
 

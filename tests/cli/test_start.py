@@ -23,7 +23,7 @@ def test_a_peer_that_trains_unattended_shows_it_and_leaves_with_everything_publi
     tmp_path: Path,
 ) -> None:
     with local_swarm(tmp_path) as swarm:
-        peer = swarm.start("ada", (), "--seed-genesis", "--train")
+        peer = swarm.start("ada", (), "--seed-shipped-run", "--train")
         slot = peer.first("claimed", 60)["slot"]
         peer.first("progress", 240)
         (job,) = swarm.status("ada")["jobs"]

@@ -17,7 +17,7 @@ from paris_p2p.data.emoji import (
 )
 from paris_p2p.errors import BadContent
 
-SHIPPED = Path(__file__).parents[2] / "bootstrap" / "genesis" / "emoji.parquet"
+SHIPPED = Path(__file__).parents[2] / "bootstrap" / "shipped_run" / "emoji.parquet"
 
 
 @pytest.fixture(scope="module")

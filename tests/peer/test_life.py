@@ -18,7 +18,7 @@ from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.peer.life import check_clock, running_peer
 from paris_p2p.peer.report import heads_report
-from paris_p2p.peer.shipped_run import Genesis, seed_genesis
+from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import heads_key
 from paris_p2p.records.run import RunManifest, run_id
@@ -135,14 +135,14 @@ async def test_a_peer_copies_what_has_too_few_providers(
         await eventually(lambda: all(peer.blobs.complete(content) for content in contents))
 
 
-def ship(folder: Path) -> Genesis:
-    """A genesis folder of the made-up run."""
+def ship(folder: Path) -> ShippedRun:
+    """A shipped folder of the made-up run."""
     sealed = make_run()
     (folder / "shards").mkdir(parents=True)
     (folder / "run.paris").write_bytes(sealed)
     for index in range(2):
         (folder / "shards" / f"expert-{index}.safetensors").write_bytes(content_of(index))
-    return Genesis(folder, run_id(sealed), RunManifest.unseal(sealed))
+    return ShippedRun(folder, run_id(sealed), RunManifest.unseal(sealed))
 
 
 def empty_store(folder: Path) -> Blobs:
@@ -150,17 +150,19 @@ def empty_store(folder: Path) -> Blobs:
 
 
 def test_the_shipped_run_enters_the_store(tmp_path: Path) -> None:
-    genesis, blobs = ship(tmp_path / "genesis"), empty_store(tmp_path)
-    seed_genesis(genesis, blobs, HeadBook(tmp_path / "heads", genesis.id, genesis.run.slots()))
+    shipped, blobs = ship(tmp_path / "shipped_run"), empty_store(tmp_path)
+    seed_shipped_run(shipped, blobs, HeadBook(tmp_path / "heads", shipped.id, shipped.run.slots()))
     assert blobs.complete(manifest_of(0).id) and blobs.complete(manifest_of(1).id)
-    assert blobs.chunks.get(genesis.id) == genesis.sealed
+    assert blobs.chunks.get(shipped.id) == shipped.sealed
 
 
 def test_an_altered_shipped_file_is_refused(tmp_path: Path) -> None:
-    genesis, blobs = ship(tmp_path / "genesis"), empty_store(tmp_path)
-    (genesis.folder / "shards" / "expert-1.safetensors").write_bytes(b"altered")
-    with pytest.raises(BadContent, match="1 files of the genesis run are missing or altered"):
-        seed_genesis(genesis, blobs, HeadBook(tmp_path / "heads", genesis.id, genesis.run.slots()))
+    shipped, blobs = ship(tmp_path / "shipped_run"), empty_store(tmp_path)
+    (shipped.folder / "shards" / "expert-1.safetensors").write_bytes(b"altered")
+    with pytest.raises(BadContent, match="1 files of the shipped run are missing or altered"):
+        seed_shipped_run(
+            shipped, blobs, HeadBook(tmp_path / "heads", shipped.id, shipped.run.slots())
+        )
 
 
 async def test_no_crowd_of_strangers_hides_what_trusted_authors_publish(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 * An owner holds at most so many records, a key so many owners, the shelf so much in all, so that
   what a reader downloads and what a node holds stay small.
 * Where a bound is reached, a place is shared out by network: identities cost nothing, addresses
-  do. A newcomer takes a place, drawn at random, from the network (see `origins.py`) that has the
+  do. A newcomer takes a place, drawn at random, from the network (see `subnets`) that has the
   most of them, as long as that leaves it no fewer than the newcomer's own. Within one network
   whoever has a place keeps it while it renews it, and loses it LAPSE seconds after it did: a
   record that lives an hour does not hold a place for an hour. Tombstones go first: readers do not

@@ -1,7 +1,7 @@
 """One p2pd: libp2p in a child process, spoken to over unix sockets by hivemind's `P2P`.
 
 `Daemon` dials through it, opens and serves streams on it, and notices when it dies or hangs. How
-the process begins and ends: `p2pd.py`. What fails inside hivemind or p2pd leaves these modules as
+the process begins and ends: `process`. What fails inside hivemind or p2pd leaves these modules as
 `Unreachable`, `PortInUse` or `StreamClosed`.
 """
 

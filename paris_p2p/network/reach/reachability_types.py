@@ -1,6 +1,6 @@
 """Whether others can reach a peer, and by which way: the words for it.
 
-How it is found out: `witnesses.py`. What an unreachable peer does about it: `relays.py`.
+How it is found out: `witnesses`. What an unreachable peer does about it: `relays`.
 """
 
 from __future__ import annotations

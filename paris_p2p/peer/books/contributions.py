@@ -3,7 +3,7 @@
     stream    /paris/contributions/1
     request   32-byte author, u64 bytes of that log the client has already
     answer    u32 bytes that follow (0xFFFFFFFF: I do not have it), then these: the rest of the log,
-              as it lies on disk (`logbook.py`)
+              as it lies on disk (`contribution_logs`)
 
 A peer keeps what it has fetched and checked. So logs outlive their authors' peers, and an author
 that rewrites a log is found out by whoever has read it before: a client asks from its last entry
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 CONTRIBUTIONS_PROTOCOL = PROTOCOL_PREFIX + "contributions/1"
 
 READERS = 8
-"""Logs that we send at a time, one to a peer; others are told that we have none. See `places.py`
+"""Logs that we send at a time, one to a peer; others are told that we have none. See `stream_slots`
 for who gives way to whom."""
 
 HOLDERS = 4

@@ -8,8 +8,8 @@ the others, one chosen at random makes room, so that no order of arrival or step
 
 An author may be gone before anybody has copied its newest work, which must not cost what it did
 before. So a pinned record stays beside its successor, as the *former* one, until the content of
-that is held here or by enough others (`collecting`); and where nobody announces an author's newest
-record any more, an older one that is announced takes its place.
+that is held here or by enough others (`garbage_collection`); and where nobody announces an author's
+newest record any more, an older one that is announced takes its place.
 
 This home's own newest record is what this home made last, whatever the clock said then. What others
 pass on under its key takes its place only when it is newer and no less far: it was made elsewhere.

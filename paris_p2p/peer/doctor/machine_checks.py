@@ -1,4 +1,4 @@
-"""What the measurements of this computer mean, as rows of a checkup: pure, like `checkup`."""
+"""What the measurements of this computer mean, as rows of a checkup: pure, like `peer_checks`."""
 
 from __future__ import annotations
 

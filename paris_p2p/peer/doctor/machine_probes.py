@@ -1,4 +1,4 @@
-"""What can be measured of this machine without a peer. `checkup` judges it.
+"""What can be measured of this machine without a peer. `machine_checks` judges it.
 
 Nothing here raises: a measurement that fails says why, or is None.
 """

@@ -1,7 +1,7 @@
 """What measurements mean: each becomes a row with a state, and a remedy where something is wrong.
 
-Pure functions of what `probes` (a running peer and its swarm) have measured; they do the measuring,
-this does the judging. `fitness` judges this computer.
+Pure functions of what `peer_probes` (a running peer and its swarm) have measured; they do the
+measuring, this does the judging. `machine_checks` judges this computer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a running peer finds out when asked for a checkup. `checkup` judges it.
+"""What a running peer finds out when asked for a checkup. `peer_checks` judges it.
 
 Every probe is bounded in time and cannot fail: what it could not find out is a finding too.
 """

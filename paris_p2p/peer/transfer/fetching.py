@@ -1,8 +1,8 @@
 """Content by its id from whoever provides it, verified, into one store.
 
 Chunks already in the store are never asked for again, so an interrupted fetch goes on where it
-stopped. Who lied is not asked again by this process; who failed is asked less (`sources`). Which
-chunk is asked of whom is decided in `scheduling`, and done in `downloading`.
+stopped. Who lied is not asked again by this process; who failed is asked less (`chunk_sources`).
+Which chunk is asked of whom is decided in `scheduling`, and done in `downloading`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who serves what this peer may keep, and from which networks: looked up, and remembered.
 
-Only of a few records of a slot, since anyone can sign some: `keeping` says which.
+Only of a few records of a slot, since anyone can sign some: `retention` says which.
 """
 
 from __future__ import annotations

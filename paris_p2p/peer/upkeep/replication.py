@@ -2,7 +2,7 @@
 
 Each peer decides alone, from the number of providers it sees and a random back-off, so that a
 hundred peers do not all copy the same shard at once. Copies for others stop at the quota; where
-something thin does not fit, content that enough others hold makes room (see `collecting`).
+something thin does not fit, content that enough others hold makes room (see `garbage_collection`).
 
 Providers can be made up, and whoever announced a few of them for everything would keep everybody
 from copying. So now and then a peer asks the providers of one content to prove that they hold it.

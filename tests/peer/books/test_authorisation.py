@@ -21,7 +21,7 @@ from paris_p2p.peer.books.survey import read_claims, read_peers
 from paris_p2p.peer.key_handover import HandoverBook, hand_over
 from paris_p2p.peer.life import running_peer
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.shipped_run import Genesis
+from paris_p2p.peer.shipped_run import ShippedRun
 from paris_p2p.records.claim import LEASE, Claim
 from paris_p2p.records.keys import claims_key
 from paris_p2p.records.run import RunManifest, run_id
@@ -55,10 +55,10 @@ class Closed:
         if self.first is not None:
             await swarm.connect(self.first.swarm.addresses()[0])
         home = self.home(identity)
-        (home.path / "genesis").mkdir()
-        (home.path / "genesis" / "run.paris").write_bytes(self.sealed)
-        shipped = Genesis(
-            home.path / "genesis", run_id(self.sealed), RunManifest.unseal(self.sealed)
+        (home.path / "shipped_run").mkdir()
+        (home.path / "shipped_run" / "run.paris").write_bytes(self.sealed)
+        shipped = ShippedRun(
+            home.path / "shipped_run", run_id(self.sealed), RunManifest.unseal(self.sealed)
         )
         living = running_peer(
             home, identity, swarm, PeerConfig(), shipped, seed=False, replicate=False

@@ -1,6 +1,6 @@
-"""Train the genesis run's CLIP on the emoji, their captions and tags; write `clip.safetensors`.
+"""Train the shipped run's CLIP on the emoji, their captions and tags; write `clip.safetensors`.
 
-    python -m bootstrap.genesis.build.clip [--steps N] [--bf16]
+    python -m bootstrap.shipped_run.build.clip [--steps N] [--bf16]
 
 `--bf16` is worth it only on a processor with native bfloat16.
 """
@@ -21,8 +21,8 @@ from open_clip.tokenizer import SimpleTokenizer, get_pairs
 from torch import Tensor
 from torch.nn import functional as F
 
-from bootstrap.genesis.build import GENESIS
-from bootstrap.genesis.build.fitting import augment, blend, scheduled
+from bootstrap.shipped_run.build import SHIPPED
+from bootstrap.shipped_run.build.fitting import augment, blend, scheduled
 from paris_p2p.data.emoji import EmojiSample, load_emoji, pixels_of, to_signal
 from paris_p2p.model.encoders.clip import (
     ClipConfig,
@@ -207,8 +207,8 @@ def retrieval(
 def main() -> None:
     """Train, write the artefact, then report what was read back from it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=GENESIS / "emoji.parquet")
-    parser.add_argument("--out", type=Path, default=GENESIS / "clip.safetensors")
+    parser.add_argument("--data", type=Path, default=SHIPPED / "emoji.parquet")
+    parser.add_argument("--out", type=Path, default=SHIPPED / "clip.safetensors")
     parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--batch", type=int, default=384)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
-"""Train the genesis run's autoencoder on the emoji and write `autoencoder.safetensors`.
+"""Train the shipped run's autoencoder on the emoji and write `autoencoder.safetensors`.
 
-    python -m bootstrap.genesis.build.autoencoder [--steps N] [--bf16]
+    python -m bootstrap.shipped_run.build.autoencoder [--steps N] [--bf16]
 
 `--bf16` is worth it only on a processor with native bfloat16 (about twice as fast there, a hundred
 times slower elsewhere).
@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bootstrap.genesis.build import GENESIS
-from bootstrap.genesis.build.fitting import augment, blend, scheduled
+from bootstrap.shipped_run.build import SHIPPED
+from bootstrap.shipped_run.build.fitting import augment, blend, scheduled
 from paris_p2p.data.emoji import load_emoji, pixels_of, to_signal
 from paris_p2p.model.encoders.autoencoder import (
     AutoencoderConfig,
@@ -114,8 +114,8 @@ def save_grid(path: Path, model: SmallAutoencoder, pixels: Tensor) -> None:
 def main() -> None:
     """Train, write the artefact, then report what was read back from it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=GENESIS / "emoji.parquet")
-    parser.add_argument("--out", type=Path, default=GENESIS / "autoencoder.safetensors")
+    parser.add_argument("--data", type=Path, default=SHIPPED / "emoji.parquet")
+    parser.add_argument("--out", type=Path, default=SHIPPED / "autoencoder.safetensors")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)

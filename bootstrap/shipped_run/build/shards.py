@@ -1,6 +1,6 @@
-"""Cut the genesis run's clusters and write its shards, `shards/expert-{k}.safetensors`.
+"""Cut the shipped run's clusters and write its shards, `shards/expert-{k}.safetensors`.
 
-    python -m bootstrap.genesis.build.shards
+    python -m bootstrap.shipped_run.build.shards
 
 Clusters are cut from CLIP image features of the training pictures. Each style's mean is taken away
 and a concept's pictures share the mean of what is left, so that clusters follow what is shown, and
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from bootstrap.genesis.build import GENESIS
+from bootstrap.shipped_run.build import SHIPPED
 from paris_p2p.data.clusters import cut_clusters, telling_words
 from paris_p2p.data.emoji import load_emoji, pixels_of
 from paris_p2p.data.features import group_means, image_features
@@ -31,15 +31,15 @@ CLUSTERS = 8
 def main() -> None:
     """Write every shard and the summary; print what each cluster holds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--genesis", type=Path, default=GENESIS)
+    parser.add_argument("--shipped", type=Path, default=SHIPPED)
     parser.add_argument("--fine", type=int, default=256, help="fine centroids")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    samples = load_emoji(args.genesis / "emoji.parquet")
+    samples = load_emoji(args.shipped / "emoji.parquet")
     held_out = torch.tensor([sample.split != "train" for sample in samples])
     images = CaptionedImages(pixels_of(samples), [s.caption for s in samples], held_out)
 
-    encoder = load_image_encoder(args.genesis / "clip.safetensors")
+    encoder = load_image_encoder(args.shipped / "clip.safetensors")
     features = image_features(encoder, images.pixels)
     features = features - group_means(features, [s.style for s in samples], ~held_out)
     features = group_means(features, [s.concept for s in samples], ~held_out)
@@ -50,13 +50,13 @@ def main() -> None:
         images,
         labels,
         CLUSTERS,
-        load_autoencoder(args.genesis / "autoencoder.safetensors"),
-        load_text_encoder(args.genesis / "clip.safetensors"),
+        load_autoencoder(args.shipped / "autoencoder.safetensors"),
+        load_text_encoder(args.shipped / "clip.safetensors"),
     )
     words = telling_words([s.label for s in samples], labels, CLUSTERS)
     summary = []
     for number, shard in enumerate(shards):
-        path = args.genesis / "shards" / f"expert-{number}.safetensors"
+        path = args.shipped / "shards" / f"expert-{number}.safetensors"
         write_shard(path, shard)
         summary.append(
             {
@@ -69,9 +69,9 @@ def main() -> None:
         )
         print(json.dumps(summary[-1]))
     about = {"seed": args.seed, "fine": args.fine, "clusters": summary}
-    aside = args.genesis / "clusters.json.new"
+    aside = args.shipped / "clusters.json.new"
     aside.write_text(json.dumps(about, indent=2) + "\n")
-    aside.replace(args.genesis / "clusters.json")
+    aside.replace(args.shipped / "clusters.json")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shipped data of the genesis run fit together: emoji, encoders, clusters, shards."""
+"""The shipped data of the shipped run fit together: emoji, encoders, clusters, shards."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from paris_p2p.model.encoders.autoencoder import SmallAutoencoder, load_autoenco
 from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
 
-GENESIS = Path(__file__).parents[2] / "bootstrap" / "genesis"
+SHIPPED = Path(__file__).parents[2] / "bootstrap" / "shipped_run"
 MAX_BYTES = 21_000_000
 """What the data may take of the 40 MB that all shipped files may; the heads get the rest."""
 
@@ -29,17 +29,17 @@ class Data:
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    autoencoder = load_autoencoder(GENESIS / "autoencoder.safetensors")
-    text = load_text_encoder(GENESIS / "clip.safetensors")
+    autoencoder = load_autoencoder(SHIPPED / "autoencoder.safetensors")
+    text = load_text_encoder(SHIPPED / "clip.safetensors")
     shards = [
         read_shard(
-            GENESIS / "shards" / f"expert-{cluster}.safetensors",
+            SHIPPED / "shards" / f"expert-{cluster}.safetensors",
             latent_shape=autoencoder.latent_shape,
             context_length=text.context_length,
         )
         for cluster in range(8)
     ]
-    return Data(load_emoji(GENESIS / "emoji.parquet"), autoencoder, text, shards)
+    return Data(load_emoji(SHIPPED / "emoji.parquet"), autoencoder, text, shards)
 
 
 def places(data: Data) -> dict[tuple[int, ...], tuple[int, str]]:
@@ -73,7 +73,7 @@ def test_a_concept_is_one_experts_in_all_its_styles(data: Data) -> None:
 def test_clusters_are_of_much_the_same_size(data: Data) -> None:
     sizes = [len(shard.latents) for shard in data.shards]
     assert max(sizes) <= 2 * sum(sizes) / len(sizes)
-    summary = json.loads((GENESIS / "clusters.json").read_text())["clusters"]
+    summary = json.loads((SHIPPED / "clusters.json").read_text())["clusters"]
     assert [cluster["train"] for cluster in summary] == sizes
 
 
@@ -103,14 +103,14 @@ def test_captions_keep_the_whole_vocabularys_tokens_and_fit(data: Data) -> None:
 
 
 def test_the_data_leave_room_for_the_heads() -> None:
-    shipped = [*GENESIS.glob("*.parquet"), *GENESIS.glob("*.safetensors")]
-    shipped += GENESIS.glob("shards/*.safetensors")
+    shipped = [*SHIPPED.glob("*.parquet"), *SHIPPED.glob("*.safetensors")]
+    shipped += SHIPPED.glob("shards/*.safetensors")
     assert sum(path.stat().st_size for path in shipped) <= MAX_BYTES
 
 
 def test_every_style_is_attributed(data: Data) -> None:
-    attribution = (GENESIS / "ATTRIBUTION.md").read_text()
+    attribution = (SHIPPED / "ATTRIBUTION.md").read_text()
     for style in {sample.style for sample in data.samples}:
         assert f"`{style}`" in attribution
     for licence in ("MIT-fluent-emoji", "MIT-emojibase", "Apache-2.0", "CC-BY-4.0"):
-        assert (GENESIS / "licenses" / f"{licence}.txt").stat().st_size > 1000
+        assert (SHIPPED / "licenses" / f"{licence}.txt").stat().st_size > 1000

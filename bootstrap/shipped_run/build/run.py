@@ -1,6 +1,6 @@
-"""Sign the genesis run: the shipped artefacts, cut and named, become one run manifest.
+"""Sign the shipped run: the shipped artefacts, cut and named, become one run manifest.
 
-    python -m bootstrap.genesis.build.run
+    python -m bootstrap.shipped_run.build.run
 
 Writes `run.paris` beside the artefacts. The key that signs it is made for this one signature and
 thrown away: a run's creator has no power over it.
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bootstrap.genesis.build import GENESIS
+from bootstrap.shipped_run.build import SHIPPED
 from paris_p2p.home import write_atomically
 from paris_p2p.identity import Identity
 from paris_p2p.model.encoders.autoencoder import load_autoencoder
@@ -32,13 +32,13 @@ def main() -> None:
     identity = Identity.generate()
     with tempfile.TemporaryDirectory() as scratch:
         blobs = Blobs(ChunkStore(Path(scratch) / "store"), Path(scratch) / "cache")
-        manifest = genesis_manifest(GENESIS, blobs, identity.author, time.time())
+        manifest = shipped_run_manifest(SHIPPED, blobs, identity.author, time.time())
     sealed = manifest.seal(identity)
-    write_atomically(GENESIS / RUN_FILE, sealed, mode=0o644)
+    write_atomically(SHIPPED / RUN_FILE, sealed, mode=0o644)
     print(f"run {NAME}: {run_id(sealed).hex()}, {len(sealed)} bytes")
 
 
-def genesis_manifest(folder: Path, blobs: Blobs, author: bytes, now: float) -> RunManifest:
+def shipped_run_manifest(folder: Path, blobs: Blobs, author: bytes, now: float) -> RunManifest:
     """The manifest of the run whose artefacts lie in `folder`."""
     text = load_text_encoder(folder / "clip.safetensors")
     autoencoder = load_autoencoder(folder / "autoencoder.safetensors")

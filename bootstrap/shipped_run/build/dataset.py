@@ -1,6 +1,6 @@
 """Build `emoji.parquet`: captioned 64x64 emoji in four styles, split for held-out tests.
 
-    python -m bootstrap.genesis.build.dataset [--packed FOLDER]
+    python -m bootstrap.shipped_run.build.dataset [--packed FOLDER]
 
 `--packed` is a folder of `npm pack` archives; what it lacks is packed by npm into it.
 """
@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from bootstrap.genesis.build import GENESIS
-from bootstrap.genesis.build.sources import (
+from bootstrap.shipped_run.build import SHIPPED
+from bootstrap.shipped_run.build.sources import (
     PACKAGES,
     Concept,
     Style,
@@ -105,7 +105,7 @@ def main() -> None:
     """Build the data file and print its counts."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--packed", type=Path, help="folder of npm pack archives")
-    parser.add_argument("--out", type=Path, default=GENESIS / "emoji.parquet")
+    parser.add_argument("--out", type=Path, default=SHIPPED / "emoji.parquet")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,7 +1,7 @@
-"""Train the genesis heads with the swarm's own software, and ship what came of it.
+"""Train the shipped heads with the swarm's own software, and ship what came of it.
 
-    python -m bootstrap.genesis.build.heads train --folder DIR --turns 5,10
-    python -m bootstrap.genesis.build.heads collect --folder DIR
+    python -m bootstrap.shipped_run.build.heads train --folder DIR --turns 5,10
+    python -m bootstrap.shipped_run.build.heads collect --folder DIR
 
 `train` runs two peers on this machine, one processor thread each; between them they claim every
 slot in turn (`paris-peer claim-expert --minutes N`), once per number in `--turns`. Run again on the
@@ -15,10 +15,10 @@ import argparse
 import threading
 from pathlib import Path
 
-from bootstrap.genesis.build import GENESIS
+from bootstrap.shipped_run.build import SHIPPED
 from paris_p2p.home import Home, write_atomically
 from paris_p2p.peer.books.head_book import HeadBook
-from paris_p2p.peer.shipped_run import load_genesis
+from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.peer.training.publishing import checkpoint_name
 from paris_p2p.records.head import best_heads
 from paris_p2p.records.run import ROUTER
@@ -39,12 +39,12 @@ def main() -> None:
     if chosen.verb == "train":
         train(chosen.folder, [float(minutes) for minutes in chosen.turns.split(",")])
     else:
-        collect([Home(chosen.folder / name) for name in SLOTS], GENESIS / "heads")
+        collect([Home(chosen.folder / name) for name in SLOTS], SHIPPED / "heads")
 
 
 def train(folder: Path, turns: list[float]) -> None:
     with local_swarm(folder) as swarm:
-        swarm.start("one", (), "--seed-genesis")
+        swarm.start("one", (), "--seed-shipped-run")
         swarm.start("two", [swarm.address("one")])
         shifts = [threading.Thread(target=_shift, args=(swarm, name, turns)) for name in SLOTS]
         for shift in shifts:
@@ -72,10 +72,10 @@ def _shift(swarm: LocalSwarm, name: str, turns: list[float]) -> None:
 
 def collect(homes: list[Home], target: Path) -> None:
     """Write the best head of every slot in these homes, and its checkpoint, to `target`."""
-    genesis = load_genesis()
+    shipped = load_shipped_run()
     found = []
     for home in homes:
-        book = HeadBook(home.runs_dir / genesis.id.hex() / "heads", genesis.id, genesis.run.slots())
+        book = HeadBook(home.runs_dir / shipped.id.hex() / "heads", shipped.id, shipped.run.slots())
         blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
         found += [
             (head, book.sealed(head), blobs) for head in book.all() if blobs.complete(head.manifest)
