@@ -21,7 +21,7 @@ AFTER_ANOTHER_IMPORT = """
 import types, sys
 import hivemind.utils.logging, hivemind.dht.node     # the ordinary way, torch and all
 import paris_p2p.network.hivemind_swarm
-from paris_p2p.network.dht.node import light_hivemind
+from paris_p2p.network.dht import light_hivemind
 assert light_hivemind.DHTNode is hivemind.dht.node.DHTNode
 assert hivemind.DHT                                  # the full package is still there
 """
