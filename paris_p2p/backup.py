@@ -1,11 +1,11 @@
-"""An identity as one encrypted file, to be kept elsewhere: the key, and what it has taken over.
+"""An identity as one encrypted file, to be kept elsewhere.
 
     15 bytes   "paris-identity" and the version of this format, 1
      1 byte    log2 of scrypt's cost N (r = 8, p = 1); it takes N KiB of memory
     16 bytes   salt
     12 bytes   nonce
-    the rest   AES-256-GCM of seed || lineage, under the scrypt key of the passphrase; everything
-               before it is authenticated with it
+    the rest   AES-256-GCM of the seed, under the scrypt key of the passphrase; everything before it
+               is authenticated with it
 
 Nothing in the file is believed before its bounds are checked, so no file costs more than
 `MOST_MEMORY`. A wrong passphrase and a damaged file look the same, as they must.
@@ -44,10 +44,9 @@ _HEADER = len(MAGIC) + 1 + _SALT + _NONCE
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds: the key, and the hand-overs that led to it in their encoded form."""
+    """What a backup holds."""
 
     identity: Identity
-    lineage: bytes = b""
 
     def lock(self, passphrase: str, cost: int = COST) -> bytes:
         """The encrypted file. UsageProblem for a passphrase that is too short."""
@@ -57,7 +56,7 @@ class Backup:
                 "Several random words are easy to keep and hard to guess",
             )
         header = MAGIC + bytes([cost]) + secrets.token_bytes(_SALT + _NONCE)
-        sealed = _cipher(header, passphrase).encrypt(_nonce(header), self._content(), header)
+        sealed = _cipher(header, passphrase).encrypt(_nonce(header), self.identity.seed, header)
         return header + sealed
 
     @classmethod
@@ -75,10 +74,7 @@ class Backup:
                 "the passphrase is wrong, or the backup is damaged",
                 "Try the passphrase again, or another copy of the backup",
             ) from error
-        return cls(Identity(content[:_SEED]), content[_SEED:])
-
-    def _content(self) -> bytes:
-        return self.identity.seed + self.lineage
+        return cls(Identity(content[:_SEED]))
 
 
 def _cipher(header: bytes, passphrase: str) -> AESGCM:

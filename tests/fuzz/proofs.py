@@ -70,7 +70,7 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._certificate = certificate(SIGNER)
-        self._backup = Backup(SIGNER, b"lineage").lock(PASSPHRASE, cost=10)
+        self._backup = Backup(SIGNER).lock(PASSPHRASE, cost=10)
         self._key_file = folder / "swarm.key"
         SwarmKey.generate().save(self._key_file)
         self._key = self._key_file.read_bytes()
