@@ -65,15 +65,15 @@ def export(
 ) -> None:
     """Write an encrypted backup of this peer's key. Nobody can restore it without the passphrase.
 
-    paris-peer identity export me.paris-identity
+    paris-peer identity export me.pem
     """
-    from paris_p2p.backup import Backup
+    from paris_p2p.backup import encrypt
 
     place = home_of(home)
     identity = _identity_in(place)
     if file.exists():
         raise UsageProblem(f"{file} exists already", "Choose another name for the backup")
-    data = Backup(identity).lock(_passphrase(passphrase_file, twice=True))
+    data = encrypt(identity, _passphrase(passphrase_file, twice=True))
     write_atomically(file, data)
     _say(
         as_json,
@@ -94,16 +94,16 @@ def import_(
 ) -> None:
     """Restore this peer's key from an encrypted backup.
 
-    paris-peer identity import me.paris-identity
+    paris-peer identity import me.pem
     """
-    from paris_p2p.backup import Backup
+    from paris_p2p.backup import decrypt
 
     place = home_of(home)
     data = _read_backup(file)
     place.create()
     with _without_a_peer(place):
         former = _former_identity(place)
-        identity = Backup.unlock(data, _passphrase(passphrase_file, twice=False)).identity
+        identity = decrypt(data, _passphrase(passphrase_file, twice=False))
         replaced = None
         if former is not None and former.author != identity.author:
             replaced = _set_aside(place, former, force)
