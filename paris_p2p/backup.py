@@ -9,7 +9,8 @@ encrypted, so the first line does. A key that lacks the line, as other programs 
 as it is.
 
 The passphrase is stretched by 2048 rounds of PBKDF2, a millisecond's work for every guess: only its
-length protects the key.
+length protects the key. A file says itself how long its passphrase is to be stretched, so one that
+somebody else made can take any time to open.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -67,7 +68,7 @@ def decrypt(data: bytes, passphrase: str) -> Identity:
         raise BadContent("this is not an encrypted private key", f"A backup contains {_BEGIN}")
     try:
         key = load_pem_private_key(data, _secret(passphrase))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
         raise BadContent(
             "the passphrase is wrong, or the backup is damaged",
             "Try the passphrase again, or another copy of the backup",
