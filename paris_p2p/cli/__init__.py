@@ -6,7 +6,8 @@
 - `status`            what the run and this peer are doing
 - `doctor`            what works here, what does not, and what to do about it
 - `contributions`     what an author's peers published
-- `identity`          the key a peer is known by: backup, successor; a private swarm's key
+- `identity`          the key a peer is known by, and its backup; a private swarm's key
+- `options`           the options of several commands, and one for every setting
 - `training`          how a training job is told
 - `output`            terminal, plain and JSON output of long work
 - `terminal`          the one way to the standard streams

@@ -102,7 +102,7 @@ def import_(
     data = _read_backup(file)
     place.create()
     with _without_a_peer(place):
-        former = _former_identity(place)
+        former = Identity.load(place.identity_file) if place.identity_file.exists() else None
         identity = decrypt(data, _passphrase(passphrase_file, twice=False))
         replaced = None
         if former is not None and former.author != identity.author:
@@ -145,10 +145,6 @@ def _identity_in(place: Home) -> Identity:
             "paris-peer start makes one, paris-peer identity import restores one",
         )
     return Identity.load(place.identity_file)
-
-
-def _former_identity(place: Home) -> Identity | None:
-    return Identity.load(place.identity_file) if place.identity_file.exists() else None
 
 
 def _set_aside(place: Home, former: Identity, force: bool) -> Path:

@@ -96,10 +96,6 @@ class Blobs:
         manifest = self.manifest(blob)
         return manifest is not None and not self.missing(manifest)
 
-    def held(self) -> list[bytes]:
-        """Ids of all complete blobs, sorted."""
-        return [blob for blob in sorted(self.known()) if self.complete(blob)]
-
     def known(self) -> dict[bytes, float]:
         """Ids of all blobs, complete or not, with the time each was last of use (Unix seconds)."""
         return _times(self._known)
