@@ -258,7 +258,7 @@ class Blobs:
         for index, chunk in enumerate(manifest.chunks):
             piece = self.chunks.get(chunk)
             if len(piece) != manifest.length(index):
-                raise BadContent(f"chunk {chunk.hex()} has another length than its manifest says")
+                raise BadContent(f"chunk {chunk.hex()} does not have the length its manifest says")
             yield piece
 
 
