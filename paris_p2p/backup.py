@@ -1,92 +1,90 @@
-"""An identity as one encrypted file, to be kept elsewhere: the key, and what it has taken over.
+"""A peer's key as one encrypted file, to be kept elsewhere: PKCS#8 in PEM.
 
-    15 bytes   "paris-identity" and the version of this format, 1
-     1 byte    log2 of scrypt's cost N (r = 8, p = 1); it takes N KiB of memory
-    16 bytes   salt
-    12 bytes   nonce
-    the rest   AES-256-GCM of seed || lineage, under the scrypt key of the passphrase; everything
-               before it is authenticated with it
+    The encrypted key of the peer 12D3KooW...
+    -----BEGIN ENCRYPTED PRIVATE KEY-----
+    ...
 
-Nothing in the file is believed before its bounds are checked, so no file costs more than
-`MOST_MEMORY`. A wrong passphrase and a damaged file look the same, as they must.
+`openssl pkey -in FILE` opens it too. The format does not say whether what was decrypted is what was
+encrypted, so the first line does. A key that lacks the line, as other programs write it, is taken
+as it is.
+
+The passphrase is stretched by 2048 rounds of PBKDF2, a millisecond's work for every guess: only its
+length protects the key. A file says itself how long its passphrase is to be stretched, so one that
+somebody else made can take any time to open.
 """
 
 from __future__ import annotations
 
-import secrets
+import re
 import unicodedata
-from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from paris_p2p.errors import BadContent, UsageProblem
 from paris_p2p.identity import Identity
 
-MAGIC = b"paris-identity\x01"
-
-COST = 17
-"""log2 of N for new backups: 128 MiB and half a second for every guess."""
-
-LOWEST_COST, HIGHEST_COST = 10, 18
-MOST_MEMORY = 1024 << HIGHEST_COST
-"""Bytes that opening any backup can take."""
-
 LIMIT = 1 << 16
 """Bytes of a backup."""
 
-SHORTEST_PASSPHRASE = 8
+SHORTEST_PASSPHRASE, LONGEST_PASSPHRASE = 16, 1023
+"""Characters; and bytes, of which openssl reads no more."""
 
-_SALT, _NONCE, _SEED, _TAG = 16, 12, 32, 16
-_HEADER = len(MAGIC) + 1 + _SALT + _NONCE
-
-
-@dataclass(frozen=True)
-class Backup:
-    """What a backup holds: the key, and the hand-overs that led to it in their encoded form."""
-
-    identity: Identity
-    lineage: bytes = b""
-
-    def lock(self, passphrase: str, cost: int = COST) -> bytes:
-        """The encrypted file. UsageProblem for a passphrase that is too short."""
-        if len(passphrase) < SHORTEST_PASSPHRASE:
-            raise UsageProblem(
-                f"a passphrase has at least {SHORTEST_PASSPHRASE} characters",
-                "Several random words are easy to keep and hard to guess",
-            )
-        header = MAGIC + bytes([cost]) + secrets.token_bytes(_SALT + _NONCE)
-        sealed = _cipher(header, passphrase).encrypt(_nonce(header), self._content(), header)
-        return header + sealed
-
-    @classmethod
-    def unlock(cls, data: bytes, passphrase: str) -> Backup:
-        """The inverse of `lock`. BadContent for anything else, and for a wrong passphrase."""
-        header, sealed = data[:_HEADER], data[_HEADER:]
-        if len(data) > LIMIT or len(sealed) < _SEED + _TAG or not header.startswith(MAGIC):
-            raise BadContent("this is not a backup of an identity")
-        if not LOWEST_COST <= header[len(MAGIC)] <= HIGHEST_COST:
-            raise BadContent("this backup asks for more memory than any backup needs")
-        try:
-            content = _cipher(header, passphrase).decrypt(_nonce(header), sealed, header)
-        except InvalidTag as error:
-            raise BadContent(
-                "the passphrase is wrong, or the backup is damaged",
-                "Try the passphrase again, or another copy of the backup",
-            ) from error
-        return cls(Identity(content[:_SEED]), content[_SEED:])
-
-    def _content(self) -> bytes:
-        return self.identity.seed + self.lineage
+_BEGIN = "-----BEGIN ENCRYPTED PRIVATE KEY-----"
+_NAMED = re.compile(rb"^The encrypted key of the peer (\w+)\r?$", re.MULTILINE)
+_BEGIN_0_1 = b"paris-identity\x01"
 
 
-def _cipher(header: bytes, passphrase: str) -> AESGCM:
-    """The cipher under the key that the passphrase and the header's salt and cost make."""
-    salt = header[len(MAGIC) + 1 :][:_SALT]
-    kdf = Scrypt(salt=salt, length=32, n=1 << header[len(MAGIC)], r=8, p=1)
-    return AESGCM(kdf.derive(unicodedata.normalize("NFKC", passphrase).encode()))
+def encrypt(identity: Identity, passphrase: str) -> bytes:
+    """The encrypted file. UsageProblem for a passphrase that is too short or too long."""
+    secret = _secret(passphrase)
+    if len(passphrase) < SHORTEST_PASSPHRASE or len(secret) > LONGEST_PASSPHRASE:
+        raise UsageProblem(
+            f"a passphrase has at least {SHORTEST_PASSPHRASE} characters, "
+            f"and at most {LONGEST_PASSPHRASE} bytes",
+            "Four random words or more are easy to keep and hard to guess",
+        )
+    name = f"The encrypted key of the peer {identity.peer_id}\n"
+    key = Ed25519PrivateKey.from_private_bytes(identity.seed)
+    return name.encode() + key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(secret)
+    )
 
 
-def _nonce(header: bytes) -> bytes:
-    return header[-_NONCE:]
+def decrypt(data: bytes, passphrase: str) -> Identity:
+    """The inverse of `encrypt`. BadContent for anything else, and for a wrong passphrase."""
+    if data.startswith(_BEGIN_0_1):
+        raise BadContent(
+            "this is a backup of version 0.1.0, in a format that is not read any more",
+            "Import it with paris-p2p 0.1.0, then export it again with this version",
+        )
+    if len(data) > LIMIT or _BEGIN.encode() not in data:
+        raise BadContent("this is not an encrypted private key", f"A backup contains {_BEGIN}")
+    try:
+        key = load_pem_private_key(data, _secret(passphrase))
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
+        raise BadContent(
+            "the passphrase is wrong, or the backup is damaged",
+            "Try the passphrase again, or another copy of the backup",
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BadContent("this key is of another kind: that of a peer is an Ed25519 key")
+    identity = Identity(key.private_bytes_raw())
+    named = _NAMED.search(data)
+    if named and named[1].decode("ascii", "replace") != identity.peer_id:
+        raise BadContent(
+            "the backup is damaged: it does not hold the key of the peer that it names",
+            "Use another copy of the backup",
+        )
+    return identity
+
+
+def _secret(passphrase: str) -> bytes:
+    """The same bytes however the accents were typed."""
+    return unicodedata.normalize("NFKC", passphrase).encode()

@@ -4,7 +4,11 @@
     bootstrap = ["/ip4/203.0.113.7/tcp/31337/p2p/12D3Koo..."]
     port = 31337
 
-The same as variables: PARIS_BOOTSTRAP (addresses separated by commas), PARIS_PORT=31337.
+The same as variables: PARIS_BOOTSTRAP (addresses separated by commas), PARIS_PORT=31337; and as
+flags of `paris-peer start`: --bootstrap ADDRESS, once or more, and --port 31337.
+
+A setting is a field of `PeerConfig` and stands nowhere else: all of that is read off its name, its
+default and what is declared beside it.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 from paris_p2p.errors import BadContent, UsageProblem
 from paris_p2p.home import Home, absolute
@@ -32,39 +37,53 @@ MAX_REPLICAS = 64
 class PeerConfig:
     """How a peer runs. Made by `load`, which has checked every field."""
 
-    bootstrap: tuple[str, ...] = ()
-    """Addresses of peers to join through; () for the first node of a new swarm."""
-    listen: str = "0.0.0.0"
-    """IP address to listen on."""
-    port: int = 0
-    """TCP port; 0 for the one used last time, or any free one."""
-    announce: tuple[str, ...] = ()
-    """Addresses, without PeerID, to announce in place of those found on this machine."""
-    relay: tuple[str, ...] = ()
-    """Addresses of relays to be reachable through, whether or not others can dial this peer."""
-    serve_relay: bool = True
-    """Relay others, once they can dial this peer."""
-    upnp: bool = False
-    """Ask the router to forward the port."""
-    run: str = ""
-    """Id of the run in hex; "" for the one that ships with the package."""
-    api_port: int = 0
-    """Port of the local API on loopback; 0 for any free one."""
-    swarm_key_file: str = ""
-    """File with the key of the private swarm to take part in; "" for the open one."""
-    store_quota: int = 50 << 30
-    """Bytes that the store may take on the disk. Own work is kept beyond it, others' is not."""
-    replicas: int = 3
-    """Providers that every content of the run should have."""
-    seed_only: bool = False
-    """Store and serve all of the run that fits into the quota, and never train."""
-    train: bool = False
-    """Claim and train unattended whatever expert needs it most."""
-    upload_limit: int = 0
-    download_limit: int = 0
-    """Bytes of content a second that may leave and come in; 0 for any number."""
-    allow_private_seeds: bool = False
-    """Use web seeds of the run that are on this machine or in a private network, too."""
+    bootstrap: Annotated[
+        tuple[str, ...],
+        Addresses("Address of any peer, /ip4/HOST/tcp/PORT/p2p/ID; repeat for several.", "-b"),
+    ] = ()
+    run: Annotated[str, RunId("Run id in hex (default: the run shipped with paris).")] = ""
+    listen: Annotated[str, IpAddress("IP address to listen on (default: all).")] = "0.0.0.0"
+    port: Annotated[
+        int, Port("TCP port to listen on (default: the one used last time, or any free one).")
+    ] = 0
+    announce: Annotated[
+        tuple[str, ...],
+        Transports("Address, without PeerID, to tell others instead of this machine's own."),
+    ] = ()
+    relay: Annotated[
+        tuple[str, ...],
+        Addresses(
+            "Address of a relay to be reachable through, even where others can dial this peer; "
+            "repeat for several. A peer that cannot be dialled finds relays by itself."
+        ),
+    ] = ()
+    serve_relay: Annotated[bool, Switch("Relay others, once they can dial this peer")] = True
+    upnp: Annotated[bool, Switch("Ask the router to forward the port")] = False
+    api_port: Annotated[int, Port("Port of the local API (default: any free one).")] = 0
+    swarm_key_file: Annotated[
+        str, File("Key of the private swarm to join (default: the open one).")
+    ] = ""
+    train: Annotated[bool, Switch("Claim and train, unattended, whatever expert needs it most")] = (
+        False
+    )
+    seed_only: Annotated[
+        bool, Switch("Store and serve all of the run that fits into the quota; never train")
+    ] = False
+    store_quota: Annotated[
+        int,
+        Size(
+            'Disk to use, as in "20 GB" (default: 50 GiB). Copies for others stop there; own work '
+            "is always kept."
+        ),
+    ] = 50 << 30
+    replicas: Annotated[
+        int, Replicas("Providers that every content of the run should have (default: 3).")
+    ] = 3
+    upload_limit: Annotated[int, Rate('Most content sent, as in "2 MB/s" (default: no limit).')] = 0
+    download_limit: Annotated[int, Rate("Most content fetched, likewise.")] = 0
+    allow_private_seeds: Annotated[
+        bool, Switch("Use web seeds on this machine and in private networks, too")
+    ] = False
 
 
 def load(
@@ -75,15 +94,17 @@ def load(
     A flag that is None or an empty sequence was not given. UsageProblem for unknown keys and for
     values that are not allowed, naming the place and what is.
     """
-    fields: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     for key, value in _from_file(home).items():
-        fields[key] = _checked(key, value, f"{home.config_file}: {key}")
-    for key, value in _from_environment(environment).items():
-        fields[key] = _checked(key, value, _variable(key))
+        chosen[key] = _checked(key, value, f"{home.config_file}: {key}")
+    for key, setting in SETTINGS.items():
+        if (variable := f"PARIS_{key.upper()}") in environment:
+            value = setting.from_text(environment[variable])
+            chosen[key] = _checked(key, value, variable)
     for key, value in flags.items():
         if value is not None and value != () and value != []:
-            fields[key] = _checked(key, value, f"--{key.replace('_', '-')}")
-    config = PeerConfig(**fields)
+            chosen[key] = _checked(key, value, flag_of(key))
+    config = PeerConfig(**chosen)
     if config.seed_only and config.train:
         raise UsageProblem("seed_only and train exclude each other", "Turn one of them off")
     if config.port and config.port == config.api_port:
@@ -106,139 +127,177 @@ def _from_file(home: Home) -> dict[str, object]:
         raise UsageProblem(f"{file} is not valid TOML: {error}") from error
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    given = {key: environment[_variable(key)] for key in _READERS if _variable(key) in environment}
-    return {key: _from_text(key, text) for key, text in given.items()}
-
-
-def _variable(key: str) -> str:
-    return f"PARIS_{key.upper()}"
-
-
-def _from_text(key: str, text: str) -> object:
-    """The value a variable's text stands for; text that stands for none is left to be refused."""
-    if isinstance(getattr(PeerConfig, key), tuple):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if isinstance(getattr(PeerConfig, key), bool):
-        return {"true": True, "false": False}.get(text, text)
-    if isinstance(getattr(PeerConfig, key), int) and text.isascii() and text.isdecimal():
-        return int(text[:20])
-    return text
+def flag_of(key: str) -> str:
+    """What a setting is called on the command line."""
+    return f"--{key.replace('_', '-')}"
 
 
 def _checked(key: str, value: object, place: str) -> object:
-    reader = _READERS.get(key)
-    if reader is None:
+    if key not in SETTINGS:
         raise UsageProblem(
-            f"{place}: there is no such setting", f"Known are: {', '.join(_READERS)}"
+            f"{place}: there is no such setting", f"Known are: {', '.join(SETTINGS)}"
         )
     try:
-        return reader(value)
+        return SETTINGS[key].read(value)
     except (UsageProblem, BadContent) as error:
         raise UsageProblem(f"{place}: {error.message}", error.remedy) from error
 
 
-def _addresses(value: object) -> tuple[str, ...]:
-    return tuple(str(parse_address(text)) for text in _texts(value))
+@dataclass(frozen=True)
+class Setting(ABC):
+    """What a setting holds, and the words about its flag."""
+
+    help: str
+    short: str = ""
+    """A second name of the flag."""
+
+    written: ClassVar[Any] = str
+    """The type of what stands for a value: list[str], bool, int or str."""
+
+    @abstractmethod
+    def read(self, value: object) -> object:
+        """The value it stands for. UsageProblem or BadContent where that is not allowed."""
+
+    def from_text(self, text: str) -> object:
+        """What a variable's text stands for; text that stands for nothing is left to be refused."""
+        return text
 
 
-def _transports(value: object) -> tuple[str, ...]:
-    return tuple(parse_transport(text) for text in _texts(value))
+class Addresses(Setting):
+    """Of peers."""
+
+    written = list[str]
+
+    def from_text(self, text: str) -> object:
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+    def read(self, value: object) -> object:
+        if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+            raise UsageProblem("must be a list of addresses", 'Write it as ["...", "..."]')
+        return tuple(self.parse(text) for text in value)
+
+    def parse(self, text: str) -> str:
+        return str(parse_address(text))
 
 
-def _texts(value: object) -> Iterable[str]:
-    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-        raise UsageProblem("must be a list of addresses", 'Write it as ["...", "..."]')
-    return value
+class Transports(Addresses):
+    """Addresses without PeerID."""
+
+    def parse(self, text: str) -> str:
+        return parse_transport(text)
 
 
-def _ip_address(value: object) -> str:
-    try:
-        return str(ipaddress.ip_address(str(value)))
-    except ValueError as error:
-        raise UsageProblem(f"{value!r} is not an IP address", "0.0.0.0 listens on all") from error
+class IpAddress(Setting):
+    def read(self, value: object) -> object:
+        try:
+            return str(ipaddress.ip_address(str(value)))
+        except ValueError as error:
+            raise UsageProblem(
+                f"{value!r} is not an IP address", "0.0.0.0 listens on all"
+            ) from error
 
 
-def _port(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= 65535:
-        raise UsageProblem(f"{value!r} is not a port", "A port is a number from 0 to 65535")
-    return value
+class Whole(Setting):
+    """A whole number."""
+
+    written = int
+
+    def from_text(self, text: str) -> object:
+        return int(text[:20]) if text.isascii() and text.isdecimal() else text
 
 
-def _file(value: object) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise UsageProblem(f"{value!r} is not the path of a file", "Write it in quotation marks")
-    return str(absolute(value)) if value else ""
+class Port(Whole):
+    """0 for any."""
+
+    def read(self, value: object) -> object:
+        if type(value) is not int or not 0 <= value <= 65535:
+            raise UsageProblem(f"{value!r} is not a port", "A port is a number from 0 to 65535")
+        return value
 
 
-def _run(value: object) -> str:
-    digits = set("0123456789abcdef")
-    if not isinstance(value, str) or (value and (len(value) != 64 or not set(value) <= digits)):
-        raise UsageProblem(f"{value!r} is not a run's id", "It has 64 hex digits, in lower case")
-    return value
+class Replicas(Whole):
+    def read(self, value: object) -> object:
+        if type(value) is not int or not 1 <= value <= MAX_REPLICAS:
+            raise UsageProblem(
+                f"{value!r} is not a number of replicas", f"It is a number from 1 to {MAX_REPLICAS}"
+            )
+        return value
 
 
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise UsageProblem(f"{value!r} is not a switch", "Write true or false")
-    return value
+class File(Setting):
+    """An absolute path; "" for none."""
+
+    def read(self, value: object) -> object:
+        if not isinstance(value, str) or "\0" in value:
+            raise UsageProblem(
+                f"{value!r} is not the path of a file", "Write it in quotation marks"
+            )
+        return str(absolute(value)) if value else ""
 
 
-def _size(value: object) -> int:
+class RunId(Setting):
+    """Hex; "" for the run that ships with the package."""
+
+    def read(self, value: object) -> object:
+        if not isinstance(value, str) or not re.fullmatch("(?:[0-9a-f]{64})?", value):
+            raise UsageProblem(
+                f"{value!r} is not a run's id", "It has 64 hex digits, in lower case"
+            )
+        return value
+
+
+class Switch(Setting):
+    written = bool
+
+    def from_text(self, text: str) -> object:
+        return {"true": True, "false": False}.get(text, text)
+
+    def read(self, value: object) -> object:
+        if not isinstance(value, bool):
+            raise UsageProblem(f"{value!r} is not a switch", "Write true or false")
+        return value
+
+
+class Size(Setting):
     """Bytes, from a number of them or from text with a unit."""
-    refusal = UsageProblem(
-        f"{value!r} is not a size", 'Write bytes, or a number with a unit, as in "20 GB" or "4 GiB"'
+
+    FORM: ClassVar = re.compile(
+        r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(i?)B?", re.ASCII | re.IGNORECASE
     )
-    if type(value) is int:
-        size = value
-    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        number, prefix, binary = match.groups()
-        base = 1024 if binary else 1000
-        size = int(float(number) * base ** " KMGT".index(prefix.upper() or " "))
-    else:
-        raise refusal
-    if not 0 <= size <= MAX_QUOTA:
-        raise refusal
-    return size
 
-
-def _rate(value: object) -> int:
-    """Bytes a second, from a number of them or from text with a unit."""
-    rate = _size(value.strip().removesuffix("/s") if isinstance(value, str) else value)
-    if 0 < rate < LEAST_RATE:
-        raise UsageProblem(
-            f"{value!r} is too little to be of use",
-            f"Allow at least {LEAST_RATE // 1000} kB/s, or 0 for no limit",
+    def read(self, value: object) -> int:
+        refusal = UsageProblem(
+            f"{value!r} is not a size",
+            'Write bytes, or a number with a unit, as in "20 GB" or "4 GiB"',
         )
-    return rate
+        if type(value) is int:
+            size = value
+        elif isinstance(value, str) and (match := self.FORM.fullmatch(value.strip())):
+            number, prefix, binary = match.groups()
+            base = 1024 if binary else 1000
+            size = int(float(number) * base ** " KMGT".index(prefix.upper() or " "))
+        else:
+            raise refusal
+        if not 0 <= size <= MAX_QUOTA:
+            raise refusal
+        return size
 
 
-def _replicas(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_REPLICAS:
-        raise UsageProblem(
-            f"{value!r} is not a number of replicas", f"It is a number from 1 to {MAX_REPLICAS}"
-        )
-    return value
+class Rate(Size):
+    """Bytes a second, likewise; 0 for any number."""
+
+    def read(self, value: object) -> int:
+        rate = super().read(value.strip().removesuffix("/s") if isinstance(value, str) else value)
+        if 0 < rate < LEAST_RATE:
+            raise UsageProblem(
+                f"{value!r} is too little to be of use",
+                f"Allow at least {LEAST_RATE // 1000} kB/s, or 0 for no limit",
+            )
+        return rate
 
 
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(i?)B?", re.ASCII | re.IGNORECASE)
-
-_READERS: dict[str, Callable[[object], object]] = {
-    "bootstrap": _addresses,
-    "listen": _ip_address,
-    "port": _port,
-    "announce": _transports,
-    "relay": _addresses,
-    "serve_relay": _switch,
-    "upnp": _switch,
-    "run": _run,
-    "api_port": _port,
-    "swarm_key_file": _file,
-    "store_quota": _size,
-    "replicas": _replicas,
-    "seed_only": _switch,
-    "train": _switch,
-    "upload_limit": _rate,
-    "download_limit": _rate,
-    "allow_private_seeds": _switch,
+SETTINGS: dict[str, Setting] = {
+    key: hint.__metadata__[0]
+    for key, hint in get_type_hints(PeerConfig, include_extras=True).items()
 }
+"""What every field of `PeerConfig` holds."""

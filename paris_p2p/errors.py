@@ -20,7 +20,8 @@ or is empty. `str()` puts both on one line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 
@@ -121,3 +122,18 @@ def error_with_code(exit_code: int, message: str, remedy: str = "") -> ParisErro
 def error_from(event: Mapping[str, Any]) -> ParisError:
     """The error in an error event: {"message", "remedy", "exit_code"}."""
     return error_with_code(event.get("exit_code", 1), event["message"], event.get("remedy", ""))
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """UsageProblem where the block imports what is installed with that extra of this package only.
+
+    To be put around an import, in the function that needs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageProblem(
+            f"this needs {error.name}, which is not installed",
+            f"Run: pip install 'paris-p2p[{name}]'",
+        ) from error

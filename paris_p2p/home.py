@@ -69,16 +69,6 @@ class Home:
         return self.path / "identity.key"
 
     @property
-    def next_identity_file(self) -> Path:
-        """The key that a rotation is about to put in place of the identity."""
-        return self.path / "identity.next.key"
-
-    @property
-    def handovers_dir(self) -> Path:
-        """Hand-overs of keys: those that led to the identity, and others' as first seen."""
-        return self.path / "handovers"
-
-    @property
     def contributions_dir(self) -> Path:
         """The contribution log of every author that this home has been, in files."""
         return self.path / "contributions"

@@ -1,87 +1,148 @@
+"""Backups of a key: encrypted PKCS#8 that openssl opens, refused where it is not sound."""
+
 from __future__ import annotations
 
+import contextlib
+import shutil
+import subprocess
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paris_p2p.backup import COST, HIGHEST_COST, LIMIT, LOWEST_COST, MAGIC, MOST_MEMORY, Backup
+from paris_p2p.backup import LIMIT, LONGEST_PASSPHRASE, SHORTEST_PASSPHRASE, decrypt, encrypt
 from paris_p2p.errors import BadContent, UsageProblem
 from paris_p2p.identity import Identity
 
 IDENTITY = Identity(bytes(range(32)))
 PASSPHRASE = "correct horse battery"
+PrivateKey = ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
-def locked(lineage: bytes = b"") -> bytes:
-    """A backup that is quick to open."""
-    return Backup(IDENTITY, lineage).lock(PASSPHRASE, LOWEST_COST)
+def pem(key: PrivateKey, encryption: KeySerializationEncryption | None = None) -> bytes:
+    return key.private_bytes(
+        Encoding.PEM,
+        PrivateFormat.PKCS8,
+        encryption or BestAvailableEncryption(PASSPHRASE.encode()),
+    )
 
 
-@pytest.mark.parametrize("lineage", [b"", b"hand-overs"])
-def test_a_backup_comes_back_with_all_it_holds(lineage: bytes) -> None:
-    opened = Backup.unlock(locked(lineage), PASSPHRASE)
-    assert (opened.identity.author, opened.lineage) == (IDENTITY.author, lineage)
+def test_a_backup_comes_back() -> None:
+    backup = encrypt(IDENTITY, PASSPHRASE)
+    assert decrypt(backup, PASSPHRASE).seed == IDENTITY.seed
+    assert IDENTITY.seed not in backup
 
 
-def test_a_backup_of_the_usual_cost_comes_back() -> None:
-    assert Backup.unlock(Backup(IDENTITY).lock(PASSPHRASE), PASSPHRASE).identity.seed
-    assert LOWEST_COST <= COST <= HIGHEST_COST
+def test_a_backup_tells_whose_it_is() -> None:
+    first = encrypt(IDENTITY, PASSPHRASE).splitlines()[0]
+    assert first.decode() == f"The encrypted key of the peer {IDENTITY.peer_id}"
 
 
-def test_two_backups_of_one_key_have_nothing_in_common_but_the_header() -> None:
-    one, other = locked(), locked()
-    assert one[len(MAGIC) + 1 :] != other[len(MAGIC) + 1 :]
-    assert IDENTITY.seed not in one
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
+def test_openssl_opens_a_backup() -> None:
+    done = subprocess.run(
+        ["openssl", "pkey", "-passin", f"pass:{PASSPHRASE}", "-outform", "DER"],
+        input=encrypt(IDENTITY, PASSPHRASE),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.endswith(IDENTITY.seed)
 
 
-def test_every_flipped_byte_is_refused() -> None:
-    good = locked(b"hand-overs")
-    for place in range(len(good)):
-        bad = bytearray(good)
-        bad[place] ^= 1
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
+def test_a_key_that_openssl_encrypted_is_taken() -> None:
+    done = subprocess.run(
+        ["openssl", "pkey", "-aes256", "-passout", f"pass:{PASSPHRASE}"],
+        input=pem(ed25519.Ed25519PrivateKey.from_private_bytes(IDENTITY.seed), NoEncryption()),
+        capture_output=True,
+        check=True,
+    )
+    assert decrypt(done.stdout, PASSPHRASE).seed == IDENTITY.seed
+
+
+def test_no_flipped_bit_makes_another_key_of_it() -> None:
+    """The encryption alone would open every seventh of these as some other key."""
+    good = encrypt(IDENTITY, PASSPHRASE)
+    for place in range(good.index(b"-----BEGIN"), len(good)):
+        for bit in (1, 2, 16):
+            bad = bytearray(good)
+            bad[place] ^= bit
+            with contextlib.suppress(BadContent):
+                assert decrypt(bytes(bad), PASSPHRASE).seed == IDENTITY.seed
+
+
+def test_a_key_beside_anothers_name_is_damaged() -> None:
+    other = Identity(bytes(32)).peer_id.encode()
+    swapped = encrypt(IDENTITY, PASSPHRASE).replace(IDENTITY.peer_id.encode(), other)
+    with pytest.raises(BadContent, match="does not hold the key of the peer that it names"):
+        decrypt(swapped, PASSPHRASE)
+
+
+def test_every_shortened_file_is_refused() -> None:
+    good = encrypt(IDENTITY, PASSPHRASE).rstrip()
+    for length in range(len(good)):
         with pytest.raises(BadContent):
-            Backup.unlock(bytes(bad), PASSPHRASE)
-
-
-def test_every_shortened_and_every_lengthened_file_is_refused() -> None:
-    good = locked()
-    for bad in [*(good[:length] for length in range(len(good))), good + b"\0"]:
-        with pytest.raises(BadContent):
-            Backup.unlock(bad, PASSPHRASE)
+            decrypt(good[:length], PASSPHRASE)
 
 
 @pytest.mark.parametrize("guess", ["", "correct horse batter", "Correct horse battery", "x" * 9999])
 def test_another_passphrase_does_not_open_it(guess: str) -> None:
     with pytest.raises(BadContent, match="the passphrase is wrong, or the backup is damaged"):
-        Backup.unlock(locked(), guess)
+        decrypt(encrypt(IDENTITY, PASSPHRASE), guess)
 
 
 def test_a_passphrase_is_the_same_however_its_accents_are_typed() -> None:
-    composed, taken_apart = "caf\u00e9 au lait", "cafe\u0301 au lait"
-    assert Backup.unlock(Backup(IDENTITY).lock(composed, LOWEST_COST), taken_apart)
+    composed, taken_apart = "caf\u00e9 au lait et pain", "cafe\u0301 au lait et pain"
+    assert decrypt(encrypt(IDENTITY, composed), taken_apart).seed == IDENTITY.seed
 
 
-def test_a_short_passphrase_is_refused() -> None:
-    with pytest.raises(UsageProblem, match="at least 8 characters"):
-        Backup(IDENTITY).lock("seven77")
+def test_a_passphrase_is_neither_short_nor_longer_than_openssl_reads() -> None:
+    for good in ("x" * SHORTEST_PASSPHRASE, "x" * LONGEST_PASSPHRASE):
+        assert decrypt(encrypt(IDENTITY, good), good).seed == IDENTITY.seed
+    for bad in ("x" * (SHORTEST_PASSPHRASE - 1), "x" * (LONGEST_PASSPHRASE + 1)):
+        with pytest.raises(UsageProblem, match="at least 16 characters, and at most 1023 bytes"):
+            encrypt(IDENTITY, bad)
 
 
-@pytest.mark.parametrize("cost", [0, LOWEST_COST - 1, HIGHEST_COST + 1, 30, 63, 255])
-def test_a_hostile_cost_is_refused_before_any_memory_is_taken(cost: int) -> None:
-    hostile = bytearray(locked())
-    hostile[len(MAGIC)] = cost
-    with pytest.raises(BadContent, match="more memory"):
-        Backup.unlock(bytes(hostile), PASSPHRASE)
-    assert MOST_MEMORY == 256 << 20
+@pytest.mark.parametrize(
+    "key", [rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())]
+)
+def test_a_key_of_another_kind_is_refused(key: PrivateKey) -> None:
+    with pytest.raises(BadContent, match="is of another kind: that of a peer is an Ed25519 key"):
+        decrypt(pem(key), PASSPHRASE)
 
 
-def test_a_file_too_large_is_no_backup() -> None:
-    with pytest.raises(BadContent, match="not a backup"):
-        Backup.unlock(locked() + bytes(LIMIT), PASSPHRASE)
+def test_a_backup_of_version_0_1_0_is_refused_as_such() -> None:
+    with pytest.raises(BadContent, match=r"a backup of version 0\.1\.0") as caught:
+        decrypt(b"paris-identity\x01\x11" + bytes(76), PASSPHRASE)
+    assert "export it again" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        pem(ed25519.Ed25519PrivateKey.generate(), NoEncryption()),
+        encrypt(IDENTITY, PASSPHRASE) + bytes(LIMIT),
+    ],
+    ids=["nothing", "a key that is not encrypted", "too large"],
+)
+def test_what_is_no_encrypted_key_is_refused(data: bytes) -> None:
+    with pytest.raises(BadContent, match="this is not an encrypted private key"):
+        decrypt(data, PASSPHRASE)
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=200))
-def test_whatever_is_no_backup_is_refused(data: bytes) -> None:
+@given(st.binary(max_size=200), st.booleans())
+def test_whatever_is_no_backup_is_refused(data: bytes, is_framed: bool) -> None:
+    frame = b"-----%s ENCRYPTED PRIVATE KEY-----\n"
     with pytest.raises(BadContent):
-        Backup.unlock(data, PASSPHRASE)
+        decrypt(frame % b"BEGIN" + data + frame % b"END" if is_framed else data, PASSPHRASE)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+import typer.main
+from typer.testing import CliRunner
 
-from paris_p2p.config import PeerConfig, load
+from paris_p2p.cli import app
+from paris_p2p.config import SETTINGS, PeerConfig, flag_of, load
 from paris_p2p.errors import UsageProblem
 from paris_p2p.home import Home
 from paris_p2p.records.address import EXAMPLE
@@ -80,6 +84,39 @@ def test_every_field_can_come_from_every_place(home: Home) -> None:
     assert load(home, {}, {}) == expected
 
 
+def test_every_setting_is_a_flag_that_is_explained_and_none_stands_unless_given() -> None:
+    command = typer.main.get_command(app).commands["start"]  # type: ignore[attr-defined]
+    options = {option.name: option for option in command.params}
+    assert options.keys() >= SETTINGS.keys() == PeerConfig.__dataclass_fields__.keys()
+    for key, setting in SETTINGS.items():
+        assert options[key].opts[0] == flag_of(key)
+        assert options[key].help.startswith(setting.help)
+        assert options[key].default is None
+
+
+def test_what_flags_stand_for_reaches_the_peer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = []
+
+    async def live(home: Home, config: PeerConfig, *rest: object) -> None:
+        chosen.append(config)
+
+    monkeypatch.setattr(sys.modules["paris_p2p.cli.start"], "_live", live)
+    words = ["--home", str(tmp_path), "-b", EXAMPLE, "--bootstrap", OTHER, "--port", "31337"]
+    words += ["--no-serve-relay", "--upload-limit", "2 MB/s", "--replicas", "5"]
+    done = CliRunner().invoke(app, ["start", *words])
+    assert done.exception is None, done.output
+    expected = PeerConfig(
+        bootstrap=(EXAMPLE, OTHER),
+        port=31337,
+        serve_relay=False,
+        upload_limit=2_000_000,
+        replicas=5,
+    )
+    assert chosen == [expected]
+
+
 def test_training_unattended_is_chosen_in_any_place(home: Home) -> None:
     assert load(home, {"train": True}, {}).train
     assert load(home, {}, {"PARIS_TRAIN": "true"}).train
@@ -126,7 +163,7 @@ def test_the_variable_of_the_home_is_not_a_setting(home: Home) -> None:
 
 
 BAD_FILES = {
-    "prot = 1": "prot: there is no such setting. Known are: bootstrap, listen",
+    "prot = 1": "prot: there is no such setting. Known are: bootstrap, run, listen",
     "[peer]\nport = 1": "peer: there is no such setting",
     "port = '31337'": "port: '31337' is not a port. A port is a number from 0 to 65535",
     "port = 65536": "port: 65536 is not a port",
@@ -201,7 +238,7 @@ def test_a_bad_variable_is_named(home: Home, name: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "flag"),
-    [("api_port", 70000, "--api-port"), ("bootstrap", ("x",), "--bootstrap"), ("no", 1, "--no")],
+    [("api_port", 70000, "--api-port"), ("bootstrap", ("x",), "--bootstrap")],
 )
 def test_a_bad_flag_is_named(home: Home, key: str, value: object, flag: str) -> None:
     with pytest.raises(UsageProblem, match=f"^{flag}: "):

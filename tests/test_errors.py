@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from paris_p2p import errors
-from paris_p2p.errors import Held, ParisError, error_from, error_with_code
+from paris_p2p.errors import Held, ParisError, UsageProblem, error_from, error_with_code, extra
 
 KINDS = [ParisError, *ParisError.__subclasses__()]
 
@@ -42,3 +42,11 @@ def test_an_error_is_made_again_from_an_event() -> None:
     assert isinstance(error, Held)
     assert type(error_from({"message": "oops"})) is ParisError
     assert type(error_with_code(99, "oops")) is ParisError
+
+
+def test_an_import_of_an_extra_that_is_not_installed_says_how_to_install_it() -> None:
+    with pytest.raises(UsageProblem) as caught, extra("data"):
+        import no_such_package  # noqa: F401
+    assert str(caught.value) == (
+        "this needs no_such_package, which is not installed. Run: pip install 'paris-p2p[data]'"
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -51,6 +53,10 @@ NEVER_TORCH = (
 NO_TORCH_AT_IMPORT = (*NEVER_TORCH, "peer", "api", "cli")
 COMPUTES = {"paris_p2p.peer.sampling.ensemble"}
 """The exception: it is all torch, and imported only where a picture is asked for."""
+
+
+DATA_EXTRA = {"pyarrow", "resvg_py", "sklearn", "timm"}
+"""What the extra `data` installs: to prepare data only."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,19 @@ def test_a_layer_without_torch_does_not_even_defer_it(layer: str) -> None:
 def test_importing_a_layer_does_not_import_torch(layer: str) -> None:
     paths = [path_to(module, TORCH) for module in modules_of(layer) if module not in COMPUTES]
     assert [path for path in paths if path] == []
+
+
+def test_importing_a_module_does_not_import_what_only_prepares_data() -> None:
+    assert [path for path in (path_to(module, DATA_EXTRA) for module in project()) if path] == []
+
+
+def test_the_extra_for_data_names_what_is_imported_for_it_and_developers_have_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    modules = {"scikit-learn": "sklearn", "resvg-py": "resvg_py"}
+    named = {re.split("[<>=]", line)[0] for line in extras["data"]}
+    assert {modules.get(name, name) for name in named} == DATA_EXTRA
+    assert f"{PACKAGE.replace('_', '-')}[data]" in extras["dev"]
 
 
 def test_the_table_has_no_circle() -> None:

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 from paris_p2p.api.host import LOG_BYTES
-from paris_p2p.backup import MOST_MEMORY
 from paris_p2p.network.dht.record_store import LAPSE, Allowance
 from paris_p2p.network.dht.search import MAX_ASKED
 from paris_p2p.network.swarm import MAX_OWNERS
@@ -43,7 +42,6 @@ def test_its_figures_are_those_of_the_code() -> None:
     assert f"a node {Allowance().total_records // 1000} 000 records" in text
     assert LAPSE == 5 * 60 and "for five minutes" in text
     assert f"A search asks {MAX_ASKED} at most" in text
-    assert f"takes {MOST_MEMORY >> 20} MiB at most" in text
     assert f"The log keeps {2 * LOG_BYTES >> 20} MiB" in text
     assert f"take {SLOW:g} s of processor time" in text
     assert INPUTS == 3000 and "the test suite three thousand" in text

@@ -6,7 +6,7 @@
     GET  /v1/heads           the best heads of every slot, best first, after a look at the DHT
     GET  /v1/checkup         {"rows": [{"check", "state", "seen", "remedy"}, ...],
                               "training_bytes": least memory to train an expert of the run}
-    GET  /v1/contributions   ?author=hex -> {"logs": [...]}: what that author published, checked
+    GET  /v1/contributions   ?author=hex -> the log of what that author published, checked
     POST /v1/connect         {"address": multiaddr}: meet one more peer
     POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
                               -> events: fetching*, fetched {"paths"}
@@ -40,7 +40,7 @@ from paris_p2p.api.guard import guarded
 from paris_p2p.api.requests import body_of, contents_of, patience_of, training_request_of
 from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
 from paris_p2p.identity import author_of
-from paris_p2p.peer.books.contributions import read_line, told
+from paris_p2p.peer.books.contributions import read_log, told
 from paris_p2p.peer.doctor import machine_checks, machine_probes
 from paris_p2p.peer.doctor.peer_checks import report
 from paris_p2p.peer.doctor.peer_probes import peer_checkup, training_need
@@ -131,10 +131,8 @@ class Api:
     async def _contributions(self, request: Request) -> Response:
         (author,) = contents_of({"contents": [request.query_params.get("author")]})
         peer = self._peer
-        line = await read_line(
-            peer.swarm, peer.contributions, peer.handovers, author, peer.fetcher.pacers
-        )
-        return JSONResponse({"logs": [told(reading) for reading in line]})
+        reading = await read_log(peer.swarm, peer.contributions, author, peer.fetcher.pacers)
+        return JSONResponse(told(reading))
 
     async def _connect(self, request: Request) -> Response:
         address = (await body_of(request)).get("address")

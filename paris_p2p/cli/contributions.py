@@ -38,34 +38,31 @@ def contributions(
     """
     place = home_of(home)
     if author is None:
-        logs = _own(place)
+        log = _own(place)
     else:
         from paris_p2p.api.client import connected
 
         wanted = _author(author)
         with connected(place, bootstrap or [], run) as client:
-            logs = client.get(f"/v1/contributions?author={wanted.hex()}")["logs"]
+            log = client.get(f"/v1/contributions?author={wanted.hex()}")
     if as_json:
-        write_json({"logs": logs})
-        return
-    for log in logs:
-        write(*_lines(log))
-    write(PROVEN)
+        write_json(log)
+    else:
+        write(*_lines(log), PROVEN)
 
 
-def _own(place: Home) -> list[dict[str, Any]]:
-    """This home's logs; no peer is needed to read them."""
+def _own(place: Home) -> dict[str, Any]:
+    """This home's log; no peer is needed to read it."""
     from paris_p2p.peer.books.contribution_logs import ContributionLogs
-    from paris_p2p.peer.books.contributions import own_line, told
-    from paris_p2p.peer.key_handover import HandoverBook
+    from paris_p2p.peer.books.contributions import Reading, told
 
     if not place.identity_file.exists():
         raise UsageProblem(
             f"there is no identity in {place.path}", "paris-peer start makes one; so does a claim"
         )
-    identity = Identity.load(place.identity_file)
-    logs, book = ContributionLogs(place.contributions_dir), HandoverBook(place.handovers_dir)
-    return [told(reading) for reading in own_line(logs, book, identity.author)]
+    author = Identity.load(place.identity_file).author
+    entries = ContributionLogs(place.contributions_dir).entries(author)
+    return told(Reading(author, entries, fresh=True))
 
 
 def _author(text: str) -> Author:

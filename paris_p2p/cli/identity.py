@@ -1,14 +1,13 @@
-"""`paris-peer identity`: the key a peer is known by, its backup, its successor; a swarm's key."""
+"""`paris-peer identity`: the key a peer is known by, its backup; a swarm's key."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,10 +15,7 @@ from paris_p2p.cli.options import HomeOption, JsonOption, home_of
 from paris_p2p.cli.terminal import write, write_json
 from paris_p2p.errors import BadContent, UsageProblem
 from paris_p2p.home import Home, write_atomically
-from paris_p2p.identity import Identity, peer_id_of
-
-if TYPE_CHECKING:
-    from paris_p2p.peer.key_handover import HandoverBook
+from paris_p2p.identity import Identity
 
 PASSPHRASE_VARIABLE = "PARIS_PASSPHRASE"
 MOST_PASSPHRASE = 1024
@@ -32,9 +28,7 @@ PassphraseOption = Annotated[
     ),
 ]
 
-app = typer.Typer(
-    no_args_is_help=True, help="The key this peer is known by: its backup, its successor."
-)
+app = typer.Typer(no_args_is_help=True, help="The key this peer is known by, and its backup.")
 
 
 @app.command("show")
@@ -44,7 +38,13 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     paris-peer identity show
     """
     place = home_of(home)
-    told = _told(place, _identity_in(place), _book(place))
+    identity = _identity_in(place)
+    told: dict[str, Any] = {
+        "peer": identity.peer_id,
+        "author": identity.author.hex(),
+        "home": str(place.path),
+        "since": place.identity_file.stat().st_mtime,
+    }
     if as_json:
         write_json(told)
         return
@@ -54,9 +54,6 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
         f"home    {told['home']}",
         f"since   {_day(told['since'])}",
     )
-    for former in reversed(told["lineage"]):
-        reason = f": {former['reason']}" if former["reason"] else ""
-        write(f"before  {former['peer']}, until {_day(former['until'])}{reason}")
 
 
 @app.command("export")
@@ -68,16 +65,15 @@ def export(
 ) -> None:
     """Write an encrypted backup of this peer's key. Nobody can restore it without the passphrase.
 
-    paris-peer identity export me.paris-identity
+    paris-peer identity export me.pem
     """
-    from paris_p2p.backup import Backup
+    from paris_p2p.backup import encrypt
 
     place = home_of(home)
     identity = _identity_in(place)
     if file.exists():
         raise UsageProblem(f"{file} exists already", "Choose another name for the backup")
-    lineage = _book(place).ancestry(identity.author)
-    data = Backup(identity, lineage).lock(_passphrase(passphrase_file, twice=True))
+    data = encrypt(identity, _passphrase(passphrase_file, twice=True))
     write_atomically(file, data)
     _say(
         as_json,
@@ -98,20 +94,19 @@ def import_(
 ) -> None:
     """Restore this peer's key from an encrypted backup.
 
-    paris-peer identity import me.paris-identity
+    paris-peer identity import me.pem
     """
-    from paris_p2p.backup import Backup
+    from paris_p2p.backup import decrypt
 
     place = home_of(home)
     data = _read_backup(file)
     place.create()
     with _without_a_peer(place):
         former = _former_identity(place)
-        backup = Backup.unlock(data, _passphrase(passphrase_file, twice=False))
-        identity, replaced = backup.identity, None
+        identity = decrypt(data, _passphrase(passphrase_file, twice=False))
+        replaced = None
         if former is not None and former.author != identity.author:
             replaced = _set_aside(place, former, force)
-        _book(place).keep_chain(backup.lineage)
         identity.save(place.identity_file, over=True)
     event = {
         "event": "imported",
@@ -120,36 +115,6 @@ def import_(
     }
     kept = f"; the former key is kept in {replaced}" if replaced else ""
     _say(as_json, event, f"{place.path} is now {identity.peer_id}{kept}")
-
-
-@app.command("rotate")
-def rotate(
-    reason: Annotated[str, typer.Option(help="Why, for everybody to read; 64 characters.")] = "",
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Take a new key, to which the old one hands over its name, and forget the old one.
-
-    Others learn of it while this peer runs. What the old key signed stays valid; lists that name
-    it mean the new one too.
-
-        paris-peer identity rotate --reason "laptop lost"
-    """
-    from paris_p2p.peer.key_handover import hand_over
-
-    place = home_of(home)
-    with _without_a_peer(place):
-        old = _identity_in(place)
-        new = _next_identity(place, old)
-        hand_over(_book(place), old, new, time.time(), reason)
-        new.save(place.identity_file, over=True)
-        place.next_identity_file.unlink()
-    _say(
-        as_json,
-        {"event": "rotated", "old": old.peer_id, "peer": new.peer_id},
-        f"{old.peer_id} handed over to {new.peer_id}",
-        "others learn of it while this peer runs; make a new backup: paris-peer identity export",
-    )
 
 
 @app.command("swarm-key")
@@ -173,28 +138,6 @@ def swarm_key(
     )
 
 
-def _told(place: Home, identity: Identity, book: HandoverBook) -> dict[str, Any]:
-    from paris_p2p.records.handover import ancestry
-
-    chain = ancestry(identity.author, book.all())
-    since = chain[-1].created if chain else place.identity_file.stat().st_mtime
-    return {
-        "peer": identity.peer_id,
-        "author": identity.author.hex(),
-        "home": str(place.path),
-        "since": since,
-        "lineage": [
-            {
-                "peer": peer_id_of(handover.old),
-                "author": handover.old.hex(),
-                "until": handover.created,
-                "reason": handover.reason,
-            }
-            for handover in chain
-        ],
-    }
-
-
 def _identity_in(place: Home) -> Identity:
     if not place.identity_file.exists():
         raise UsageProblem(
@@ -206,23 +149,6 @@ def _identity_in(place: Home) -> Identity:
 
 def _former_identity(place: Home) -> Identity | None:
     return Identity.load(place.identity_file) if place.identity_file.exists() else None
-
-
-def _next_identity(place: Home, old: Identity) -> Identity:
-    """The key to rotate to: that of a rotation cut short, which may be promised already, or new."""
-    if place.next_identity_file.exists():
-        begun = Identity.load(place.next_identity_file)
-        if begun.author != old.author:
-            return begun
-    identity = Identity.generate()
-    identity.save(place.next_identity_file, over=True)
-    return identity
-
-
-def _book(place: Home) -> HandoverBook:
-    from paris_p2p.peer.key_handover import HandoverBook
-
-    return HandoverBook(place.handovers_dir)
 
 
 def _set_aside(place: Home, former: Identity, force: bool) -> Path:

@@ -1,13 +1,44 @@
-"""Options by name: those that several commands share, then those of `start`."""
+"""Options: those that several commands share, those of `start`, and one for every setting."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from paris_p2p.config import SETTINGS, PeerConfig, flag_of
 from paris_p2p.home import Home, default_home
+
+
+def option_of(key: str) -> Any:
+    """The flag of a setting; one that is not given leaves it to the file and the variables."""
+    setting, flag = SETTINGS[key], flag_of(key)
+    if setting.written is bool:
+        default = "yes" if getattr(PeerConfig, key) else "no"
+        names = f"{flag}/{flag.replace('--', '--no-')}"
+        return typer.Option(names, help=f"{setting.help} (default: {default}).")
+    return typer.Option(flag, *filter(None, [setting.short]), help=setting.help)
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with an option for every setting in place of its `**flags`."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY]
+    flags = [
+        inspect.Parameter(
+            key,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[setting.written | None, option_of(key)],
+        )
+        for key, setting in SETTINGS.items()
+    ]
+    command.__signature__ = signature.replace(parameters=[*flags, *own])  # type: ignore[attr-defined]
+    return command
+
 
 HomeOption = Annotated[
     Path | None,
@@ -15,46 +46,10 @@ HomeOption = Annotated[
         "--home", help="The folder this peer owns (default: $PARIS_HOME or the user's data folder)."
     ),
 ]
-BootstrapOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--bootstrap",
-        "-b",
-        help="Address of any peer, /ip4/HOST/tcp/PORT/p2p/ID; repeat for several.",
-    ),
-]
-RunOption = Annotated[
-    str | None, typer.Option("--run", help="Run id in hex (default: the run shipped with paris).")
-]
+BootstrapOption = Annotated[list[str] | None, option_of("bootstrap")]
+RunOption = Annotated[str | None, option_of("run")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
-ListenOption = Annotated[str | None, typer.Option(help="IP address to listen on.")]
-PortOption = Annotated[int | None, typer.Option(help="TCP port to listen on; 0 for any.")]
-AnnounceOption = Annotated[
-    list[str] | None, typer.Option(help="Address to tell others instead of the listened one.")
-]
-RelayOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Address of a relay to be reachable through, even where others can dial this "
-        "peer; repeat for several. Who cannot be dialled finds relays by itself."
-    ),
-]
-ServeRelayOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--serve-relay/--no-serve-relay",
-        help="Relay others, once they can dial this peer (default: yes).",
-    ),
-]
-UpnpOption = Annotated[
-    bool | None,
-    typer.Option("--upnp/--no-upnp", help="Ask the router to forward the port (default: no)."),
-]
-ApiPortOption = Annotated[int | None, typer.Option(help="Local API port; 0 for any.")]
-SwarmKeyOption = Annotated[
-    str | None, typer.Option(help="Key of the private swarm to join (default: the open one).")
-]
 SeedShippedRunOption = Annotated[
     bool | None,
     typer.Option(
@@ -66,31 +61,6 @@ SeedShippedRunOption = Annotated[
 ReplicateOption = Annotated[
     bool, typer.Option(help="Copy and serve content that has too few providers.")
 ]
-TrainOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--train/--no-train",
-        help="Claim and train, unattended, whatever expert needs it most (default: no).",
-    ),
-]
-SeedOnlyOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--seed-only/--no-seed-only",
-        help="Store and serve all of the run that fits into the quota; never train (default: no).",
-    ),
-]
-StoreQuotaOption = Annotated[
-    str | None,
-    typer.Option(
-        help='Disk to use, as in "20 GB" (default: 50 GiB). Copies for others stop there; '
-        "own work is always kept."
-    ),
-]
-UploadLimitOption = Annotated[
-    str | None, typer.Option(help='Most content sent, as in "2 MB/s" (default: no limit).')
-]
-DownloadLimitOption = Annotated[str | None, typer.Option(help="Most content fetched, likewise.")]
 BootstrapOnlyOption = Annotated[
     bool,
     typer.Option(

@@ -12,27 +12,13 @@ import typer
 
 from paris_p2p import config
 from paris_p2p.cli.options import (
-    AnnounceOption,
-    ApiPortOption,
     BootstrapOnlyOption,
-    BootstrapOption,
-    DownloadLimitOption,
     HomeOption,
     JsonOption,
-    ListenOption,
-    PortOption,
-    RelayOption,
     ReplicateOption,
-    RunOption,
-    SeedOnlyOption,
     SeedShippedRunOption,
-    ServeRelayOption,
-    StoreQuotaOption,
-    SwarmKeyOption,
-    TrainOption,
-    UploadLimitOption,
-    UpnpOption,
     home_of,
+    with_settings,
 )
 from paris_p2p.cli.output import JsonLines, PlainLines
 from paris_p2p.cli.signals import ending_signals, hear_only_ctrl_c
@@ -52,28 +38,16 @@ TRAINING_PERIOD = 60.0
 """Seconds between two plain lines about the progress of unattended training."""
 
 
+@with_settings
 def start(
-    bootstrap: BootstrapOption = None,
+    *,
     home: HomeOption = None,
-    run: RunOption = None,
-    listen: ListenOption = None,
-    port: PortOption = None,
-    announce: AnnounceOption = None,
-    relay: RelayOption = None,
-    serve_relay: ServeRelayOption = None,
-    upnp: UpnpOption = None,
-    api_port: ApiPortOption = None,
-    swarm_key_file: SwarmKeyOption = None,
     seed_shipped_run: SeedShippedRunOption = None,
     replicate: ReplicateOption = True,
-    train: TrainOption = None,
-    seed_only: SeedOnlyOption = None,
-    store_quota: StoreQuotaOption = None,
-    upload_limit: UploadLimitOption = None,
-    download_limit: DownloadLimitOption = None,
     bootstrap_only: BootstrapOnlyOption = False,
     as_json: JsonOption = False,
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
+    **flags: object,
 ) -> None:
     """Join the swarm, serve what this peer holds, and stay.
 
@@ -91,23 +65,6 @@ def start(
         paris-peer start --bootstrap-only --port 31337
     """
     place = home_of(home)
-    flags = {
-        "bootstrap": bootstrap,
-        "run": run,
-        "listen": listen,
-        "port": port,
-        "announce": announce,
-        "relay": relay,
-        "serve_relay": serve_relay,
-        "upnp": upnp,
-        "api_port": api_port,
-        "swarm_key_file": swarm_key_file,
-        "train": train,
-        "seed_only": seed_only,
-        "store_quota": store_quota,
-        "upload_limit": upload_limit,
-        "download_limit": download_limit,
-    }
     chosen = config.load(place, flags)
     _refuse_contradictions(chosen, bootstrap_only, replicate)
     if bootstrap_only and not seed_shipped_run:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
+
+from paris_p2p.errors import extra
 
 MAX_IMBALANCE = 2.0
 """No cluster should hold more than this many times the mean."""
@@ -43,6 +44,8 @@ class Clusters:
 
 def cut_clusters(features: Tensor, count: int, fine: int, seed: int) -> Clusters:
     """Cut (N, D) into `count` clusters via `fine` centroids. A seed gives the same result."""
+    with extra("data"):
+        from sklearn.cluster import KMeans
     points = features.double().numpy()
     first = KMeans(min(fine, len(points)), n_init=1, random_state=seed).fit(points)
     sizes = np.bincount(first.labels_, minlength=first.n_clusters)

@@ -8,38 +8,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
 
-from paris_p2p.errors import BadContent
+from paris_p2p.errors import BadContent, extra
 
 TILE_PX = 64
 """Side of a picture in pixels."""
 
 Split = Literal["train", "held_out_pair", "held_out_concept"]
-
-SCHEMA: Any = pa.schema(
-    [
-        ("image", pa.binary()),
-        ("caption", pa.string()),
-        ("label", pa.string()),
-        ("tags", pa.list_(pa.string())),
-        ("group", pa.string()),
-        ("subgroup", pa.string()),
-        ("style", pa.string()),
-        ("concept", pa.string()),
-        ("licence", pa.string()),
-        ("split", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -65,13 +48,20 @@ class EmojiSample:
 
 
 def load_emoji(path: Path) -> tuple[EmojiSample, ...]:
-    """Read all samples of a data file in order; `BadContent` if it is not such a file."""
+    """Read all samples of a data file in order; `BadContent` if it is not such a file.
+
+    A column is a field of `EmojiSample`.
+    """
+    with extra("data"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise BadContent(f"{path} is not a readable Parquet file: {error}") from error
-    if table.schema.names != SCHEMA.names:
-        raise BadContent(f"{path} has columns {table.schema.names}, not {SCHEMA.names}")
+    columns = [field.name for field in fields(EmojiSample)]
+    if table.schema.names != columns:
+        raise BadContent(f"{path} has columns {table.schema.names}, not {columns}")
     return tuple(_sample(row) for row in table.to_pylist())
 
 

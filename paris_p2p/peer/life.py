@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, ClockSkew, ParisError
@@ -18,17 +17,16 @@ from paris_p2p.network.clock import pause
 from paris_p2p.network.pacing import Pacer, Pacers
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer import key_handover, peer_exchange
+from paris_p2p.peer import peer_exchange
 from paris_p2p.peer.books import announcing, contributions
 from paris_p2p.peer.books.admission import admission, end_of_time
 from paris_p2p.peer.books.announcing import Announcer
-from paris_p2p.peer.books.authorisation import Roster
+from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.record_book import RecordBook
 from paris_p2p.peer.books.refusals import Refusals
 from paris_p2p.peer.doctor import alarms
 from paris_p2p.peer.doctor.alarms import MAX_SKEW
-from paris_p2p.peer.key_handover import HandoverBook
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
 from paris_p2p.peer.transfer.chunk_sources import Seed
@@ -72,15 +70,13 @@ async def running_peer(
     raises.
     """
     sweep_partial_files(home.path)
-    roster = Roster(HandoverBook(home.handovers_dir))
-    listed = listed_only(swarm, roster.lists)
-    peer = await _settle(home, identity, listed, config, shipped, roster)
+    peer = await _settle(home, identity, swarm, config, shipped)
     if seed and shipped is not None and shipped.id == peer.run_id:
         await asyncio.to_thread(seed_shipped_run, shipped, peer.blobs, peer.heads)
     await peer.serve()
     await peer.announcer.everything()
     await _look_for_alarms(peer)
-    chores = _chores(peer, roster, swarm, replicate)
+    chores = _chores(peer, replicate)
     try:
         yield peer
     finally:
@@ -94,12 +90,18 @@ async def _settle(
     swarm: Swarm,
     config: PeerConfig,
     shipped: ShippedRun | None,
-    roster: Roster,
 ) -> Peer:
     """Find the run and put together its peer, which says and serves nothing yet."""
     blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
     pacers = Pacers(Pacer(config.upload_limit or None), Pacer(config.download_limit or None))
     refusals = Refusals(home.refusals_file, time.time)
+    finder = Fetcher(swarm, blobs, pacers=pacers, refusals=refusals)
+    run_id, sealed = await _find_run(config, shipped, finder)
+    run = RunManifest.unseal(sealed, expect_id=run_id)
+    authorisation = Authorisation(run)
+    authorisation.expect_member(identity.author)
+    check_clock(time.time(), run.created)
+    swarm = listed_only(swarm, authorisation.lists)
     fetcher = Fetcher(
         swarm,
         blobs,
@@ -107,30 +109,33 @@ async def _settle(
         allow_private_seeds=config.allow_private_seeds,
         refusals=refusals,
     )
-    run_id, sealed = await _find_run(config, shipped, fetcher)
-    run = roster.take_up(RunManifest.unseal(sealed, expect_id=run_id), identity.author)
-    check_clock(time.time(), run.created)
     fetcher.seeds = tuple(map(Seed, run.http_seeds))
     await asyncio.to_thread(blobs.chunks.put, sealed)
     folder = home.runs_dir / run_id.hex()
     own = identity.author
-    counts = admission(run, run_id, own, roster, refusals)
-    lasts = admission(run, run_id, own, roster, refusals, end_of_time)
+    counts = admission(run, run_id, own, authorisation, refusals)
+    lasts = admission(run, run_id, own, authorisation, refusals, end_of_time)
     heads = HeadBook(folder / "heads", run_id, run.slots(), counts, own, lasts)
     resumes = RecordBook(Resume, folder / "resumes", run_id, run.slots(), counts, own, lasts)
     role = SEED if config.seed_only else PEER
     announcer = Announcer(swarm, identity, blobs, heads, resumes, run, run_id, time.time, role)
-    peer = Peer(
-        home, identity, swarm, blobs, heads, resumes, run, run_id, fetcher, announcer, config
+    return Peer(
+        home,
+        identity,
+        swarm,
+        blobs,
+        heads,
+        resumes,
+        run,
+        run_id,
+        fetcher,
+        announcer,
+        config,
+        refusals=refusals,
     )
-    peer.handovers = roster.book
-    peer.refusals = refusals
-    return peer
 
 
-def _chores(
-    peer: Peer, roster: Roster, everybody: Swarm, replicate: bool
-) -> list[asyncio.Task[None]]:
+def _chores(peer: Peer, replicate: bool) -> list[asyncio.Task[None]]:
     """What a peer does again and again while it lives."""
     chores = [
         _repeat(announcing.PERIOD, peer, lambda peer: peer.announcer.everything()),
@@ -139,7 +144,6 @@ def _chores(
         _repeat(peer_exchange.PERIOD, peer, peer_exchange.meet_some),
         _repeat(alarms.PERIOD, peer, _look_for_alarms),
         _repeat(contributions.PERIOD, peer, _tell_logs, first=AT_ONCE),
-        _repeat(key_handover.PERIOD, peer, partial(_follow, roster, everybody), first=AT_ONCE),
     ]
     if replicate:
         chores.append(
@@ -175,13 +179,6 @@ async def _tell_logs(peer: Peer) -> None:
     await contributions.announce(
         peer.swarm, peer.identity, peer.run_id, peer.contributions, peer.clock()
     )
-
-
-async def _follow(roster: Roster, everybody: Swarm, peer: Peer) -> None:
-    """Tell what hand-overs this home knows, learn new ones, let the run's lists follow them."""
-    await key_handover.announce(everybody, peer.identity.author, roster.book, peer.clock())
-    peer.run = await roster.follow(everybody, peer.run)
-    peer.announcer.update(peer.run)
 
 
 async def _look_for_alarms(peer: Peer) -> None:

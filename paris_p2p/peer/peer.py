@@ -33,7 +33,6 @@ from paris_p2p.peer.books.refusals import Refusals
 from paris_p2p.peer.books.survey import survey
 from paris_p2p.peer.doctor.alarms import Alarms
 from paris_p2p.peer.doctor.dial_back_check import dialback_server
-from paris_p2p.peer.key_handover import HandoverBook
 from paris_p2p.peer.training.claiming import Claimant
 from paris_p2p.peer.training.lease import Judge
 from paris_p2p.peer.transfer.fetching import Fetcher, OnBytes
@@ -122,7 +121,6 @@ class Peer:
     """The records that training begins from now: each may be superseded meanwhile."""
     alarms: Alarms = field(init=False)
     contributions: ContributionLogs = field(init=False)
-    handovers: HandoverBook = field(init=False)
     left_runs: LeftRuns = field(init=False)
     _letting_go: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
@@ -131,7 +129,6 @@ class Peer:
         self.left_runs = LeftRuns(self.home.runs_dir, self.blobs.chunks, self.run_id)
         self.alarms = Alarms(self.swarm)
         self.contributions = ContributionLogs(self.home.contributions_dir)
-        self.handovers = HandoverBook(self.home.handovers_dir)
 
     async def survey(self, slots: Iterable[int] | None = None) -> list[SlotState]:
         """What the swarm says of these slots; of all when None."""
@@ -157,7 +154,7 @@ class Peer:
     def _judge(self) -> Judge:
         """What this peer holds against others' claims."""
         evidence = partial(evidence_for, self)
-        return Judge(lambda: self.run.trusted_authors, evidence, self._refuse_claim)
+        return Judge(lambda: self.run.publishers, evidence, self._refuse_claim)
 
     def _refuse_claim(self, claim: Claim, reason: str) -> None:
         self.refusals.note(claim.author, f"claim on {slot_name(claim.expert)}", reason)

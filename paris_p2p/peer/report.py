@@ -73,7 +73,7 @@ def known_heads(peer: Peer) -> dict[int, list[Head]]:
 
     Whoever is told of them may ask for each, although a newer one takes its place meanwhile.
     """
-    trusted = peer.run.trusted_authors
+    trusted = peer.run.publishers
     ranked = {slot: ranked_heads(peer.heads.known(slot), trusted) for slot in peer.run.slots()}
     peer.offers.append({head.manifest: head for heads in ranked.values() for head in heads})
     return ranked

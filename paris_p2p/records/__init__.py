@@ -15,5 +15,4 @@ From the ground up:
     claim     "I train this expert"; who holds it, and which to take
     presence  "I am here, at these addresses"
     contribution  "this is what I published", entry after entry
-    handover  "from now on I sign with that key"; who signs for an author now
 """

@@ -37,11 +37,6 @@ def providers_key(content_id: bytes) -> str:
     return f"{_ROOT}/providers/{content_id.hex()}"
 
 
-def handovers_key(old: bytes) -> str:
-    """Hand-overs of this author's key to another, each passed on by any number of announcers."""
-    return f"{_ROOT}/handovers/{old.hex()}"
-
-
 def contributions_key(author: bytes) -> str:
     """Presence records of the peers that serve this author's contribution log."""
     return f"{_ROOT}/contributions/{author.hex()}"

@@ -168,7 +168,7 @@ class WebFolder:
 
 @dataclass(frozen=True)
 class RunManifest(Signed):
-    """The description of a run. `trusted_authors` may publish heads; () lets anyone."""
+    """The description of a run: what its peers agree on."""
 
     KIND: ClassVar[str] = "run"
     LIMIT: ClassVar[int] = 1 << 20
@@ -192,6 +192,7 @@ class RunManifest(Signed):
     text_width: Width
     shards: Annotated[tuple[ShardRef, ...], Many(Part(ShardRef), most=MAX_CLUSTERS)]
     trusted_authors: Annotated[tuple[Author, ...], Many(Bytes(32), most=MAX_AUTHORS)]
+    """Who may publish heads; () lets all members, or anyone where there are none."""
     members: Annotated[tuple[Author, ...], Many(Bytes(32), most=MAX_AUTHORS)] = ()
     """The peers that may take part: serve and be served, claim, announce. () lets anyone."""
     http_seeds: Annotated[tuple[str, ...], Many(WebFolder(), most=MAX_SEEDS)] = ()
@@ -215,6 +216,11 @@ class RunManifest(Signed):
         for part, patch in (("expert", self.expert.patch), ("router", self.router.patch)):
             if height % patch or width % patch:
                 raise BadContent(f"{part}: patches of {patch} do not tile {height}x{width} latents")
+
+    @property
+    def publishers(self) -> tuple[Author, ...]:
+        """Whose heads, resume states and claims count; () for everybody's."""
+        return self.trusted_authors or self.members
 
     def slots(self) -> tuple[int, ...]:
         """All slots to train: the experts, then the router."""

@@ -14,7 +14,6 @@ import pytest
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.peer.books.contribution_logs import ContributionLogs
-from paris_p2p.peer.key_handover import HandoverBook, hand_over
 from tests.cli.test_commands import paris_peer
 from tests.peer.books.test_contributions import head
 
@@ -58,20 +57,6 @@ def test_ones_own_log_is_told_without_a_peer_and_with_what_it_proves(tmp_path: P
     assert last.endswith("Not proven: that the steps were made.")
 
 
-def test_the_log_of_a_former_key_is_part_of_the_line(tmp_path: Path) -> None:
-    home, former = home_with_log(tmp_path, 100)
-    new = Identity.generate()
-    hand_over(HandoverBook(home.handovers_dir), former, new, 1000.0, "")
-    new.save(home.identity_file, over=True)
-    logs = json.loads(paris_peer("contributions", "--json", "--home", str(home.path)).stdout)[
-        "logs"
-    ]
-    assert [(log["peer"], len(log["entries"])) for log in logs] == [
-        (former.peer_id, 1),
-        (new.peer_id, 0),
-    ]
-
-
 def test_anothers_log_is_fetched_and_checked(tmp_path: Path) -> None:
     author_home, author = home_with_log(tmp_path / "author", 100, 250)
     reader = str(tmp_path / "reader")
@@ -79,7 +64,7 @@ def test_anothers_log_is_fetched_and_checked(tmp_path: Path) -> None:
         name = author.author.hex()
         done = paris_peer("contributions", name, "--json", "-b", address, "--home", reader)
         assert done.returncode == 0, done.stderr
-        (log,) = json.loads(done.stdout)["logs"]
+        log = json.loads(done.stdout)
         assert [entry["gained"] for entry in log["entries"]] == [100, 150]
         assert log["fresh"]
     done = paris_peer("contributions", author.peer_id, "--home", reader)

@@ -66,6 +66,23 @@ async def test_a_run_known_by_its_id_alone_is_fetched_from_a_peer(tmp_path: Path
     assert len(await read_peers(holder.swarm, holder.run_id)) == 1
 
 
+async def test_a_home_of_version_0_1_0_opens_with_its_folder_of_handovers(tmp_path: Path) -> None:
+    world, home = PeerWorld(tmp_path), home_in(tmp_path)
+    holder = await world.join()
+    await holder.announcer.everything()
+    identity, swarm = await newcomer(world)
+    kept = home.path / "handovers" / f"{'ab' * 32}.handover"
+    kept.parent.mkdir(mode=0o700)
+    kept.write_bytes(b"signed by two keys")
+    config = PeerConfig(run=holder.run_id.hex())
+
+    async with running_peer(
+        home, identity, swarm, config, None, seed=False, replicate=False
+    ) as peer:
+        assert peer.run == holder.run
+    assert kept.read_bytes() == b"signed by two keys"
+
+
 async def test_a_head_that_names_a_part_of_the_run_does_not_count(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder = await world.join()

@@ -1,6 +1,6 @@
 """How the shipped run's artefacts were made, from the art to the shards.
 
-Run in this order, from the repository's root, after `pip install -e .[shipped-run]`; each step
+Run in this order, from the repository's root, after `pip install -e '.[data]'`; each step
 writes aside and renames, and reads only what the steps before it wrote. The same seed gives the
 same file; for the two trainings on the same kind of processor with the same number of threads. What
 ships was trained with `--bf16`.

@@ -28,7 +28,22 @@ from bootstrap.shipped_run.build.sources import (
     read_styles,
     unpack,
 )
-from paris_p2p.data.emoji import SCHEMA, TILE_PX
+from paris_p2p.data.emoji import TILE_PX
+
+SCHEMA = pa.schema(
+    [
+        ("image", pa.binary()),
+        ("caption", pa.string()),
+        ("label", pa.string()),
+        ("tags", pa.list_(pa.string())),
+        ("group", pa.string()),
+        ("subgroup", pa.string()),
+        ("style", pa.string()),
+        ("concept", pa.string()),
+        ("licence", pa.string()),
+        ("split", pa.string()),
+    ]
+)
 
 ART_PX = 60
 """The longer side of the art within its tile, the same in every style."""

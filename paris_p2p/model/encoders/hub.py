@@ -7,12 +7,11 @@ from pathlib import Path
 import huggingface_hub
 import open_clip
 import safetensors.torch
-import timm
 from diffusers import AutoencoderKL
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
-from paris_p2p.errors import BadContent, NotAvailable
+from paris_p2p.errors import BadContent, NotAvailable, extra
 from paris_p2p.model.encoders.autoencoder import Autoencoder
 from paris_p2p.model.encoders.towers import ImageEncoder, TextEncoder
 
@@ -109,6 +108,8 @@ def load_hub_image_encoder(name: str) -> ImageEncoder:
         size = clip.visual.image_size
         mean, std = clip.visual.preprocess_cfg["mean"], clip.visual.preprocess_cfg["std"]
         return ImageEncoder(clip.visual, size[0], mean, std).eval().requires_grad_(False)
+    with extra("data"):
+        import timm
     model, _, weights = name.removeprefix(TIMM).partition("/")
     weights = weights or _hub_file(f"timm/{model}", "model.safetensors")
     tower = timm.create_model(model, num_classes=0)

@@ -4,7 +4,7 @@
 - `head_book`          that of heads
 - `resume_states`      the resume states that the swarm announces
 - `admission`          which heads and resume states are taken at all
-- `authorisation`      whose word counts in a run: its lists, and the heirs of those they name
+- `authorisation`      whose word counts in a run: its lists
 - `survey`             what the swarm says about every slot of the run: claims, heads, providers
 - `claim_evidence`     what published work says of a claim
 - `announcing`         presence, provider and head records, renewed before they expire

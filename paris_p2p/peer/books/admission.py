@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from paris_p2p.identity import Author
-from paris_p2p.peer.books.authorisation import Roster
+from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.refusals import Refusals
 from paris_p2p.records.head import Head
 from paris_p2p.records.order import is_ahead
@@ -23,11 +23,11 @@ def admission(
     run: RunManifest,
     run_id: bytes,
     own: Author,
-    roster: Roster,
+    authorisation: Authorisation,
     refusals: Refusals,
     clock: Callable[[], float] = time.time,
 ) -> Callable[[Head | Resume], bool]:
-    """Whether a record counts: by whose word `roster` takes now, and by what can be true.
+    """Whether a record counts: by its author and by what can be true.
 
     What the run itself is made of is nobody's checkpoint. What is `own` may lie ahead of the clock
     (Unix seconds): the clock was set back since. So may what was kept before, for which `clock` is
@@ -44,7 +44,7 @@ def admission(
         content = record.manifest
         if content in what_makes_the_run or refusals.is_condemned(content, record.author):
             return False
-        if not roster.publishes(record.author):
+        if not authorisation.publishes(record.author):
             return False
         reason = problem(record)
         if reason is not None:

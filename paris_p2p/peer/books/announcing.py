@@ -92,10 +92,6 @@ class Announcer:
         self.providers: Mapping[bytes, Origins] = {}
         """Who served each content when that was looked up last, and from which network."""
 
-    def update(self, run: RunManifest) -> None:
-        """Take the run's lists as they stand now."""
-        self._run = run
-
     async def everything(self) -> None:
         """One round: presence, every content held completely, each slot's heads and resumes.
 
@@ -180,7 +176,7 @@ class Announcer:
         Only what is held: a head that names content nobody has must not displace one that is real.
         """
         here = [head for head in self._heads.of(slot) if head.manifest in held]
-        best = self._shared_out(ranked_heads(here, self._run.trusted_authors))
+        best = self._shared_out(ranked_heads(here, self._run.publishers))
         await self._pass_on(self._heads, best, heads_key(self._run_id, slot), at_once)
 
     async def _slot_resumes(
@@ -188,7 +184,7 @@ class Announcer:
     ) -> None:
         """Announce the resume states of a slot that are held, as heads are."""
         here = [resume for resume in self._resumes.of(slot) if resume.manifest in held]
-        best = self._shared_out(ranked_resumes(here, self._run.trusted_authors))
+        best = self._shared_out(ranked_resumes(here, self._run.publishers))
         await self._pass_on(self._resumes, best, resume_key(self._run_id, slot), at_once)
 
     def _shared_out(self, ranked: Sequence[Record]) -> list[Record]:

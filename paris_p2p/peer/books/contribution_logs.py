@@ -92,7 +92,9 @@ class ContributionLogs:
             sealed = entry.seal(identity)
             frame = _LENGTH.pack(len(sealed)) + sealed
             if tail.end.length >= MOST_ENTRIES or tail.size + len(frame) > LOG_LIMIT:
-                raise BadContent("the contribution log is full", "Rotate the key to begin another")
+                raise BadContent(
+                    "the contribution log is full", "A peer with another --home begins another"
+                )
             self._extend(identity.author, tail.size, frame)
             _, end = tail.end.followed_by(sealed)
             tail.heads.append(entry.head)

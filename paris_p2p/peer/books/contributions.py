@@ -29,9 +29,7 @@ from paris_p2p.network.pacing import Pacers, paced, unlimited
 from paris_p2p.network.stream_slots import NetworkOf, Places, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream, Swarm
 from paris_p2p.peer.books.contribution_logs import LOG_LIMIT, ContributionLogs, frames, last_frame
-from paris_p2p.peer.key_handover import HandoverBook, follow
 from paris_p2p.records.contribution import Contribution, End, continued
-from paris_p2p.records.handover import ancestry, lineage
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import contributions_key
 from paris_p2p.records.presence import PEER, Presence
@@ -183,40 +181,13 @@ async def read_log(
             )
         best, fresh = max(best, found, key=lambda each: len(each.data)), True
     if not best.data:
-        raise NotAvailable(f"no peer has a contribution log of {peer_id_of(author)}")
-    if len(best.data) > had:
-        await asyncio.to_thread(logs.keep, author, best.data)
-    return Reading(author, best.entries, fresh)
-
-
-async def read_line(
-    swarm: Swarm,
-    logs: ContributionLogs,
-    book: HandoverBook,
-    author: Author,
-    pacers: Pacers | None = None,
-) -> list[Reading]:
-    """The logs of `author` and of those who took over from it, as far as there are any.
-
-    Raises NotAvailable when there is none, BadContent as `read_log` does.
-    """
-    await follow(swarm, book, [author])
-    readings = []
-    for each in lineage(author, book.all()):
-        with contextlib.suppress(NotAvailable):
-            readings.append(await read_log(swarm, logs, each, pacers))
-    if not readings:
         raise NotAvailable(
             f"no peer has a contribution log of {peer_id_of(author)}",
             "Try again while a peer of that author is online",
         )
-    return readings
-
-
-def own_line(logs: ContributionLogs, book: HandoverBook, author: Author) -> list[Reading]:
-    """The logs in this home of its present author and of those it took over from."""
-    line = [*(handover.old for handover in ancestry(author, book.all())), author]
-    return [Reading(each, logs.entries(each), fresh=True) for each in line]
+    if len(best.data) > had:
+        await asyncio.to_thread(logs.keep, author, best.data)
+    return Reading(author, best.entries, fresh)
 
 
 def _kept(logs: ContributionLogs, author: Author) -> _Log:

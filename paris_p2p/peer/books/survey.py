@@ -89,7 +89,7 @@ async def read_winners(
 ) -> list[Claim | None]:
     """Who holds each of `slots` now, in their order, by what checkpoints say where `evidence` is
     given."""
-    trusted, winners = run.trusted_authors, list[Claim | None]()
+    trusted, winners = run.publishers, list[Claim | None]()
     for some in _batches(slots):
         found = await asyncio.gather(*(read_claims(swarm, run_id, slot, trusted) for slot in some))
         for slot, claims in zip(some, found, strict=True):
@@ -173,7 +173,7 @@ async def survey(
     shown = {slot: _shown(heads, slot, run) for slot in wanted}
     winners = await read_winners(swarm, run, run_id, wanted, clock, shown, refuse)
     return [
-        SlotState(slot, winner, best_head(heads.of(slot), run.trusted_authors), shown[slot])
+        SlotState(slot, winner, best_head(heads.of(slot), run.publishers), shown[slot])
         for slot, winner in zip(wanted, winners, strict=True)
     ]
 

@@ -223,7 +223,7 @@ class TrainingJob:
 
         Each with the seconds that it may be waited for.
         """
-        peer, trusted = self._peer, self._peer.run.trusted_authors
+        peer, trusted = self._peer, self._peer.run.publishers
         folder = peer.slot_folder(expert)
         await self._left_alone(folder)
         with contextlib.suppress(Unreachable, TimeoutError):
@@ -268,7 +268,7 @@ class TrainingJob:
 
 def _check_trusted(peer: Peer) -> None:
     """NotAvailable where nobody would take what this peer trains."""
-    trusted = peer.run.trusted_authors
+    trusted = peer.run.publishers
     if trusted and peer.identity.author not in trusted:
         raise NotAvailable(
             f"the run {peer.run.name} takes checkpoints only of authors that it names, and this "

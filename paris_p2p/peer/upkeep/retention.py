@@ -77,12 +77,12 @@ def record_limit(run: RunManifest, record: Head | Resume) -> int:
 def possible_heads(run: RunManifest, heads: Iterable[Head]) -> list[Head]:
     """Heads of a slot that count, the best first. One that claims more bytes than its kind can have
     does not."""
-    return ranked_heads((head for head in heads if _fits(run, head)), run.trusted_authors)
+    return ranked_heads((head for head in heads if _fits(run, head)), run.publishers)
 
 
 def possible_resumes(run: RunManifest, resumes: Iterable[Resume]) -> list[Resume]:
     """Likewise resume states."""
-    return ranked_resumes((one for one in resumes if _fits(run, one)), run.trusted_authors)
+    return ranked_resumes((one for one in resumes if _fits(run, one)), run.publishers)
 
 
 def wanted_content(

@@ -12,18 +12,17 @@ import pytest
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
 from paris_p2p.peer.books.admission import admission, end_of_time
-from paris_p2p.peer.books.authorisation import Roster
+from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.record_book import MOST_PER_SLOT, RecordBook
 from paris_p2p.peer.books.refusals import Refusals
-from paris_p2p.peer.key_handover import HandoverBook, hand_over
 from paris_p2p.records.head import Head
 from paris_p2p.records.order import TOLERANCE
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest, run_id
 from tests.peer.worlds import CREATOR, make_run
 
-ME, TRUSTED, HEIR, STRANGER = (Identity(bytes([number] * 32)) for number in range(1, 5))
+ME, TRUSTED, STRANGER = (Identity(bytes([number] * 32)) for number in range(1, 4))
 NOW = 1.8e9
 SOMEBODY = {bytes(32): 1e12}
 
@@ -41,15 +40,13 @@ class Desk:
         authors = tuple(identity.author for identity in self.trusted)
         self.sealed = replace(run, trusted_authors=authors).seal(CREATOR)
         self.run = RunManifest.unseal(self.sealed)
-        self.handovers = HandoverBook(self.folder)
-        self.roster = Roster(self.handovers)
+        self.authorisation = Authorisation(self.run)
         self.refusals = Refusals(None, time.time)
-        self.roster.take_up(self.run, ME.author)
         self.counts = self._counts(lambda: self.now)
 
     def _counts(self, clock: Callable[[], float]) -> Callable[[Head | Resume], bool]:
         run = run_id(self.sealed)
-        return admission(self.run, run, ME.author, self.roster, self.refusals, clock)
+        return admission(self.run, run, ME.author, self.authorisation, self.refusals, clock)
 
     def heads(self, counts: Callable[[Head | Resume], bool] | None = None) -> HeadBook:
         folder, slots = self.folder / "heads", self.run.slots()
@@ -120,18 +117,6 @@ async def test_what_a_book_of_before_holds_and_does_not_count_is_deleted(tmp_pat
 
     assert desk.heads().all() == [desk.head(TRUSTED)]
     assert len(list((tmp_path / "heads").iterdir())) == 1
-
-
-async def test_an_heir_counts_as_soon_as_its_hand_over_is_known(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, trusted=(TRUSTED,))
-    book, head = desk.heads(), desk.head(HEIR)
-    book.hear(0, {head.seal(HEIR): SOMEBODY})
-    assert book.all() == []
-
-    hand_over(desk.handovers, TRUSTED, HEIR, NOW, "rotation")
-    desk.roster.take_up(desk.run, ME.author)
-    book.hear(0, {head.seal(HEIR): SOMEBODY})
-    assert book.all() == [head]
 
 
 async def test_resume_states_are_held_to_the_same(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,19 +16,17 @@ from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient
 from paris_p2p.network.memory import MemoryNetwork
-from paris_p2p.peer import life
-from paris_p2p.peer.books.authorisation import Roster
+from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.survey import read_claims, read_peers
-from paris_p2p.peer.key_handover import HandoverBook, hand_over
 from paris_p2p.peer.life import running_peer
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.shipped_run import ShippedRun
 from paris_p2p.records.claim import LEASE, Claim
 from paris_p2p.records.keys import claims_key
 from paris_p2p.records.run import RunManifest, run_id
-from tests.peer.worlds import CREATOR, eventually, make_run
+from tests.peer.worlds import CREATOR, make_run
 
-ALICE, BOB, BOBS_HEIR, STRANGER = (Identity(bytes([number] * 32)) for number in range(1, 5))
+ALICE, BOB, STRANGER = (Identity(bytes([number] * 32)) for number in range(1, 4))
 
 
 def closed_run(*members: Identity) -> bytes:
@@ -85,9 +84,7 @@ class Closed:
 
 
 @pytest.fixture
-async def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(life, "AT_ONCE", 0.01)
-    monkeypatch.setattr(life.handing_over, "PERIOD", 0.05)
+async def closed(tmp_path: Path) -> AsyncIterator[Closed]:
     async with contextlib.AsyncExitStack() as stack:
         yield Closed(tmp_path, stack)
 
@@ -120,33 +117,39 @@ async def test_members_serve_and_hear_each_other_and_nobody_else(closed: Closed)
     }
 
 
-async def test_members_publish_where_nobody_in_particular_does(closed: Closed) -> None:
-    alice = await closed.join(ALICE)
-    assert alice.run.trusted_authors == (ALICE.author, BOB.author)
-
-
-async def test_who_is_no_member_is_told_so(closed: Closed) -> None:
+async def test_a_peer_that_is_no_member_is_told_so(closed: Closed) -> None:
     await closed.join(ALICE)
     with pytest.raises(NotAvailable, match="is for its members only"):
         await closed.join(STRANGER)
 
 
-async def test_a_members_heir_is_one_as_soon_as_others_hear_of_it(closed: Closed) -> None:
-    alice = await closed.join(ALICE)
-    assert await closed.asks(BOBS_HEIR, of=alice) is None
-    closed.network.drop(BOBS_HEIR.author)
-    book = HandoverBook(closed.home(BOBS_HEIR).handovers_dir)
-    hand_over(book, BOB, BOBS_HEIR, time.time(), "rotation")
-    heir = await closed.join(BOBS_HEIR)
-    await eventually(lambda: BOBS_HEIR.author in alice.run.members)
-    assert BOBS_HEIR.author in alice.run.trusted_authors
-    assert await closed.asks(ALICE, of=heir) == closed.sealed
-    assert await closed.asks(BOBS_HEIR, of=alice) == closed.sealed
+def authorisation(members: tuple[Identity, ...], trusted: tuple[Identity, ...]) -> Authorisation:
+    run = RunManifest.unseal(make_run())
+    return Authorisation(
+        replace(
+            run,
+            members=tuple(member.author for member in members),
+            trusted_authors=tuple(author.author for author in trusted),
+        )
+    )
 
 
-def test_everybody_counts_in_an_open_run_and_until_the_run_is_known(tmp_path: Path) -> None:
-    roster = Roster(HandoverBook(tmp_path))
-    assert roster.lists(STRANGER.author)
-    opened = RunManifest.unseal(make_run())
-    assert roster.take_up(opened, STRANGER.author) == opened
-    assert roster.lists(STRANGER.author)
+@pytest.mark.parametrize(
+    ("members", "trusted", "may_take_part", "may_publish"),
+    [
+        ((), (), (ALICE, BOB, STRANGER), (ALICE, BOB, STRANGER)),
+        ((ALICE, BOB), (), (ALICE, BOB), (ALICE, BOB)),
+        ((ALICE, BOB), (ALICE,), (ALICE, BOB), (ALICE,)),
+        ((), (ALICE,), (ALICE, BOB, STRANGER), (ALICE,)),
+    ],
+)
+def test_a_list_without_names_lets_anyone_and_members_publish_unless_authors_are_named(
+    members: tuple[Identity, ...],
+    trusted: tuple[Identity, ...],
+    may_take_part: tuple[Identity, ...],
+    may_publish: tuple[Identity, ...],
+) -> None:
+    lists = authorisation(members, trusted)
+    everybody = (ALICE, BOB, STRANGER)
+    assert tuple(one for one in everybody if lists.lists(one.author)) == may_take_part
+    assert tuple(one for one in everybody if lists.publishes(one.author)) == may_publish
