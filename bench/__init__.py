@@ -1,11 +1,16 @@
 """The figures the README quotes, one command each: `python -m bench.NAME`.
 
-- `startup`   seconds to help, to status, to a joined peer; memory of an idle peer
-- `transfer`  speed of content between processes, beside libp2p, libtorrent and aria2
-- `strategies` which strategy and guidance draw what was asked
+- `startup`     seconds to help, to status, to a joined peer; memory of an idle peer
+- `transfer`    speed of content between processes, compared with libp2p, libtorrent and aria2
+- `provider`    the process that serves the file of `transfer`
+- `rivals`      the other programs that `transfer` compares with
+- `swarm`       many real peers on one machine: join, store, lookup, publish, idle
+- `dht_peer`    one peer of `swarm`
+- `bootstrap`   memory of a bootstrap under load
+- `strategies`  which sampling strategy and guidance scale give the concept asked for
 """
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The checkout: its packages are not installed, so their processes are told where it lies."""
+"""The checkout. Its packages are not installed, so child processes get this path."""

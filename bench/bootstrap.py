@@ -1,7 +1,7 @@
 """Memory of a bootstrap under load: `python -m bench.bootstrap [PEERS] [RECORDS]`.
 
-Real peers, each with its own p2pd, join through one bootstrap and say RECORDS records of 1 KB
-among them; the bootstrap's process and its p2pd are measured before and after.
+Real peers, each with its own p2pd, join through one bootstrap and store RECORDS records of 1 KB in
+all. The bootstrap's process and its p2pd are measured before and after.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
         taken = asyncio.run(load(Path(folder), swarm.address("bootstrap"), peers, records))
         loaded = memory(process.popen.pid)
     print(f"idle: python {idle[0]:.0f} MiB, p2pd {idle[1]:.0f} MiB")
-    print(f"with {peers} peers and {taken} of {records} records said:")
+    print(f"with {peers} peers and {taken} of {records} records stored:")
     print(f"      python {loaded[0]:.0f} MiB, p2pd {loaded[1]:.0f} MiB")
 
 
@@ -45,7 +45,7 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 async def load(folder: Path, door: str, peers: int, records: int) -> int:
-    """Join through `door` with so many peers and say so many records; how many were taken."""
+    """Join through `door` and store records. Returns how many of the records were accepted."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def join(stack: AsyncExitStack) -> HivemindSwarm:

@@ -1,4 +1,4 @@
-"""One peer of `bench.swarm`: takes [verb, argument] lines, answers with the seconds each took."""
+"""One peer of `bench.swarm`: reads [verb, argument] lines and answers with seconds taken."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Answer = dict[str, Any]
 
 
 class Ours:
-    """Our node."""
+    """The DHT node of paris-p2p."""
 
     async def join(self, folder: Path, door: list[str]) -> str:
         identity = Identity.generate()
@@ -47,7 +47,7 @@ class Ours:
 
 
 class Stock:
-    """hivemind's own node, with as many replicas."""
+    """hivemind's stock DHT node, with the same number of replicas."""
 
     async def join(self, folder: Path, door: list[str]) -> str:
         self._p2p = await P2P.create(
@@ -97,7 +97,7 @@ async def answer(peer: Ours | Stock, folder: Path, verb: str, arguments: list[st
 
 
 class Reader:
-    """A running peer, asked for the heads it sees."""
+    """A running peer that reports the heads it sees."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http

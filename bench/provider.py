@@ -1,7 +1,7 @@
-"""A process that serves one made-up file, for `bench.transfer`: chunks, and the same bytes raw.
+"""A process that serves one generated file for `bench.transfer`, as chunks and as raw bytes.
 
 `python -m bench.provider FOLDER MEBIBYTES [BOOTSTRAP]` prints one JSON line {"address", "content"}
-once it serves, and ends when its standard input does.
+once it serves, and ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 
 RAW_PROTOCOL = "/paris/bench-raw/1"
-"""The bytes of the file from memory, and nothing else."""
+"""Protocol of the raw stream: the bytes of the file from memory, and nothing else."""
 
 LIFE = 1800.0
 """Seconds for which the file is announced."""
@@ -53,7 +53,7 @@ async def serve(folder: Path, size: int, bootstrap: tuple[str, ...]) -> None:
 
 
 async def pour(data: Sequence[bytes], author: bytes, stream: Stream) -> None:
-    """The raw stream: the file from memory, as fast as it is taken."""
+    """The raw stream: the file from memory, as fast as the reader takes it."""
     for piece in data:
         await stream.write(piece)
     await stream.read_exactly(1)
@@ -75,7 +75,7 @@ def store_in(folder: Path) -> Blobs:
 
 
 def pieces(size: int) -> Iterator[bytes]:
-    """`size` bytes that do not compress, a chunk at a time, the same in every process."""
+    """`size` incompressible bytes, a chunk at a time, the same in every process."""
     source = random.Random(size)
     return (source.randbytes(CHUNK_SIZE) for _ in range(size // CHUNK_SIZE))
 
@@ -84,7 +84,7 @@ def pieces(size: int) -> Iterator[bytes]:
 async def swarm_in(
     folder: Path, bootstrap: tuple[str, ...]
 ) -> AsyncIterator[tuple[HivemindSwarm, Identity]]:
-    """A swarm of its own identity, with its key in `folder`."""
+    """A swarm node with a fresh identity, whose key lies in `folder`."""
     identity = Identity.generate()
     identity.save(folder / "identity.key")
     swarm = await HivemindSwarm.start(

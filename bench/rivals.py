@@ -1,7 +1,7 @@
 """Other programs that move a file between two processes, for `bench.transfer`.
 
-`python -m bench.rivals FILE` seeds FILE by libtorrent until its standard input ends; it prints one
-JSON line {"port"} first.
+`python -m bench.rivals FILE` seeds FILE with libtorrent until its standard input ends. It first
+prints one JSON line {"port"}.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ TORRENT_SETTINGS = {
     "enable_incoming_utp": False,
     "enable_outgoing_utp": False,
 }
-"""TCP only and nobody else; all the rest as libtorrent has it."""
+"""TCP only and no other peers; all other settings are libtorrent's defaults."""
 
 Fetch = Callable[[Path], None]
 """Fetches the file into a folder."""
 
 
 class Missing(Exception):
-    """A program that is not installed, and how to get it."""
+    """A program is not installed; the message says how to get it."""
 
 
 @contextmanager
 def torrent(file: Path) -> Iterator[Fetch]:
-    """The file from one libtorrent process to another, over TCP."""
+    """Move the file from one libtorrent process to another, over TCP."""
     try:
         libtorrent: Any = importlib.import_module("libtorrent")
     except ImportError as error:
@@ -100,9 +100,9 @@ def _seed(file: Path) -> None:
 
 @contextmanager
 def aria2(file: Path) -> Iterator[Fetch]:
-    """The file by aria2 from a plain HTTP server: nginx where it is installed, else Python's own.
+    """Fetch the file with aria2 from a plain HTTP server: nginx if installed, else Python's.
 
-    No encryption and no hashes.
+    There is no encryption and no hashing.
     """
     if shutil.which("aria2c") is None:
         raise Missing("aria2 is not installed: apt-get install aria2")
@@ -149,7 +149,7 @@ def _nginx(folder: Path) -> Iterator[int]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *words: object) -> None:
-        """Nothing: it would be among the figures."""
+        """Log nothing: the output would mix with the figures."""
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Seconds to help, to status, to a joined peer; memory of an idle peer: `python -m bench.startup`.
 
-The named peer is the ordinary `import hivemind` in a fresh interpreter, run in turn with ours.
+For comparison, an ordinary `import hivemind` runs in a fresh interpreter, in turn with these.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def median(action: Callable[[], None]) -> float:
-    """Seconds, the median of REPEATS runs after one that warms the disk cache."""
+    """Median seconds of REPEATS runs, after one that warms the disk cache."""
     action()
     return statistics.median(seconds(action) for _ in range(REPEATS))
 

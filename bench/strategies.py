@@ -1,9 +1,9 @@
-"""Which strategy draws what was asked: `python -m bench.strategies [captions]`.
+"""Which strategy samples the concept asked for: `python -m bench.strategies [captions]`.
 
-Captions of the shipped run are drawn with every strategy and guidance scale, from the same noise.
-A picture counts as right when, of all real pictures, the nearest one (in latent space) is of the
-concept that was asked for. Half of the captions were trained on; the other half are held-out
-pairs: a concept in a style it was never seen in.
+Captions of the shipped run are sampled with every strategy and guidance scale, from the same noise.
+A picture counts as right when the nearest of all real pictures (in latent space) is of the concept
+that was asked for. Half of the captions were trained on. The other half are held-out pairs: a
+concept in a style it was never seen in.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Gallery:
     latents: Tensor
 
     def concept_nearest_to(self, latents: Tensor) -> list[str]:
-        """For each of (M, D): the concept of the nearest real picture."""
+        """The concept of the nearest real picture for each row of (M, D)."""
         nearest = torch.cdist(latents, self.latents).argmin(dim=1)
         return [self.samples[int(index)].concept for index in nearest]
 
@@ -80,7 +80,7 @@ def _right(
     strategy: str,
     guidance: float,
 ) -> float:
-    """The share of `asked` whose drawing is nearest to a real picture of its concept."""
+    """The share of `asked` whose sample is nearest to a real picture of its concept."""
     prompts = tuple(sample.caption for sample in asked)
     request = SampleRequest(prompts, strategy=strategy, guidance=guidance, steps=STEPS)
     latents = ensemble.latents(request).latents.flatten(1)
@@ -90,7 +90,7 @@ def _right(
 
 @contextmanager
 def _ensemble(shipped: ShippedRun) -> Iterator[Ensemble]:
-    """The shipped networks, from a store in a folder of its own."""
+    """The shipped networks, from a temporary store."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         blobs = Blobs(ChunkStore(folder / "store"), folder / "cache")
@@ -105,7 +105,7 @@ def _ensemble(shipped: ShippedRun) -> Iterator[Ensemble]:
 
 @dataclass(frozen=True)
 class _Store:
-    """The contents of a store, all of which are there and good."""
+    """Contents from a store, all of which are present and good."""
 
     blobs: Blobs
 
@@ -119,7 +119,7 @@ class _Store:
         return []
 
     def condemn(self, head: HeadRow, reason: str) -> bool:
-        raise AssertionError(f"{head['manifest']} is worth nothing: {reason}")
+        raise AssertionError(f"{head['manifest']} is worthless: {reason}")
 
 
 if __name__ == "__main__":

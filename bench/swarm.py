@@ -1,9 +1,9 @@
-"""Many real peers on one machine: join, store and lookup; publish until seen; what idling costs.
+"""Many real peers on one machine: join, store and lookup; publish until seen; idle cost.
 
     python -m bench.swarm --peers 64
     python -m bench.swarm --peers 16 --stock      # hivemind's own DHT node beside ours
 
-Every peer is a process with its own p2pd. The named peer of the DHT figures is hivemind's stock
+Every peer is a process with its own p2pd. The DHT figures are compared with hivemind's stock
 `DHTNode` with the same number of replicas, in a swarm of its own in the same run.
 """
 
@@ -34,7 +34,7 @@ PUBLISHED = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description="DHT latencies among many real peers")
     parser.add_argument("--peers", type=int, default=64)
-    parser.add_argument("--stock", action="store_true", help="measure hivemind's own node too")
+    parser.add_argument("--stock", action="store_true", help="measure hivemind's stock node too")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     figures: dict[str, Any] = {"peers": chosen.peers, "ours": dht_figures("ours", chosen.peers)}
@@ -73,7 +73,7 @@ def dht_figures(kind: str, peers: int) -> dict[str, float]:
 
 
 def publish_figures(swarm: LocalSwarm) -> dict[str, float]:
-    """Seconds from a trainer's checkpoint to another peer's `heads` naming it."""
+    """Seconds from a trainer's checkpoint until another peer's `heads` name it."""
     swarm.start("author", (), "--seed-shipped-run")
     swarm.start("reader", [swarm.address("author")], "--no-seed-shipped-run")
     with dht_peer.api_of(swarm.home("reader")) as reader:
@@ -82,9 +82,9 @@ def publish_figures(swarm: LocalSwarm) -> dict[str, float]:
 
 
 def _published_until_seen(swarm: LocalSwarm, reader: dht_peer.Reader) -> float:
-    """From the last step's snapshot, when publishing begins, to the head in another peer's answer.
+    """Seconds from the last step's snapshot, when publishing begins, to the head in an answer.
 
-    Another peer's answer is a look at the DHT at that moment, not what it happened to know.
+    Another peer answers with a lookup in the DHT at that moment, not from its memory.
     """
     known = reader.newest_step(0)
     home = str(swarm.home("author"))
@@ -101,7 +101,7 @@ def _published_until_seen(swarm: LocalSwarm, reader: dht_peer.Reader) -> float:
 
 
 def idle_figures(swarm: LocalSwarm) -> dict[str, float]:
-    """Processor share and memory of a peer that has nothing to do, its p2pd told apart."""
+    """Processor share and memory of an idle peer and, separately, of its p2pd."""
     peer = psutil.Process(swarm.peers["reader"].popen.pid)
     daemon = next(child for child in peer.children() if "p2pd" in child.name())
     for process in (peer, daemon):
@@ -142,7 +142,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 class _Peer:
-    """One `bench.dht_peer` process, asked one thing at a time."""
+    """One `bench.dht_peer` process, which gets one request at a time."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         command = child.command("bench.dht_peer", kind, str(folder))

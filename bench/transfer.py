@@ -1,9 +1,10 @@
 """How fast content moves between processes: `python -m bench.transfer [--mebibytes N] [--json]`.
 
-The same bytes over loopback, in turn, several times: a raw libp2p stream of hivemind's between the
-same two processes that ours uses, received and thrown away; ours, verified and on the disk, from
-one and from three providers; libtorrent with its defaults over TCP; aria2 from a plain web server.
-All ratios come from the same run; every figure is the median of the repeats.
+The same bytes move over loopback several times, in turn by each way. The raw stream is hivemind's
+libp2p stream between the two processes that paris-p2p uses; its bytes are thrown away. Paris-p2p's
+own transfer is verified and written to disk, from one and from three providers. libtorrent runs
+with its defaults over TCP. aria2 fetches from a plain web server. All ratios come from the same
+run, and every figure is the median of the repeats.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ PROVIDERS = 3
 GOALS = {"raw libp2p stream": 0.85, "libtorrent, TCP": 1.0, "aria2": 0.8}
 
 Transfer = Callable[[Path], Awaitable[None]]
-"""Moves all of the bytes into an empty folder."""
+"""Moves all bytes into an empty folder."""
 
 
 @dataclass(frozen=True)
 class Provider:
-    """A provider process: where it is, and what it serves."""
+    """A provider process: its address, and the content it serves."""
 
     address: str
     content: bytes
@@ -68,7 +69,7 @@ def main() -> None:
 async def measure(
     folder: Path, size: int, repeats: int
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """MiB/s of every transfer in every repeat, and why some were left out."""
+    """MiB/s of every transfer in every repeat, and the reasons why some were left out."""
     skipped: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         transfers = await ours(stack, folder, size)
@@ -88,7 +89,7 @@ async def measure(
 
 
 async def ours(stack: AsyncExitStack, folder: Path, size: int) -> dict[str, Transfer]:
-    """The raw stream, and ours from one and from three providers."""
+    """The raw stream, and our transfers from one and from three providers."""
     near = [await stack.enter_async_context(provider(folder / "near", size, ()))]
     crowd: list[Provider] = []
     for number in range(PROVIDERS):
@@ -105,7 +106,7 @@ async def ours(stack: AsyncExitStack, folder: Path, size: int) -> dict[str, Tran
 
 
 async def receive_raw(swarm: HivemindSwarm, author: bytes, size: int) -> None:
-    """All bytes through hivemind's own streams, unframed, unverified and thrown away."""
+    """All bytes through hivemind's streams, unframed and unverified, then thrown away."""
     p2p = swarm._daemon.p2p
     _, reader, writer = await p2p.call_binary_stream_handler(peer_id(author), RAW_PROTOCOL)
     left = size
@@ -115,7 +116,7 @@ async def receive_raw(swarm: HivemindSwarm, author: bytes, size: int) -> None:
 
 
 async def fetch(swarm: HivemindSwarm, content: bytes, folder: Path) -> None:
-    """What a peer does: look providers up, fetch, verify, keep."""
+    """A peer's fetch: look up providers, fetch, verify, store."""
     blobs = store_in(folder)
     await Fetcher(swarm, blobs).fetch(content, most=MAX_SIZE)
 
@@ -169,7 +170,7 @@ def made_file(folder: Path, size: int) -> Path:
 
 
 def report_of(speeds: dict[str, list[float]], skipped: dict[str, str]) -> dict[str, object]:
-    """Medians in MiB/s, ratios of ours to each other, and what was left out."""
+    """Medians in MiB/s, ratios of our transfer to each other one, and what was left out."""
     medians = {name: statistics.median(figures) for name, figures in speeds.items()}
     mine = medians["ours, 1 provider"]
     return {

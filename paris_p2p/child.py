@@ -1,8 +1,8 @@
-"""How a Python process of this project is started: it runs no code from the folder it starts in.
+"""Starting Python processes of this project, which run no code from the folder they start in.
 
-`python -m` puts the working directory first on the module path, so a `random.py` in a folder that
-anybody may write would run as whoever types a command there. A child therefore gets `-P`, a working
-directory that its parent chooses, and a PYTHONPATH that means there what it means here.
+`python -m` puts the working directory first on the module path. A `random.py` in a folder that
+anybody may write would then run with the rights of the user who types a command there. So a child
+gets `-P`, a working directory that its parent chooses, and a PYTHONPATH with absolute entries.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 LASTING_FOLDER = Path("/")
-"""A working directory for what needs none: it exists as long as the machine runs."""
+"""A working directory for processes that need none: it always exists."""
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -22,17 +22,17 @@ def command(module: str, *arguments: str) -> list[str]:
 
 
 def environment(*roots: Path) -> dict[str, str]:
-    """This process's environment for a child; modules are looked for in `roots` first."""
+    """This process's environment for a child, which looks for modules in `roots` first."""
     named = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     path = [str(root) for root in roots]
     for entry in named:
-        with suppress(FileNotFoundError):  # a relative one, and the folder we are in is gone
+        with suppress(FileNotFoundError):  # a relative entry, and this folder is gone
             path.append(str(Path(entry).absolute()))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def leave_deleted_folder() -> None:
-    """Go elsewhere when the working directory is gone: torch's libraries end a process there."""
+    """Change a working directory that is gone: torch's libraries end a process in one."""
     try:
         Path.cwd()
     except FileNotFoundError:

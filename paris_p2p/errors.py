@@ -1,21 +1,21 @@
 """Every error a user can meet, with its exit code.
 
-    ParisError            1    anything that has no better class
-    ├── UsageProblem      2    a command, flag or configuration that cannot be meant
+    ParisError            1    any error without a class of its own
+    ├── UsageProblem      2    a command, flag or configuration is not valid
     ├── HomeBusy          3    another process owns this home
-    ├── BadContent        4    a file, record or tensor that is not what it claims to be
+    ├── BadContent        4    a file, record or tensor is not what it claims to be
     ├── Unreachable       5    no bootstrap answers, or no peer serves what is needed
-    ├── NotAvailable      6    a run, expert or head that nobody has
+    ├── NotAvailable      6    no peer has the run, expert or head
     ├── Held              7    the expert is held by another peer
     ├── DiskFull          8    the disk has no room left
     ├── ClockSkew         9    this machine's clock shows a time before the run was made
     ├── PortInUse        10    the port to listen on is taken
     ├── TrainingDiverged 11    the loss is no longer finite
-    ├── WorkerDied       12    the training process ended without a word, or had to be killed
+    ├── WorkerDied       12    the training process ended without an error, or was killed
     └── Interrupted     130    the user asked to stop
 
-Exit code 0 is success. Every error says what is wrong in `message` and, where there is one, what to
-do next in `remedy`; `str()` puts both on one line.
+Exit code 0 is success. An error's `message` says what is wrong. Its `remedy` says what to do next,
+or is empty. `str()` puts both on one line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 
 class ParisError(Exception):
-    """What went wrong, in one sentence without a final stop, and what to do about it."""
+    """An error: what went wrong, in one sentence without a full stop, and what to do about it."""
 
     exit_code: ClassVar[int] = 1
 
@@ -42,7 +42,7 @@ class ParisError(Exception):
 
 
 class UsageProblem(ParisError):
-    """A command, flag or configuration that cannot be meant."""
+    """A command, flag or configuration is not valid."""
 
     exit_code = 2
 
@@ -54,7 +54,7 @@ class HomeBusy(ParisError):
 
 
 class BadContent(ParisError):
-    """A file, record or tensor that is not what it claims to be."""
+    """A file, record or tensor is not what it claims to be."""
 
     exit_code = 4
 
@@ -66,7 +66,7 @@ class Unreachable(ParisError):
 
 
 class NotAvailable(ParisError):
-    """A run, expert or head that nobody has."""
+    """No peer has the run, expert or head."""
 
     exit_code = 6
 
@@ -102,7 +102,7 @@ class TrainingDiverged(ParisError):
 
 
 class WorkerDied(ParisError):
-    """The training process ended without a word, or had to be killed."""
+    """The training process ended without an error, or was killed."""
 
     exit_code = 12
 
@@ -114,7 +114,7 @@ class Interrupted(ParisError):
 
 
 def error_with_code(exit_code: int, message: str, remedy: str = "") -> ParisError:
-    """The error of that exit code: what another process of this home failed with, made again."""
+    """The error with this exit code, rebuilt from another process of this home."""
     known = {kind.exit_code: kind for kind in ParisError.__subclasses__()}
     return known.get(exit_code, ParisError)(message, remedy)
 

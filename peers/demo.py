@@ -1,9 +1,9 @@
 """The whole story on one machine, with real processes: `make demo`.
 
-A bootstrap and four peers form a swarm around the shipped emoji run. The peers take over
-published experts, train them a little further and publish; one is killed outright and its expert
-is taken over; the bootstrap is switched off; a newcomer that knows one peer's address fetches
-everything it needs from the others and draws eight prompts.
+A bootstrap and four peers form a swarm around the shipped emoji run. The peers take over published
+experts, train them a little further and publish. One peer is killed, and another takes over its
+expert. The bootstrap is switched off. A newcomer that knows one peer's address fetches everything
+it needs from the others and samples eight prompts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SAMPLING = ("--strategy", "full", "--seed", "2")
 
 @dataclass
 class Story:
-    """The demo as it goes: its swarm, its clock, and who trained what."""
+    """The running demo: its swarm, its clock, and who trained what."""
 
     swarm: LocalSwarm
     minutes: float
@@ -57,7 +57,7 @@ class Story:
         self.console.print(f"[dim]{seconds:5.0f} s[/dim]  {line}", highlight=False, soft_wrap=True)
 
     def gather(self) -> str:
-        """Bootstrap and peers up and connected; returns the address they join through."""
+        """Start the bootstrap and the peers; returns the address they join through."""
         self.swarm.start("bootstrap", (), "--seed-shipped-run")
         door = self.swarm.address("bootstrap")
         self.tell(f"bootstrap up at {door}")
@@ -67,7 +67,8 @@ class Story:
         return door
 
     def train(self) -> None:
-        """All four take over an expert; one is killed in the middle, another takes its place."""
+        """All four peers take over an expert. One is killed in training, and another replaces
+        it."""
         jobs = {name: self._claim(name, "--minutes", str(self.minutes)) for name in PEERS}
         slots = {name: self._begun(job, name) for name, job in jobs.items()}
         self._watch(jobs[VICTIM], slots[VICTIM])
@@ -80,7 +81,7 @@ class Story:
         self._take_over(slots[VICTIM])
 
     def replicated(self) -> None:
-        """Stop the bootstrap once the living peers hold every content twice without it."""
+        """Stop the bootstrap once at least two living peers hold every content."""
 
         def spread() -> bool:
             reports = [self.swarm.status(name) for name in self._living()]
@@ -115,7 +116,7 @@ class Story:
         return [name for name in PEERS if name in self.swarm.peers]
 
     def note(self, name: str) -> None:
-        """Remember what a peer has moved, before it goes or at the end."""
+        """Record how many bytes a peer has moved, before it stops or at the end."""
         self.moved[name] = self.swarm.status(name)["peer"]
 
     def _claim(self, name: str, *options: str) -> Process:
@@ -149,7 +150,7 @@ class Story:
         )
 
     def _take_over(self, slot: str) -> None:
-        """Once the dead peer's lease has lapsed, another claims its expert."""
+        """Another peer claims the dead peer's expert once its lease has lapsed."""
         number = slot.removeprefix("expert ")
         heir = PEERS[0]
 

@@ -25,7 +25,7 @@ Event = dict[str, Any]
 
 
 class SwarmProblem(Exception):
-    """A process of the local swarm did not do what it was started for."""
+    """A process of the local swarm failed."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Process:
         self._reader.start()
 
     def first(self, kind: str, patience: float = 60) -> Event:
-        """The first event of a kind, waited for; SwarmProblem when the process ends without it."""
+        """Wait for the first event of a kind. SwarmProblem when the process ends without it."""
         wait_until(
             lambda: self._find(kind) is not None or not self._reader.is_alive(),
             f"{self.name}: {kind}",
@@ -57,7 +57,7 @@ class Process:
         return next((e for e in reversed(self.events) if e.get("event") == kind), None)
 
     def finish(self, patience: float = 300) -> list[Event]:
-        """All its events, once it has ended well."""
+        """All events, once the process has ended with exit code 0."""
         code = self.popen.wait(patience)
         self._reader.join()
         if code != 0:
@@ -65,7 +65,7 @@ class Process:
         return self.events
 
     def words(self) -> str:
-        """What it said on standard error."""
+        """The process's standard error."""
         return self.errors.read_text(errors="replace").strip()
 
     def stop(self, number: int = signal.SIGINT, patience: float = 150) -> None:
@@ -102,11 +102,11 @@ class LocalSwarm:
         return process
 
     def address(self, name: str) -> str:
-        """Where others reach the peer `name`."""
+        """The address at which others reach the peer `name`."""
         return str(self.peers[name].first("ready")["addresses"][0])
 
     def run(self, name: str, command: str, *arguments: str) -> Process:
-        """Any command on the home of `name`, not waited for."""
+        """Start any command on the home of `name`, without waiting for it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         errors = self.folder / f"{name}-{command}-{len(self._commands)}.err"
         with errors.open("w") as words:
@@ -124,7 +124,7 @@ class LocalSwarm:
         return process
 
     def status(self, name: str) -> dict[str, Any]:
-        """What `paris-peer status --json` says on the home of `name`."""
+        """The output of `paris-peer status --json` for the home of `name`."""
         done = subprocess.run(
             [*COMMAND, "status", "--home", str(self.home(name)), "--json"],
             env=child.environment(),
@@ -150,7 +150,7 @@ class LocalSwarm:
         self.peers.pop(name).stop()
 
     def close(self) -> None:
-        """Stop whatever still runs, newest first; kill what does not listen."""
+        """Stop all running processes, newest first; kill those that do not stop."""
         for process in reversed(self._commands):
             try:
                 process.stop()
@@ -161,7 +161,7 @@ class LocalSwarm:
 
 @contextmanager
 def local_swarm(folder: Path) -> Iterator[LocalSwarm]:
-    """A swarm whose processes all end with the block."""
+    """A swarm whose processes all end with the `with` block."""
     swarm = LocalSwarm(folder)
     try:
         yield swarm

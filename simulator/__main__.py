@@ -17,7 +17,7 @@ WIDTH = 150
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Simulate what was asked for and print it."""
+    """Run the simulations asked for and print the result."""
     asked = _parser().parse_args(arguments)
     names = list(SCENARIOS) if "all" in asked.scenario else asked.scenario
     outcomes = []

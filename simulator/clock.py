@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 RESOLUTION = 1e-6
-"""Seconds by which two timers may differ and still fire together: how sums of floats round."""
+"""Seconds by which two timers may differ and still fire together: float rounding."""
 
 
 class NothingLeft(RuntimeError):
-    """Everybody waits for somebody else: no timer is left that could wake anyone."""
+    """A deadlock: all tasks wait for each other, and no timer is left."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs callbacks in order of their time, without waiting for it. Knows no file descriptors."""
+    """Runs callbacks in the order of their times, without waiting. Has no file descriptors."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -33,7 +33,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _Jump(selectors.SelectSelector):
-    """What the loop asks to wait for input: it advances the clock instead."""
+    """Stands in for the loop's selector: it advances the clock instead of waiting for input."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()

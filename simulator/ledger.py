@@ -1,4 +1,4 @@
-"""Who trained what, and when: kept by the simulation itself, whatever the claims say."""
+"""Who trained what, and when: recorded by the simulation itself, whatever the claims say."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Ledger:
     clusters: int
     time: Callable[[], float]
     first_held: dict[int, float] = field(default_factory=dict)
-    """When each expert was first held by somebody who trains it."""
+    """When each expert was first held by a peer that trains it."""
     taken_over: list[float] = field(default_factory=list)
-    """Seconds from each loss of an expert's only trainer to the next one's lease."""
+    """Seconds from each loss of an expert's only trainer to the next trainer's lease."""
     useful: float = 0.0
-    """Expert-seconds in which at least one peer held and worked."""
+    """Expert-seconds in which at least one peer held the expert and worked."""
     wasted: float = 0.0
-    """Expert-seconds of every further one."""
+    """Expert-seconds of work by further peers at the same time."""
     duplicates: list[tuple[float, float]] = field(default_factory=list)
-    """When every time of duplicated work began, and how long it lasted."""
+    """When each period of duplicated work began, and how long it lasted."""
     leases: int = 0
     _trainers: dict[int, int] = field(default_factory=dict)
     _changed: dict[int, float] = field(default_factory=dict)
@@ -30,12 +30,12 @@ class Ledger:
 
     @property
     def all_held(self) -> float | None:
-        """When the last expert found its first trainer; None when one never did."""
+        """When the last expert found its first trainer; None if one never did."""
         return max(self.first_held.values()) if len(self.first_held) == self.clusters else None
 
     @property
     def orphans(self) -> list[float]:
-        """How long every expert that has no trainer now has been without."""
+        """How long each expert without a trainer has been without one."""
         return [self.time() - since for since in self._orphaned.values()]
 
     def begin(self, slot: int) -> None:
@@ -47,13 +47,13 @@ class Ledger:
             self.taken_over.append(self.time() - self._orphaned.pop(slot))
 
     def end(self, slot: int) -> None:
-        """It no longer does: it crashed, stalled, left, or lost the lease."""
+        """A peer stops working on its slot: it crashed, stalled, left, or lost the lease."""
         self._count(slot, -1)
         if not self._trainers[slot]:
             self._orphaned[slot] = self.time()
 
     def close(self) -> None:
-        """Count what goes on until now."""
+        """Count the work up to now."""
         for slot in list(self._trainers):
             self._count(slot, 0)
             if slot in self._doubled:

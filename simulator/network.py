@@ -1,8 +1,8 @@
-"""A made-up DHT for claims: what `network/swarm.py` promises of records, and what goes wrong.
+"""A simulated DHT for claims: it keeps the contract of `network/swarm.py`, with faults.
 
-Every key lies on REPLICAS peers. A request reaches each of them or is lost; one that is lost holds
-up the answer until it times out. A partition parts the peers in two sides, and the replicas of
-every key with them. A replica keeps at most MAX_OWNERS owners and lets expired records go.
+Every key lies on REPLICAS peers. A request reaches each of them or is lost. A lost request delays
+the answer until it times out. A partition splits the peers into two sides, and the replicas of
+every key with them. A replica keeps at most MAX_OWNERS owners and drops expired records.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ EPOCH = 1_800_000_000.0
 """Unix time at which every simulation begins."""
 
 REPLICAS = 4
-"""Peers that hold a record; the real swarm asks for eight, and finds some of them gone."""
+"""Peers that hold a record. The real swarm asks for eight, and some of them are gone."""
 
 LATENCY, LATENCY_SPREAD = 0.25, 0.6
 """Median seconds of a store or lookup, and the sigma of its lognormal: 1 % take over a second."""
 
 LATENCY_BITS = 12
-"""log2 of how many different ones are drawn beforehand."""
+"""log2 of the number of different latencies, drawn beforehand."""
 
 TICK = 0.01
 """Seconds to which arrivals are rounded."""
 
 REQUEST_TIMEOUT = 3.0
-"""Seconds until a lost request is given up."""
+"""Seconds after which the caller gives up a lost request."""
 
 ROUTING_TABLE = 160
-"""Peers that a peer knows to be alive in a large swarm: 20 for each of some 8 distances."""
+"""Peers that a peer knows to be alive in a large swarm: 20 for each of about 8 distances."""
 
 
 class Network:
-    """All keys, and the weather."""
+    """All keys, and the current faults."""
 
     def __init__(self, rng: random.Random, loss: float = 0.0) -> None:
         self._rng = rng
@@ -56,13 +56,13 @@ class Network:
         """Stores and lookups made."""
 
     def clock(self) -> float:
-        """Unix time without any peer's error."""
+        """The true Unix time, without any peer's clock error."""
         return EPOCH + asyncio.get_running_loop().time()
 
     def travel(self, requests: int = 1) -> asyncio.Future[None]:
-        """Done when so many requests that leave together have gone there and back.
+        """A future that is done when `requests` requests that leave together have been answered.
 
-        One timer serves all that arrive in the same TICK.
+        One timer serves all answers that arrive in the same TICK.
         """
         loop, bits = asyncio.get_running_loop(), self._rng.getrandbits
         slowest = max(self._latencies[bits(LATENCY_BITS)] for _ in range(requests))
@@ -87,7 +87,7 @@ class Network:
         self._side = {}
 
     def lose_holders(self, share: float) -> None:
-        """Let this share of the peers that hold records vanish, and others take their place."""
+        """Replace this share of the peers that hold records by new, empty ones."""
         self._found.clear()
         for replicas in self._replicas.values():
             for replica in replicas:
@@ -104,7 +104,7 @@ class Network:
     def find(self, author: bytes, key: str, now: float) -> tuple[list[Entry], bool]:
         """Look up: the newest entry of each owner, and whether any request was lost.
 
-        What all replicas hold is put together once, until anything is stored or expires.
+        The replicas' entries are merged once and cached until something is stored or expires.
         """
         replicas, any_lost = self.reached(author, key)
         if len(replicas) < REPLICAS:
@@ -130,7 +130,7 @@ class Network:
 
 
 class ClaimSwarm:
-    """One peer's view of the network: those methods of `Swarm` that leases need."""
+    """One peer's view of the network: the methods of `Swarm` that leases need."""
 
     def __init__(self, network: Network, author: bytes, skew: float = 0.0) -> None:
         self._network = network
@@ -144,7 +144,7 @@ class ClaimSwarm:
         return self._network.clock() + self._skew
 
     def fail(self) -> None:
-        """The peer is gone, as by kill -9: nothing it still says is heard."""
+        """The peer is gone, as by kill -9: its later stores have no effect."""
         self._down = True
 
     def peers(self) -> int:
@@ -184,7 +184,7 @@ class ClaimSwarm:
 
 
 class Answers:
-    """What was found under several keys, to be looked up without any further wait."""
+    """The results for several keys, to be looked up without waiting again."""
 
     def __init__(self, found: dict[str, list[Entry]]) -> None:
         self._found = found
@@ -194,7 +194,7 @@ class Answers:
 
 
 class _Replica:
-    """What one peer holds under one key."""
+    """The entries that one peer holds under one key."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
@@ -203,7 +203,7 @@ class _Replica:
         self._entries.clear()
 
     def keep(self, entry: Entry, now: float) -> bool:
-        """Take it in, unless a later one is here or too many others are."""
+        """Take an entry, unless a later one is here or the key is full."""
         known = self._entries.get(entry.owner)
         if known is None and len(self._entries) >= MAX_OWNERS:
             self._make_room(now)
@@ -215,20 +215,20 @@ class _Replica:
         return True
 
     def show(self, newest: dict[bytes, Entry], now: float) -> None:
-        """Put into `newest` what is alive here and later than what it has."""
+        """Put into `newest` the live entries that are later than those it has."""
         for owner, entry in self._entries.items():
             known = newest.get(owner)
             if entry.expires > now and (known is None or known.expires < entry.expires):
                 newest[owner] = entry
 
     def _make_room(self, now: float) -> None:
-        """Forget what has expired or been withdrawn."""
+        """Drop expired and withdrawn entries."""
         kept = {owner: e for owner, e in self._entries.items() if e.value and e.expires > now}
         self._entries = kept
 
 
 def _newest(replicas: Iterable[_Replica], now: float) -> list[Entry]:
-    """What is alive at any of them: the latest of each owner, in their order."""
+    """The live entries of all replicas: the latest of each owner, sorted by owner."""
     newest: dict[bytes, Entry] = {}
     for replica in replicas:
         replica.show(newest, now)

@@ -1,4 +1,4 @@
-"""The peers of a simulation: honest ones with all their accidents, and Sybils."""
+"""The peers of a simulation: honest peers, with accidents, and Sybils."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ FETCH, FETCH_SPREAD = 30.0, 0.7
 """Median seconds between a lease and its first step, and the sigma: one in a hundred over 150 s."""
 
 TELL = 10.0
-"""Seconds between two reports of a worker; a step that takes longer is told when it is made."""
+"""Seconds between two reports of a worker; a longer step is reported when it is made."""
 
 SKEW = 2.0
-"""Seconds by which a clock may be off, either way."""
+"""Seconds by which a clock may be off, in either direction."""
 
 GRIND = 64
 """Tickets that a Sybil tries before it claims."""
 
 SYBIL_RENEW = LEASE - 10.0
-"""Seconds between two renewals of a Sybil: it saves its strength."""
+"""Seconds between two renewals of a Sybil: it saves effort."""
 
 
 class Trainer:
-    """An honest peer: it waits for a slot, trains it, and comes back to it after a crash."""
+    """An honest peer: it waits for a slot, trains it, and returns to it after a crash."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world
@@ -54,7 +54,7 @@ class Trainer:
 
     @property
     def training(self) -> int | None:
-        """The slot it makes steps for, or is about to."""
+        """The slot that it trains, or is about to train."""
         return self._works_at
 
     def start(self) -> None:
@@ -63,7 +63,7 @@ class Trainer:
         self._world.network.alive += 1
 
     def crash(self) -> None:
-        """As by kill -9: nothing is released and nothing withdrawn."""
+        """Crash as by kill -9: nothing is released or withdrawn."""
         if self._life is not None:
             self._swarm.fail()
             self._life.cancel()
@@ -72,12 +72,12 @@ class Trainer:
             self._world.network.alive -= 1
 
     def stall(self) -> None:
-        """The worker hangs, and the peer goes on renewing."""
+        """The worker hangs, but the peer goes on renewing."""
         self._stalled = True
         self._rest()
 
     def check(self) -> None:
-        """Raise the error that ended its life, if one did."""
+        """Raise the error that ended the peer's task, if any."""
         if self._life is not None and self._life.done():
             self._life.result()
 
@@ -100,7 +100,7 @@ class Trainer:
             await self._train(lease)
 
     async def _survey(self, slots: Collection[int]) -> Sequence[SlotState]:
-        """As `read_winners` does, but for a task per slot, which is what costs time here."""
+        """Like `read_winners`, but without a task per slot, which would take most of the time."""
         wanted, states = list(slots), list[SlotState]()
         for start in range(0, len(wanted), READ_AT_ONCE):
             some = wanted[start : start + READ_AT_ONCE]
@@ -150,7 +150,7 @@ class Trainer:
 
 
 class Sybil:
-    """Holds slots with ground tickets and no steps; before the grace ends, under another key."""
+    """Holds slots with ground tickets and no steps, and changes its key before the grace ends."""
 
     def __init__(self, world: World, rng: random.Random, slots: Sequence[int]) -> None:
         self._world = world
@@ -163,7 +163,7 @@ class Sybil:
             await self._claim_as(Identity(self._rng.randbytes(32)))
 
     async def _claim_as(self, identity: Identity) -> None:
-        """Claim each slot and renew the claim until it is about to lapse for want of steps."""
+        """Claim each slot and renew the claim until it is about to lapse without steps."""
         swarm = ClaimSwarm(self._world.network, identity.author)
         begun = swarm.clock()
         claims = [self._ground(identity, slot, begun) for slot in self._slots]

@@ -1,4 +1,4 @@
-"""What simulations showed, as a table for people and as JSON."""
+"""The results of simulations, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def as_json(rows: Sequence[Cell], outcomes: Sequence[Outcome]) -> Cell:
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """The least value that `share` of all do not exceed; None of none."""
+    """The smallest value that `share` of all values do not exceed; None if there are none."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else None
 

@@ -1,4 +1,4 @@
-"""One simulation: how many peers, how many experts, what goes wrong, and what came of it."""
+"""One simulation: peers, experts, what goes wrong, and the outcome."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from simulator.peers import Sybil, Trainer
 from simulator.world import World, make_run
 
 ARRIVAL = 10.0
-"""Seconds in which all peers arrive."""
+"""Seconds within which all peers arrive."""
 
 CHURN_FROM, CHURN_EVERY, CALM_END = 120.0, 30.0, 130.0
-"""Seconds until holders begin to crash, between two rounds of it, and without any at the end."""
+"""Seconds until holders begin to crash, between two rounds, and without crashes at the end."""
 
 CHURN_SHARE = 16
-"""One of so many holders crashes in a round, and at least one."""
+"""One in this many holders crashes in a round, and at least one."""
 
 RETURN = (30.0, 180.0)
-"""Seconds after which a crashed peer comes back, half of the times."""
+"""Seconds after which a crashed peer returns; half of them do."""
 
 GRASPING = 8
-"""Sybils that claim every slot; each of the others claims one."""
+"""Number of Sybils that claim every slot; each of the others claims one."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Scenario:
     name: str
     lasts: float = 450.0
     loss: float = 0.0
-    """Of requests between two peers."""
+    """Share of lost requests between two peers."""
     parted: tuple[float, float] | None = None
-    """From when until when one half of the peers does not hear the other."""
+    """Start and end of the time in which the two halves of the peers do not hear each other."""
     sybils: float = 0.0
     stalls: bool = False
     """Whether workers hang as often as peers crash."""
     mass_crash: float | None = None
-    """When half of all peers crash at once."""
+    """Time at which half of all peers crash at once."""
 
 
 SCENARIOS = {
@@ -60,26 +60,26 @@ SCENARIOS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one simulation showed. Times in seconds."""
+    """The outcome of one simulation. Times in seconds."""
 
     scenario: str
     peers: int
     clusters: int
     seed: int
     lasts: float
-    """Until the end of the simulation."""
+    """Simulated time from beginning to end."""
     all_held: float | None
-    """Until every expert had been held by an honest peer; None when one never was."""
+    """Time until every expert had been held by an honest peer; None if one never was."""
     first_held: tuple[float, ...]
-    """Until each was."""
+    """The same time for each expert."""
     taken_over: tuple[float, ...]
-    """From each loss of an only holder to the next one's lease."""
+    """Time from each loss of an only holder to the next holder's lease."""
     orphans: tuple[float, ...]
-    """How long those that have no holder in the end have been without."""
+    """How long each expert without a holder at the end has been without one."""
     duplicated: float
-    """Expert-seconds of work done twice, in proportion to those done."""
+    """Expert-seconds of duplicated work, as a share of the work done."""
     duplicates: tuple[float, ...]
-    """How long each time of duplicated work lasted."""
+    """Duration of each period of duplicated work."""
     leases: int
     reads: float
     """Lookups per peer and minute."""
@@ -88,7 +88,7 @@ class Outcome:
 
 
 def simulate(scenario: Scenario, peers: int, clusters: int, seed: int) -> Outcome:
-    """Run one scenario from its beginning to its end."""
+    """Run one scenario from beginning to end."""
     begun = time.process_time()
     world = run_virtually(_play(scenario, peers, clusters, seed))
     ledger = world.ledger
@@ -152,7 +152,7 @@ async def _arrive_bad(world: World, number: int) -> None:
 
 
 async def _churn(scenario: Scenario, world: World, trainers: list[Trainer]) -> None:
-    """Round after round, a few of those that train crash; workers hang where they are to."""
+    """In each round, crash a few training peers; in scenarios with stallers, hang some workers."""
     await asyncio.sleep(CHURN_FROM)
     returning, loop = [], asyncio.get_running_loop()
     while loop.time() < scenario.lasts - CALM_END:

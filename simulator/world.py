@@ -1,4 +1,4 @@
-"""What all simulated peers share: the run, the network, the newest heads, the ledger."""
+"""The state that all simulated peers share: run, network, newest heads, ledger."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class World:
     ledger: Ledger
     rng: random.Random
     heads: dict[int, Head] = field(default_factory=dict)
-    """The newest of each expert; how heads travel is not simulated."""
+    """The newest head of each expert. How heads travel is not simulated."""
     published: dict[int, dict[bytes, int]] = field(default_factory=dict)
-    """The furthest step that each author has published of each expert."""
+    """The furthest step that each author has published for each expert."""
 
     def publish(self, slot: int, author: bytes, step: int) -> None:
-        """Make `step` the newest head of `slot`, when it is."""
+        """Publish a head at `step`, which becomes the newest of `slot` if it is further."""
         if step > 0:
             by_author = self.published.setdefault(slot, {})
             by_author[author] = max(step, by_author.get(author, 0))
@@ -59,7 +59,7 @@ class World:
             )
 
     def evidence(self, slot: int) -> Evidence:
-        """What the published heads of `slot` show."""
+        """The evidence of the published heads of `slot`."""
         return Evidence(self.published.get(slot, {}), PUBLISH_EVERY)
 
     def step(self, slot: int) -> int:
@@ -69,7 +69,7 @@ class World:
 
 
 def make_run(clusters: int, rng: random.Random) -> RunManifest:
-    """A run of so many clusters, whose shards differ tenfold in size."""
+    """A run with `clusters` clusters, whose shards differ tenfold in size."""
     hub = Artefact("hub", "example/encoder")
     sizes = [round(1000 * 10 ** rng.random()) for _ in range(clusters)]
     return RunManifest(

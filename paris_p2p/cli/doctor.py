@@ -1,4 +1,4 @@
-"""`paris-peer doctor`: what works here, what does not, and what to do about it."""
+"""`paris-peer doctor`: what works here, what does not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def doctor(
     home: HomeOption = None,
     run: RunOption = None,
     local: Annotated[
-        bool, typer.Option("--local", help="Look at this machine only, and start no peer.")
+        bool, typer.Option("--local", help="Check only this machine, and start no peer.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine and this home's peer: port, reachability, clock, disk, memory, GPU.
 
-    Asks the running peer, or starts one for as long as it takes. Other peers are asked to dial
-    back. Exit code 0 when nothing is bad, 1 when a line is; every bad line has a remedy.
+    Asks the running peer, or starts one for the check. Other peers are asked to dial back. The
+    exit code is 1 when a line is bad, otherwise 0. Every bad line has a remedy.
 
         paris-peer doctor
 
@@ -52,7 +52,7 @@ def doctor(
 
 
 def _examine(home: Home, chosen: config.PeerConfig, local: bool) -> Iterator[Row]:
-    """Every row: this machine's, then those that need a peer, then what training takes."""
+    """All rows: this machine's, then those that need a peer, then those about training."""
     from paris_p2p.api.client import running_client
     from paris_p2p.peer.doctor import machine_checks, machine_probes
 
@@ -101,10 +101,10 @@ def _sync_row(home: Home) -> Row:
 def _peer_rows(
     home: Home, chosen: config.PeerConfig, client: Client | None
 ) -> tuple[list[Row], int | None]:
-    """What the peer of this home finds out, and the bytes of memory that its run's experts take.
+    """The rows from this home's peer, and the bytes of memory that its run's experts take.
 
-    0 bytes where the run is not known, None for a bootstrap, which never trains. Where no peer
-    runs, one is started for the question; that it cannot be is a row too.
+    0 bytes when the run is not known, None for a bootstrap, which never trains. If no peer runs,
+    one is started for the check. If that fails, a row says so.
     """
     from paris_p2p.api.client import connected
     from paris_p2p.peer.doctor.peer_checks import Row, State
@@ -121,7 +121,7 @@ def _peer_rows(
 
 
 def _traceless(home: Home, chosen: config.PeerConfig) -> list[str]:
-    """Options of a peer that takes no content into the home and remembers no other port there."""
+    """Options of a peer that stores no content in the home and does not change its port."""
     from paris_p2p.peer import last_session
     from paris_p2p.peer.doctor import machine_probes
 
@@ -142,7 +142,7 @@ def _print(rows: list[Row], as_json: bool) -> None:
         write_json([asdict(row) for row in rows])
         return
     write_table(
-        ("check", "state", "seen, and what to do about it"),
+        ("check", "state", "found, and what to do about it"),
         [(row.check, (row.state, COLOURS[row.state]), _words(row)) for row in rows],
     )
 

@@ -1,6 +1,6 @@
-"""What long work shows: bars on a terminal, plain lines in a pipe, JSON lines with --json.
+"""Output of long work: bars on a terminal, plain lines in a pipe, JSON lines with --json.
 
-None of it can end the work: what standard output does not take is dropped.
+Output never ends the work: what standard output does not take is dropped.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PLAIN_PERIOD = 5.0
 
 
 class Reporter(Protocol):
-    """Takes the events of one command as they come."""
+    """Shows the events of one command as they come."""
 
     def say(self, line: str, event: Event) -> None:
-        """Something happened: `line` for people, `event` for programs."""
+        """Report an event: `line` for people, `event` for programs."""
 
     def wait(self, label: str, done: float, total: float | None, event: Event) -> None:
-        """The wait called `label` is at `done` of `total` (None: no known end)."""
+        """Report that the wait `label` is at `done` of `total` (None: no known end)."""
 
 
 @contextmanager
@@ -58,7 +58,7 @@ class JsonLines:
 
 
 class PlainLines:
-    """Lines without control characters; a wait speaks at most every `period` seconds."""
+    """Lines without control characters. A wait gets a line at most every `period` seconds."""
 
     def __init__(self, out: Enduring | None = None, period: float = PLAIN_PERIOD) -> None:
         self._out = out or Enduring(sys.stdout)
@@ -80,12 +80,12 @@ class PlainLines:
 
 
 def _wait_of(event: Event) -> str:
-    """What tells one wait from another: each content has its own."""
+    """The key of a wait: each content has its own."""
     return str(event.get("content", event.get("event")))
 
 
 def _remaining(elapsed: float, done: float, total: float | None) -> str:
-    """The time a wait still takes at its rate so far, where that can be said."""
+    """The remaining time of a wait at its rate so far; "" when it is not known."""
     if not total or not 0 < done < total or elapsed < 1:
         return ""
     seconds = round(elapsed * (total - done) / done)
@@ -93,7 +93,7 @@ def _remaining(elapsed: float, done: float, total: float | None) -> str:
 
 
 class Bars:
-    """One live bar a wait, lines above them."""
+    """One live bar for each wait, with lines above the bars."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -1,10 +1,10 @@
-"""What ends a command: Ctrl-C, SIGTERM and SIGHUP take the same path.
+"""The signals that end a command: Ctrl-C, SIGTERM and SIGHUP, all handled alike.
 
-The first of them ends it in good order. After that only Ctrl-C counts, and ends the process at
-once, wherever it is. The others often come twice: a terminal that closes is told of by the shell
-and by the kernel, and `timeout` signals the process and its group.
+The first signal ends the command in good order. After that only Ctrl-C counts, and ends the process
+at once. The others often come twice: both the shell and the kernel report a terminal that closes,
+and `timeout` signals the process and its group.
 
-A SIGHUP that is ignored from the start, as under nohup, stays so.
+A SIGHUP that is ignored from the start, as under nohup, stays ignored.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from types import FrameType
 from paris_p2p.errors import Interrupted
 
 INIT = 1
-"""The process id to which the kernel applies no default action: a container's first process."""
+"""The process id of a container's first process: the kernel applies no default action to it."""
 
 
 def ending_signals() -> list[signal.Signals]:
-    """Those that ask this process to end."""
+    """The signals that ask this process to end."""
     asked = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         asked.append(signal.SIGHUP)
@@ -30,13 +30,13 @@ def ending_signals() -> list[signal.Signals]:
 
 
 def interrupt_on_signals() -> None:
-    """From now on the first of them is a KeyboardInterrupt, as Ctrl-C is."""
+    """Make the first ending signal raise KeyboardInterrupt, as Ctrl-C does."""
     _on_signals(_interrupt)
 
 
 @contextmanager
 def on_first_signal(act: Callable[[], None]) -> Iterator[None]:
-    """While inside, the first of them calls `act` in place of interrupting."""
+    """Inside the block, the first ending signal calls `act` instead of interrupting."""
 
     def heard(number: int, frame: FrameType | None) -> None:
         hear_only_ctrl_c()
@@ -51,9 +51,9 @@ def on_first_signal(act: Callable[[], None]) -> Iterator[None]:
 
 
 def hear_only_ctrl_c() -> None:
-    """One of them was heard: from now on Ctrl-C ends this process at once, and the others nothing.
+    """After the first signal: Ctrl-C ends this process at once, and the others do nothing.
 
-    By the kernel, for no Python code runs while a library is being loaded.
+    The kernel ends it, because no Python code runs while a library is being loaded.
     """
     _on_signals(_ignore)
     signal.signal(signal.SIGINT, signal.SIG_DFL if os.getpid() != INIT else _end_at_once)
@@ -70,7 +70,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Not SIG_IGN, which processes started from here on would inherit."""
+    """Ignore a signal. SIG_IGN would be inherited by child processes."""
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`paris-peer status`: what the run and this peer are doing."""
+"""`paris-peer status`: the state of the run and of this peer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLOT_COLUMNS = ("slot", "claimed by", "step", "held-out loss", "providers", "abo
 PEER_COLUMNS = ("peer", "role", "agent", "address")
 REFUSED_COLUMNS = ("refused", "by", "times", "reason")
 MOST_REFUSED = 12
-"""Refusals that the table shows, the newest first."""
+"""Most refusals that the table shows, newest first."""
 
 
 def status(
@@ -68,13 +68,13 @@ def _header(report: dict[str, Any]) -> list[str]:
 
 
 def job_line(job: dict[str, Any]) -> str:
-    """What this peer trains, and how far it is once there is something to tell."""
+    """The slot this peer trains, with its progress once there is any."""
     name = slot_name(job["slot"])
     return f"trains {name}: {progress_line(job)}" if "train_loss" in job else f"trains {name}"
 
 
 def replication_line(row: dict[str, int]) -> str:
-    """Whether everything of the run has enough providers, the worst first."""
+    """Whether all contents of the run have enough providers, the worst first."""
     replicas, below = row["replicas"], row["below_replicas"]
     if not below:
         return f"all {row['contents']} contents have {replicas} providers or more"

@@ -1,7 +1,7 @@
-"""The one way to the standard streams: everything a command says goes through here.
+"""The only way to the standard streams: all output of a command goes through this module.
 
-What is said may come from an argument or from a stranger, so control characters are shown as
-escapes. A short command fails where nobody takes its words. Work goes on: see `Enduring`.
+The text may come from an argument or from a stranger, so control characters are shown as escapes. A
+short command fails when its output cannot be written. Long work goes on: see `Enduring`.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDE = 100_000
-"""Columns of a standard output that is no terminal: tables in a file are never cut."""
+"""Columns of a standard output that is not a terminal: tables in a file are never cut."""
 
 _CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
-"""Format characters that words and emoji are spelt with."""
+"""Format characters that are part of words and emoji."""
 
 _LOST = (OSError, ValueError, RuntimeError)
-"""A stream that is gone, full, closed or cannot spell a character; or one that is being written to
-by what a signal has interrupted."""
+"""Errors of a stream that is gone, full or closed, that cannot encode a character, or whose write a
+signal has interrupted."""
 
 Cell = str | tuple[str, str]
-"""Text of a table, or text and its style."""
+"""Text of a table cell, or text and its style."""
 
 log = logging.getLogger(__name__)
 
 
 def printable(text: str) -> str:
-    """`text` with every control character as an escape: it is one line and moves no cursor."""
+    """`text` with every control character escaped: one line, which cannot move the cursor."""
     if text.isprintable():
         return text
     return "".join(map(_shown, text))
@@ -51,17 +51,17 @@ def _shown(character: str) -> str:
 
 
 def write(*lines: str) -> None:
-    """Lines on standard output, at once. Raises OSError where it takes none."""
+    """Write lines to standard output at once. Raises OSError when that fails."""
     print(*map(printable, lines), sep="\n", flush=True)
 
 
 def write_json(value: object) -> None:
-    """One JSON value on a line of standard output. Raises OSError where it takes none."""
+    """Write a JSON value as a line of standard output. Raises OSError when that fails."""
     print(json.dumps(value), flush=True)
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """A table on standard output, as wide as its text where that is no terminal."""
+    """Write a table to standard output, as wide as its text when that is not a terminal."""
     from rich.table import Table
 
     table = Table(*columns, box=None)
@@ -74,7 +74,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
 
 
 def wide_console() -> Console:
-    """rich's console on standard output; nothing is wrapped or cut where that is no terminal."""
+    """rich's console on standard output. It wraps and cuts lines only on a terminal."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -91,20 +91,20 @@ def _text(cell: Cell) -> Any:
 
 
 def complain(line: str) -> None:
-    """A line on standard error, if that takes one."""
+    """Write a line to standard error, if possible."""
     with suppress(*_LOST):
         print(printable(line), file=sys.stderr, flush=True)
 
 
 class Enduring:
-    """A stream for work that goes on without it: what it does not take is dropped.
+    """A stream for work that goes on without it: output that it does not take is dropped.
 
-    The first loss is logged, and the next one after it has taken something again.
+    The first loss is logged, and again the first loss after a successful write.
 
     Parameters
     ----------
-    waits : for a reader that pauses, as `less` does, or a terminal after Ctrl-S. Otherwise what is
-        said meanwhile is dropped too.
+    waits : whether to wait for a reader that pauses, as `less` does, or a terminal after Ctrl-S.
+        Otherwise the output is dropped meanwhile.
     """
 
     def __init__(self, stream: TextIO, *, waits: bool = True) -> None:
@@ -127,7 +127,7 @@ class Enduring:
             self._stream.flush()
             self._losing = False
 
-    # What rich writes to
+    # The methods that rich calls
 
     def write(self, text: str) -> int:
         with self._dropping():
@@ -167,10 +167,10 @@ def _takes_more(stream: TextIO) -> bool:
 
 
 def prepare_streams() -> None:
-    """Make the standard streams fit to write to, whatever the caller left of them.
+    """Make the standard streams safe to write to, whatever state the caller left them in.
 
-    A closed one leads to /dev/null, so that no file or connection of ours gets its number. What
-    a stream's encoding cannot spell is escaped.
+    A closed stream is replaced by /dev/null, so that no later file or connection gets its number.
+    Characters that a stream's encoding does not have are escaped.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -181,7 +181,7 @@ def prepare_streams() -> None:
 
 
 def leave_streams() -> None:
-    """Let go of what the standard streams still hold and do not take."""
+    """Flush the standard streams; discard what they do not take."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

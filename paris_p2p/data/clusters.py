@@ -1,7 +1,7 @@
 """Cut features into K clusters in two stages, as Decentralized Diffusion Models do.
 
 k-means to many fine centroids, then k-means of those to K (arXiv 2501.05450). The second stage is
-weighted by the fine clusters' sizes and restarted, for clusters of much the same size: each is one
+weighted by the fine clusters' sizes and restarted, to get clusters of similar size: each is one
 peer's work.
 """
 
@@ -24,12 +24,12 @@ MAX_IMBALANCE = 2.0
 
 RESTARTS = 20
 MIN_WORD_COUNT = 3
-"""A word met less often than this tells nothing about a cluster."""
+"""A word that occurs less often than this says nothing about a cluster."""
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Fine centroids (F, D) and the cluster, int64 (F,), that each belongs to."""
+    """Fine centroids (F, D) and the cluster of each, int64 (F,)."""
 
     centroids: Tensor
     cluster_of: Tensor
@@ -43,7 +43,7 @@ class Clusters:
 
 
 def cut_clusters(features: Tensor, count: int, fine: int, seed: int) -> Clusters:
-    """Cut (N, D) into `count` clusters by way of `fine` centroids, the same for the same seed."""
+    """Cut (N, D) into `count` clusters via `fine` centroids. A seed gives the same result."""
     with extra("data"):
         from sklearn.cluster import KMeans
     points = features.double().numpy()
@@ -57,7 +57,7 @@ def cut_clusters(features: Tensor, count: int, fine: int, seed: int) -> Clusters
     ]
 
     def rank(start: KMeans) -> tuple[float, float]:
-        """Balanced enough comes first; among those the tightest."""
+        """Sort key: sufficiently balanced cuts first, then the tightest."""
         largest = np.bincount(start.labels_, weights=sizes, minlength=count).max()
         excess = max(0.0, largest / (len(points) / count) - MAX_IMBALANCE)
         return excess, float(start.inertia_)
@@ -70,9 +70,9 @@ def cut_clusters(features: Tensor, count: int, fine: int, seed: int) -> Clusters
 
 
 def telling_words(captions: Sequence[str], labels: Tensor, count: int) -> list[list[str]]:
-    """The twelve words that tell each cluster most from the others.
+    """The twelve words that best distinguish each cluster from the others.
 
-    A word counts by its number in the cluster times the logarithm of how much commoner it is there.
+    A word's score is its count in the cluster times the log of how much more common it is there.
     """
     per_cluster: list[Counter[str]] = [Counter() for _ in range(count)]
     for caption, label in zip(captions, labels.tolist(), strict=True):

@@ -1,8 +1,7 @@
 """The captioned emoji that ship with the project: 64x64, four styles, three splits.
 
-One Parquet row is one picture. The splits ask two questions that training images cannot answer:
-`held_out_pair` is a concept seen in other styles and asked for in an unseen one (composition);
-`held_out_concept` is a concept never seen in any style.
+One Parquet row is one picture. Two splits are held out from training. `held_out_pair` is a concept
+seen only in other styles (composition). `held_out_concept` is a concept never seen in any style.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class EmojiSample:
 
 
 def load_emoji(path: Path) -> tuple[EmojiSample, ...]:
-    """Read every sample of a data file in its order; `BadContent` if it is not such a file.
+    """Read all samples of a data file in order; `BadContent` if it is not such a file.
 
     A column is a field of `EmojiSample`.
     """
@@ -59,7 +58,7 @@ def load_emoji(path: Path) -> tuple[EmojiSample, ...]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise BadContent(f"{path} is no readable Parquet file: {error}") from error
+        raise BadContent(f"{path} is not a readable Parquet file: {error}") from error
     columns = [field.name for field in fields(EmojiSample)]
     if table.schema.names != columns:
         raise BadContent(f"{path} has columns {table.schema.names}, not {columns}")
@@ -78,5 +77,5 @@ def pixels_of(samples: Sequence[EmojiSample]) -> Tensor:
 
 
 def to_signal(pixels: Tensor) -> Tensor:
-    """uint8 pixels to float32 in [-1, 1], what the autoencoder and the image towers take."""
+    """uint8 pixels to float32 in [-1, 1], the input of the autoencoder and the image towers."""
     return pixels.float() / 127.5 - 1.0

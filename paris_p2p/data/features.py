@@ -1,4 +1,4 @@
-"""Images to feature vectors, in batches: what clusters are cut from."""
+"""Images to feature vectors, in batches, for clustering."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def image_features(encoder: ImageEncoder, pixels: Tensor, batch: int = 256) -> T
 
 
 def group_means(features: Tensor, groups: Sequence[str], reference: Tensor) -> Tensor:
-    """Each row of (N, D) replaced by the mean of its group, given every row's group.
+    """Replace each row of (N, D) by the mean of its group, given every row's group.
 
-    `reference`, bool (N,), marks the rows that means are taken over: training rows, so that
-    held-out ones move nothing. A group without any is averaged whole.
+    `reference`, bool (N,), marks the rows that means are taken over: the training rows, so that
+    held-out rows have no influence. A group without such rows is averaged as a whole.
     """
     numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
     index = torch.tensor([numbers[name] for name in groups])

@@ -1,4 +1,4 @@
-"""Captioned images, encoders and a cut into clusters -> one shard per cluster."""
+"""Captioned images, encoders and cluster assignments -> one shard per cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INT8_STEPS = 127
 
 @dataclass(frozen=True)
 class CaptionedImages:
-    """What is to be prepared: pixels uint8 (N, 3, H, W), N captions, and which are held out."""
+    """The input: pixels uint8 (N, 3, H, W), N captions, and which are held out."""
 
     pixels: Tensor
     captions: Sequence[str]

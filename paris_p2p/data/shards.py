@@ -10,9 +10,9 @@ One safetensors file of format `paris-shard/1`:
 | `held_out_latents` | int8 (M, C, h, w) | held-out images of this cluster, the same scale |
 | `held_out_text_ids` | int32 (M, L) | their captions |
 
-Captions travel as ids, 4 bytes a token, because their embeddings would take hundreds of times as
-much and every trainer has the run's text encoder. Shards come from strangers: `read_shard` refuses
-whatever a trainer could trip over.
+Captions are stored as ids, 4 bytes a token. Embeddings would take hundreds of times as much, and
+every trainer has the run's text encoder. Shards come from strangers, so `read_shard` refuses every
+file that a trainer could fail on.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def dequantise(latents: Tensor, scale: Tensor) -> Tensor:
 
 
 def write_shard(path: Path, shard: Shard) -> None:
-    """Write the shard aside and rename it into place."""
+    """Write the shard to a temporary file and rename it into place."""
     tensors = {field.name: getattr(shard, field.name).contiguous() for field in fields(Shard)}
     write_atomically(path, save(tensors, {"format": SHARD_FORMAT}), mode=0o644)
 
@@ -74,8 +74,8 @@ def read_shard(
 ) -> Shard:
     """Read a shard whose latents are (C, h, w) and captions `context_length` ids.
 
-    Raises `BadContent` on a wrong format, name, dtype, shape or count, on a scale that is not
-    finite and positive, and on negative ids.
+    Raises `BadContent` for a wrong format, name, dtype, shape or count, for a scale that is not
+    finite and positive, and for negative ids.
     """
     if (form := read_metadata(source).get("format")) != SHARD_FORMAT:
         raise BadContent(f"the shard's format is {form!r}, not {SHARD_FORMAT!r}")
@@ -89,14 +89,14 @@ def read_shard(
     shard = Shard(**tensors)
     _check_scale(shard.latent_scale, latent_shape[0])
     if _check_rows(shard.latents, shard.text_ids, latent_shape, context_length) < 1:
-        raise BadContent("the shard has no training sample")
+        raise BadContent("the shard has no training samples")
     _check_rows(shard.held_out_latents, shard.held_out_text_ids, latent_shape, context_length)
     return shard
 
 
 def _check_scale(scale: Tensor, channels: int) -> None:
     if scale.shape != (channels,) or scale.dtype != torch.float32:
-        raise BadContent(f"the shard's scale is no float32 vector of {channels}")
+        raise BadContent(f"the shard's scale is not a float32 vector of {channels}")
     if not bool((scale.isfinite() & (scale > 0)).all()):
         raise BadContent("the shard's scale is not finite and positive")
 

@@ -1,17 +1,17 @@
-"""The networks, their objective and how their answers are mixed: torch only.
+"""The networks, their training objective and the mixing of their answers: torch only.
 
 | module | what it does |
 |---|---|
 | `expert` | one cluster's velocity field: diffusers' PixArt transformer, initialised like DiT |
-| `router` | a DiT that tells from a noisy latent which cluster it came from |
+| `router` | a DiT that predicts which cluster a noisy latent came from |
 | `objective` | flow matching for experts, cross-entropy for the router |
 | `mixture` | router logits -> expert weights -> one velocity |
 | `sampler` | Euler on that velocity, with classifier-free guidance |
 | `encoders` | images <-> latents, captions -> text tokens |
 | `weights` | safetensors in and out, checked before a tensor is built |
-| `memory` | telling that memory ran out from everything else that fails |
+| `memory` | tells out-of-memory errors from all others |
 
 One convention everywhere: t = 0 is data, t = 1 is noise, x_t = (1 - t) x0 + t eps, and a
-velocity is dx_t/dt = eps - x0. Networks are told the time as 1000 t.
+velocity is dx_t/dt = eps - x0. Networks get the time as 1000 t.
 Nothing here knows the network, the store or the peer.
 """

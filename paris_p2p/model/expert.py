@@ -22,7 +22,7 @@ LatentShape = tuple[int, int, int]
 """Channels, height and width of one latent: (C, h, w)."""
 
 TIME_SCALE: Final = 1000.0
-"""Networks see 1000 t, the range their sinusoidal time embedding was made for."""
+"""Networks get 1000 t, the range that their sinusoidal time embedding was made for."""
 
 PRESETS: Final[Mapping[str, ExpertSpec]] = {
     "tiny": ExpertSpec(hidden=128, depth=4, heads=4, patch=2, caption_width=128),
@@ -35,7 +35,7 @@ PRESETS: Final[Mapping[str, ExpertSpec]] = {
 
 
 class Expert(nn.Module):
-    """v(x_t, t, text) of one cluster."""
+    """The velocity field v(x_t, t, text) of one cluster."""
 
     def __init__(self, spec: ExpertSpec, latent_shape: LatentShape) -> None:
         """`latent_shape` must be square and divisible by the patch; BadContent otherwise."""
@@ -64,7 +64,7 @@ class Expert(nn.Module):
     def forward(self, x: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         """Velocity (N, C, h, w) at `x` (N, C, h, w) and time `t` (N,) in [0, 1].
 
-        `text` (N, L, D) are text tokens, `mask` (N, L) is 1 where a token counts, 0 at padding.
+        `text` (N, L, D) holds text tokens; `mask` (N, L) is 1 for a token and 0 for padding.
         """
         velocity: Tensor = self.transformer(
             x,

@@ -1,4 +1,4 @@
-"""How the experts' answers become one: router logits -> expert weights -> one velocity.
+"""The mixture of experts: router logits -> expert weights -> one velocity.
 
 Decentralised flow matching (DDM, arXiv 2501.05450, equation 6):
 v(x_t, t) = sum_k p(k | x_t, t) v_k(x_t, t). The full sum is exact; the sparse strategies keep the
@@ -26,7 +26,7 @@ ExpertVelocity = Callable[[int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Strategy:
-    """Which experts answer for a sample: at most `most` of them, each worth at least `least`."""
+    """Selects at most `most` experts for a sample, each with a probability of at least `least`."""
 
     name: str
     most: int | None = None
@@ -38,14 +38,14 @@ class Strategy:
         if name not in STRATEGIES:
             raise UsageProblem(f"no strategy is called {name!r}", "use " + ", ".join(STRATEGIES))
         if k < 1:
-            raise UsageProblem(f"top-k with k = {k} asks no expert", "use k of 1 or more")
+            raise UsageProblem(f"top-k with k = {k} selects no expert", "use k of 1 or more")
         most = {"top-1": 1, "top-2": 2, "top-k": k}.get(name)
         return cls(name, most, THRESHOLD if name == "threshold" else 0.0)
 
 
 @dataclass(frozen=True)
 class ExpertWeights:
-    """Who answers, and how much of the router's belief had nobody to answer.
+    """The experts that answer, and the probability lost with missing experts.
 
     `weights` (N, K) sums to 1 over the experts chosen for each sample; `lost_mass` (N,) is the
     probability the router gave to experts that are not available.
@@ -62,7 +62,7 @@ class ExpertWeights:
 def expert_weights(logits: Tensor, strategy: Strategy, available: Tensor) -> ExpertWeights:
     """Weights from router `logits` (N, K), with experts missing from `available` (K,) masked.
 
-    NotAvailable when no expert is there at all.
+    NotAvailable when no expert is available.
     """
     if not available.any():
         raise NotAvailable("no expert of this run is available", "wait for a peer to publish one")
@@ -76,7 +76,7 @@ def expert_weights(logits: Tensor, strategy: Strategy, available: Tensor) -> Exp
 
 
 def _chosen(probabilities: Tensor, strategy: Strategy) -> Tensor:
-    """Which experts (N, K) answer: the likeliest one always, ties to the lower index."""
+    """The selected experts (N, K): always the likeliest; ties go to the lower index."""
     ranks = probabilities.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
     most = strategy.most or probabilities.shape[-1]
     worth = (probabilities >= strategy.least) | (ranks == 0)
@@ -86,7 +86,7 @@ def _chosen(probabilities: Tensor, strategy: Strategy) -> Tensor:
 def mixture_velocity(weights: Tensor, velocity_of: ExpertVelocity, like: Tensor) -> Tensor:
     """sum_k weights[:, k] v_k, with the shape, type and device of `like` (N, C, h, w).
 
-    Each expert is asked once, for exactly the samples that need it.
+    Each expert is called once, for exactly the samples that need it.
     """
     mixed = torch.zeros_like(like)
     for expert in range(weights.shape[-1]):

@@ -1,4 +1,4 @@
-"""What is minimised: flow matching for experts, cross-entropy for the router.
+"""The training objectives: flow matching for experts, cross-entropy for the router.
 
 Conditional flow matching (arXiv 2210.02747) on the straight path of rectified flow
 (arXiv 2209.03003): x_t = (1 - t) x0 + t eps, target velocity v = dx_t/dt = eps - x0.
@@ -22,7 +22,7 @@ Classifier = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Text:
-    """Captions as the networks read them: `tokens` (N, L, D) and `mask` (N, L), 1 where real."""
+    """Captions as networks read them: `tokens` (N, L, D) and `mask` (N, L), 1 for a token."""
 
     tokens: Tensor
     mask: Tensor
@@ -44,7 +44,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Corruption:
-    """How far each sample of a batch is noised: times `t` (N,) and noise `eps` (N, C, h, w)."""
+    """The noise added to each sample of a batch: times `t` (N,) and noise `eps` (N, C, h, w)."""
 
     t: Tensor
     eps: Tensor
@@ -55,9 +55,9 @@ class Corruption:
 
 
 def draw_corruption(x0: Tensor, generator: Generator) -> Corruption:
-    """Uniform times and standard normal noise for `x0` (N, C, h, w), both on the CPU.
+    """Uniform times and standard normal noise for `x0` (N, C, h, w).
 
-    So that the same generator gives the same numbers whatever the network runs on.
+    Both are drawn on the CPU, so that a generator gives the same numbers for every device.
     """
     t = torch.rand(len(x0), generator=generator)
     return Corruption(t, torch.randn(x0.shape, generator=generator))
@@ -77,7 +77,7 @@ def velocity_target(x0: Tensor, eps: Tensor) -> Tensor:
 def drop_captions(text: Text, null: Text, probability: float, generator: Generator) -> Text:
     """`text` with captions replaced by the null caption (1, L, D) at `probability`.
 
-    What lets one network answer with and without a caption (arXiv 2207.12598).
+    So one network learns to answer with and without a caption (arXiv 2207.12598).
     """
     dropped = torch.rand(len(text), generator=generator) < probability
     return Text(
@@ -89,7 +89,7 @@ def drop_captions(text: Text, null: Text, probability: float, generator: Generat
 def flow_matching_loss(
     expert: VelocityField, x0: Tensor, text: Text, corruption: Corruption
 ) -> Tensor:
-    """Mean squared error of the predicted velocity; a perfect guess of zero scores about 2."""
+    """Mean squared error of the predicted velocity; a constant zero scores about 2."""
     x_t = interpolate(x0, corruption.eps, corruption.t)
     predicted = expert(x_t, corruption.t, text.tokens, text.mask)
     return functional.mse_loss(predicted.float(), velocity_target(x0, corruption.eps))

@@ -1,7 +1,7 @@
-"""The router: from a noisy latent and its time, which cluster did it come from?
+"""The router predicts, from a noisy latent and its time, which cluster the latent came from.
 
 A DiT (arXiv 2212.09748) with a learned CLS token and a linear head over the K clusters, without
-text (Paris, arXiv 2510.03434, section 3). Trained with cross-entropy its softmax is the posterior
+text (Paris, arXiv 2510.03434, section 3). Trained with cross-entropy, its softmax is the posterior
 p(k | x_t, t) that weighs the experts' velocities (DDM, arXiv 2501.05450).
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FREQUENCIES: Final = 256
-"""Sines and cosines that describe a time to the network, as in DiT."""
+"""Number of sines and cosines in the time embedding, as in DiT."""
 
 PRESETS: Final[Mapping[str, RouterSpec]] = {
     "tiny": RouterSpec(hidden=128, depth=3, heads=4, patch=2),
@@ -63,10 +63,10 @@ class Router(nn.Module):
         return logits
 
     def _initialise(self) -> None:
-        """As the experts: Xavier, small time embedding, zero modulation.
+        """Initialise like an expert: Xavier, small time embedding, zero modulation.
 
-        But a small random head: with a zero one as well, no gradient would reach the modulation
-        and the CLS token would never see the image.
+        The head is small and random. With a zero head no gradient would reach the modulation, and
+        the CLS token would never see the image.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):

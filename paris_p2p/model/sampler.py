@@ -1,7 +1,7 @@
 """From noise to latents: Euler steps on the mixture's velocity, guided by the caption.
 
 The ODE dx/dt = v(x, t) is followed from t = 1 (noise) to t = 0 (data) in equal steps. At each
-step the router decides once, from (x_t, t) alone, and its decision serves both branches of
+step the router decides once, from (x_t, t) alone. Its decision serves both branches of
 classifier-free guidance (arXiv 2207.12598): v = v_null + s (v_text - v_null).
 """
 
@@ -21,17 +21,17 @@ from paris_p2p.model.objective import Classifier, Text, VelocityField
 from paris_p2p.records.run import ROUTER, slot_name
 
 MOST_ANSWER: Final = 1e5
-"""Logits and velocities of networks that were trained stay far below: latents have unit std."""
+"""Trained networks' logits and velocities stay far below this: latents have unit std."""
 
 ExpertLoader = Callable[[int], VelocityField | None]
-"""The expert with that index, ready to answer, or None when nobody has it."""
+"""Returns the expert with that index, ready to answer, or None when it is not available."""
 
 StepListener = Callable[[int, int], None]
-"""Told (steps done, steps in all) after every step."""
+"""Called with (steps done, steps in all) after every step."""
 
 
 class BadAnswer(BadContent):
-    """The weights of a slot loaded, and answer with numbers that no trained network gives."""
+    """A slot's network loaded, but its answers are numbers that no trained network gives."""
 
     def __init__(self, slot: int) -> None:
         super().__init__(
@@ -42,7 +42,7 @@ class BadAnswer(BadContent):
 
 @dataclass(frozen=True)
 class Sample:
-    """Latents and how they came about, step by step (S steps, N images, K experts)."""
+    """Latents and the router's decisions of every step (S steps, N images, K experts)."""
 
     latents: Tensor
     """(N, C, h, w)"""
@@ -81,9 +81,9 @@ def euler(
 def guided_velocity(
     expert: VelocityField, x: Tensor, t: Tensor, text: Text, null: Text, guidance: float
 ) -> Tensor:
-    """v_null + `guidance` (v_text - v_null), both branches in one call of the expert.
+    """v_null + `guidance` (v_text - v_null), with both branches in one call of the expert.
 
-    `null` is the null caption (1, L, D). A guidance of 1 is the plain conditional velocity.
+    `null` is the null caption (1, L, D). A guidance scale of 1 is the conditional velocity.
     """
     if guidance == 1:
         return expert(x, t, text.tokens, text.mask)
@@ -100,10 +100,11 @@ def guided_velocity(
 
 @dataclass
 class EnsembleSampler:
-    """The router and the experts it calls for, loaded the first time they are needed.
+    """The router and the experts it selects, each loaded when it is first needed.
 
-    `null` is the encoded empty caption (1, L, D). An expert that the loader answers with None is
-    masked from then on and counted as lost mass; `available` (K,) says beforehand which exist.
+    `null` is the encoded empty caption (1, L, D). An expert for which the loader returns None is
+    masked from then on, and its probability counts as lost mass. `available` (K,) says beforehand
+    which experts exist.
     """
 
     router: Classifier
@@ -120,7 +121,7 @@ class EnsembleSampler:
     ) -> Sample:
         """Latents for captions `text` (N, L, D) from `noise` (N, C, h, w).
 
-        NotAvailable when no expert can answer, BadAnswer when one answers with what is not finite.
+        NotAvailable when no expert is available, BadAnswer when an answer is not finite or absurd.
         The same inputs give the same latents. Everything stays on `noise`'s device.
         """
         decisions: list[ExpertWeights] = []
@@ -146,7 +147,7 @@ class EnsembleSampler:
         return _sound(answer, expert)
 
     def _decide(self, x: Tensor, t: Tensor) -> ExpertWeights:
-        """One router decision in which every expert called for is loaded."""
+        """One router decision, with every expert that it selects loaded."""
         logits = _sound(self.router(x, t), ROUTER)
         while True:
             available = self.available.to(logits.device)
@@ -155,7 +156,7 @@ class EnsembleSampler:
                 return decision
 
     def _load(self, expert: int) -> bool:
-        """Whether the expert can answer; one that cannot is masked from now on."""
+        """Whether the expert is available; one that is not is masked from now on."""
         if expert in self._experts:
             return True
         loaded = self.load_expert(expert)
@@ -168,7 +169,7 @@ class EnsembleSampler:
 
 
 def _sound(answer: Tensor, slot: int) -> Tensor:
-    """The answer of a slot's network; BadAnswer where it is not finite, or absurd."""
+    """The answer of a slot's network; BadAnswer when it is not finite or absurd."""
     if not bool((answer.abs() <= MOST_ANSWER).all()):
         raise BadAnswer(slot)
     return answer

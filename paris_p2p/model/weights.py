@@ -1,4 +1,4 @@
-"""Tensor files in and out: safetensors only, and every claim checked before a tensor is built.
+"""Tensor files in and out: safetensors only, checked completely before a tensor is built.
 
 A file starts with the length of its header (8 bytes, little-endian), the header (JSON: per tensor
 its dtype, shape and byte range) and then the bytes. The header of a file from a stranger must name
@@ -26,21 +26,21 @@ MAX_HEADER_BYTES: Final = 1 << 20
 """XL/2 has about 700 tensors and a header of 90 kB."""
 
 MOST_WEIGHT: Final = 2.0**16
-"""More than half precision can hold; networks that work stay far below."""
+"""More than half precision can hold; working networks stay far below."""
 
 FLOATS: Final[Mapping[str, torch.dtype]] = {
     "F32": torch.float32,
     "BF16": torch.bfloat16,
     "F16": torch.float16,
 }
-"""What published weights may be stored as, by safetensors' names."""
+"""Types that published weights may be stored as, by safetensors' names."""
 
 Expected = Mapping[str, tuple[tuple[int, ...], frozenset[torch.dtype]]]
-"""Tensor name -> its shape and the types it may be stored as."""
+"""Tensor name -> its shape and its allowed types."""
 
 
 class Published(Protocol):
-    """A network whose `core` is the module that is published, under the names it has there."""
+    """A network. Its `core` is the module that is published, under that module's tensor names."""
 
     @property
     def core(self) -> nn.Module: ...
@@ -49,7 +49,7 @@ class Published(Protocol):
 def save_weights(
     path: Path, network: Published, metadata: Mapping[str, str], dtype: torch.dtype
 ) -> None:
-    """The network's tensors as `dtype` to `path`, atomically; DiskFull where they do not fit."""
+    """Write the network's tensors as `dtype` to `path`, atomically. Raises DiskFull."""
     state = {
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in network.core.state_dict().items()
@@ -58,22 +58,22 @@ def save_weights(
 
 
 def load_into(network: Published, source: Path | bytes) -> None:
-    """Fill `network` with the published weights at `source`; BadContent leaves it as it was."""
+    """Fill `network` with the weights at `source`. After BadContent it is unchanged."""
     network.core.load_state_dict(load_weights(source, expected_of(network)))
 
 
 def expected_of(network: Published) -> Expected:
-    """The names and shapes a file for `network` must have, in any published float type."""
+    """The names and shapes that a file for `network` must have, in any published float type."""
     types = frozenset(FLOATS.values())
     state = network.core.state_dict()
     return {name: (tuple(tensor.shape), types) for name, tensor in state.items()}
 
 
 def load_weights(source: Path | bytes, expected: Expected) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, exactly those `expected`.
+    """The tensors of a safetensors file, which must be exactly those `expected`.
 
-    BadContent when the file is anything else: not safetensors, truncated, too large, a tensor
-    missing or unknown, another shape or type, or a value that is not finite or beyond MOST_WEIGHT.
+    BadContent when the file is not safetensors, truncated or too large, when a tensor is missing,
+    unknown or of another shape or type, or when a value is not finite or beyond MOST_WEIGHT.
     """
     header = _read_header(source)
     _check_header(header, expected)
@@ -88,7 +88,7 @@ def load_weights(source: Path | bytes, expected: Expected) -> dict[str, Tensor]:
 
 
 def read_metadata(source: Path | bytes) -> dict[str, str]:
-    """The free-text metadata of a safetensors file; BadContent where there is no valid header."""
+    """The free-text metadata of a safetensors file; BadContent when its header is not valid."""
     metadata = _read_header(source).get("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise BadContent("the tensor file's metadata is not a table of text")
@@ -123,7 +123,7 @@ def _check_header(header: Mapping[str, Any], expected: Expected) -> None:
 
 
 def _check_size(source: Path | bytes, header: Mapping[str, Any]) -> None:
-    """The file ends exactly where shapes and types, by now trusted, say it does."""
+    """Check that the file ends where its shapes and types, already checked, say."""
     body = sum(
         prod(entry["shape"]) * FLOATS[entry["dtype"]].itemsize
         for name, entry in header.items()
@@ -136,7 +136,7 @@ def _check_size(source: Path | bytes, header: Mapping[str, Any]) -> None:
 
 
 def _build(source: Path | bytes) -> dict[str, Tensor]:
-    """The tensors, by the safetensors library, which checks that the byte ranges fit together."""
+    """The tensors, read by the safetensors library, which checks that their byte ranges fit."""
     data = source.read_bytes() if isinstance(source, Path) else source
     try:
         return load(data)
@@ -147,7 +147,7 @@ def _build(source: Path | bytes) -> dict[str, Tensor]:
 
 
 def _read(source: Path | bytes, start: int, length: int) -> bytes:
-    """Exactly `length` bytes from `start`; BadContent where the file ends before."""
+    """Exactly `length` bytes from `start`; BadContent when the file ends before that."""
     if isinstance(source, bytes):
         part = source[start : start + length]
     else:

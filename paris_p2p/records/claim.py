@@ -1,25 +1,26 @@
-"""Claims: "I train this expert". Who holds one, and which one to take next.
+"""Claims: "I train this expert". Which peer holds an expert, and which expert to take next.
 
 A claim is a hint; a checkpoint is proof. Claims keep honest peers from training the same expert
-twice, and no claim makes anybody accept weights.
+twice. No claim makes a peer accept weights.
 
-What a liar can do with the fields of a claim, and what comes of it:
+A liar can do this with the fields of a claim:
 
-- backdate `since`: nothing; it never ranks a claim, and the time before the first step counts
-  from it, so that the lie shortens the liar's own grace.
-- date `since` or `progressed` ahead, or live longer than a lease: not valid beyond CLOCK_TOLERANCE.
-- renew without a step: the lease lapses after GRACE, or after STALL_STEPS steps' worth of the
-  claim's own pace, at most LONGEST_STALL however slow a pace it pretends.
-- grind a ticket with many keys or terms: wins a tie among newcomers, never over a lease that
-  advances, nor over one that was held undisputed for two renewals; lapses as above.
-- lapse and claim again under a new term or key: holds the slot in the eyes of those who believe
-  claims. Waiting peers remember how long a slot has made no step, whoever claims it, and train it
-  all the same after half a GRACE (`slot_search`): minutes in which nobody trains it.
-- invent steps: only checkpoints can tell (`Evidence`). A claim far ahead of what is served weighs
-  nothing, and a holder of a while yields only to an author who serves steps made in its lease. So
-  invented steps take no slot from a holder. Those that could be true keep newcomers from a free
-  slot until they stall; a run that names `trusted_authors` counts the claims of no one else.
-- serve weights that are no good, under invented steps: takes the slot until somebody tries them.
+- Backdate `since`. It gains nothing: `since` never ranks a claim. The time until the first step
+  counts from it, so the lie shortens the liar's own grace.
+- Date `since` or `progressed` ahead, or set a longer life than a lease. Such a claim is not valid
+  beyond CLOCK_TOLERANCE.
+- Renew without steps. The lease lapses after GRACE, or after the time of STALL_STEPS steps at the
+  claim's own pace, at most LONGEST_STALL however slow that pace is.
+- Grind a ticket with many keys or terms. It wins a tie among newcomers, but never against a lease
+  that makes steps, nor against one held undisputed for two renewals. It lapses as above.
+- Lapse and claim again under a new term or key. Peers that believe claims see the slot as held.
+  Waiting peers remember how long a slot has made no step, whoever claims it, and train it anyway
+  after half a GRACE (`slot_search`). For those minutes nobody trains it.
+- Invent steps. Only checkpoints disprove them (`Evidence`). A claim far ahead of the served
+  checkpoints weighs nothing, and an established holder yields only to an author who serves steps
+  made in its lease. So invented steps take no slot from a holder. Plausible ones keep newcomers
+  from a free slot until they stall. A run that names `trusted_authors` counts no other claims.
+- Serve bad weights under invented steps. It holds the slot until a peer tries the weights.
 """
 
 from __future__ import annotations
@@ -45,19 +46,19 @@ RENEW = 20.0
 """Seconds between two renewals."""
 
 SETTLE = 2.0
-"""Seconds between announcing a claim and believing it: time for rivals' claims to be seen."""
+"""Seconds between announcing a claim and relying on it: rivals' claims become visible."""
 
 GRACE = 5 * 60.0
-"""Seconds a lease lasts without any step: time to fetch a shard and to compile. Who needs longer
-keeps the slot for as long as nobody else wants it."""
+"""Seconds a lease lasts before its first step: time to fetch a shard and to compile. A peer that
+needs longer keeps the slot for as long as no other peer wants it."""
 
 STALL_STEPS = 50
-"""Steps' worth of time without a new one after which a lease lapses."""
+"""A lease lapses after the time of this many steps without a new one."""
 
 SHORTEST_STALL = 2 * LEASE
 LONGEST_STALL = 15 * 60.0
-"""Seconds between which those STALL_STEPS are taken to last, whatever pace a claim shows: steps
-are told once a renewal, and a snapshot or a held-out loss comes in between."""
+"""Bounds, in seconds, on the time of STALL_STEPS, whatever the claim's pace. Steps are announced
+once a renewal, and a snapshot or a held-out loss takes time in between."""
 
 OVERDUE = 1.5 * RENEW
 """Seconds since its last renewal after which a lease is likely to lapse."""
@@ -66,21 +67,20 @@ CLOCK_TOLERANCE = 10.0
 """Seconds by which another peer's clock may be ahead of ours."""
 
 SAMPLE = 16
-"""Slots a peer looks at before it chooses one."""
+"""Number of slots a peer looks at before it chooses one."""
 
 FIRST_WAIT = 5.0
 LONGEST_WAIT = 5 * 60.0
-"""Seconds that a peer which finds every slot held waits before it looks again, at first and at
-most."""
+"""Seconds that a peer waits between looks while it finds every slot held: at first, and at most."""
 
 LOOK_PERIOD = 10.0
-"""Seconds between two looks at a slot, by any of the peers that wait for one."""
+"""Seconds between two looks at a slot, counting all waiting peers."""
 
 FASTEST = 100.0
-"""Steps a second: who makes more cannot claim all of them before they are published."""
+"""Steps a second. A faster peer cannot claim all of its steps before they are published."""
 
 STALE_HEAD = 24 * 3600.0
-"""Seconds after which a head counts as stale; its slot is needed twice as much."""
+"""Seconds after which a head counts as stale. Its slot then needs a peer twice as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +93,11 @@ class Claim(Signed):
     expert: Slot
     author: AuthorKey
     term: Count
-    """Counts this author's leases: a new one for every new attempt."""
+    """Number of this author's lease: a new one for every new attempt."""
     since: Time
     """When this lease began."""
     start_step: Count
-    """The step it began with: that of the checkpoint it continues, or 0."""
+    """The step the lease began with: that of the checkpoint it continues, or 0."""
     step: Count
     """The newest step."""
     progressed: Time
@@ -112,7 +112,7 @@ class Claim(Signed):
 
     @cached_property
     def ticket(self) -> bytes:
-        """The lot drawn among newcomers: BLAKE3 of what the claim is for, by whom, which time."""
+        """BLAKE3 of run, slot, author and term. The lowest ticket wins among newcomers."""
         return content_id(encode([self.run, self.expert, self.author, self.term]))
 
     @property
@@ -122,17 +122,17 @@ class Claim(Signed):
 
     @property
     def lapses(self) -> float:
-        """When this lease ends unless it is renewed and advances, in Unix seconds."""
+        """When this lease ends unless it is renewed and makes steps, in Unix seconds."""
         return min(self.expires, self.progressed + self._patience)
 
     def as_of(self, now: float) -> Claim:
-        """This lease where the clock shows `now`: nothing in it lies ahead of a clock set back."""
+        """This lease with no time later than `now`, in case the clock was set back."""
         since, progressed = min(self.since, now), min(self.progressed, now)
         return replace(self, since=since, progressed=progressed)
 
     @property
     def _patience(self) -> float:
-        """Seconds that may pass without a step."""
+        """Seconds without a step after which the lease lapses."""
         if not self.gained:
             return GRACE
         pace = (self.progressed - self.since) / self.gained
@@ -141,21 +141,21 @@ class Claim(Signed):
 
 @dataclass(frozen=True)
 class Evidence:
-    """How far training of one slot has come, by the checkpoints that are there.
+    """How far training of one slot has come, by its published checkpoints.
 
-    Published work lags behind what is claimed: by the steps between two checkpoints, and by those
-    made while one is on its way.
+    Published work lags behind claims: by the steps between two checkpoints, and by the steps made
+    while a checkpoint is being published.
     """
 
     steps: Mapping[Author, int]
-    """The furthest step that each author's heads and resume states show."""
+    """The furthest step of each author's heads and resume states."""
     interval: int
     """Steps between two checkpoints of the run."""
 
     def explains(self, claim: Claim) -> bool:
-        """Whether a claim may be true: it is not far ahead of what is published.
+        """Whether a claim is plausible: not far ahead of the published checkpoints.
 
-        A lease begins at anybody's checkpoint; its steps become its author's own.
+        A lease may start from any author's checkpoint. Its later steps are its own author's.
         """
         spare = 2 * self.interval + round(FASTEST * LEASE)
         anybody, own = max(self.steps.values(), default=0), self.steps.get(claim.author, 0)
@@ -176,27 +176,28 @@ class Evidence:
 
 @dataclass(frozen=True)
 class SlotState:
-    """What is known of one slot: who holds it, and the newest checkpoint that counts."""
+    """The state of one slot: its holder, and the newest checkpoint that counts."""
 
     expert: int
     winner: Claim | None
     head: Head | None
     evidence: Evidence | None = None
-    """What checkpoints say of any claim; None where claims are taken at their word."""
+    """The checkpoints that claims are judged by; None to believe every claim."""
 
 
 def claim_winner(
     claims: Iterable[Claim], now: float, evidence: Evidence | None = None
 ) -> Claim | None:
-    """Who holds the slot that all of `claims` are for; None when nobody does.
+    """The claim that holds the slot which all of `claims` are for; None when it is free.
 
-    Whoever is advancing keeps it, before any newcomer; of several, the one that gained the most
-    steps in its lease, in powers of two: claims are told every RENEW seconds, so of two that keep
-    pace each sees the other behind. Among newcomers, and at equal steps, the lowest ticket wins.
+    A claim that makes steps wins over any newcomer. Of several such claims, the one with the most
+    steps in its lease wins. Steps are compared in powers of two: claims are renewed only every
+    RENEW seconds, so of two peers at equal pace each sees the other behind. Among newcomers, and at
+    equal steps, the lowest ticket wins.
 
-    Claims that have expired or lapsed never win, nor do claims from the future or with a longer
-    life than a lease, nor, where there is `evidence`, those far ahead of it. The answer depends on
-    the set of claims and on that only, so all who see the same agree.
+    These claims never win: expired or lapsed ones, ones from the future, ones with a longer life
+    than a lease, and, with `evidence`, ones far ahead of it. The answer depends only on the set of
+    claims, so all peers that see the same claims agree.
     """
     valid = [
         claim
@@ -207,12 +208,12 @@ def claim_winner(
 
 
 def is_advancing(claim: Claim, now: float) -> bool:
-    """Whether a lease that holds has settled and has steps to show."""
+    """Whether a valid lease has settled and has made steps."""
     return claim.gained > 0 and now - claim.since > SETTLE
 
 
 def is_failing(claim: Claim, now: float) -> bool:
-    """Whether a lease has missed a renewal, or is about to lapse for want of steps."""
+    """Whether a lease has missed a renewal, or is about to lapse because it makes no steps."""
     return claim.lapses - now < LEASE - OVERDUE
 
 
@@ -225,10 +226,10 @@ def choose_expert(
 ) -> int | None:
     """The slot `author` should train next; None when all are held by others.
 
-    First one it holds already (after a restart), then a free one without any checkpoint, then a
-    free one by how much it needs a peer: few steps and a stale head weigh most. Slots are drawn by
-    weight, so that peers which choose at the same moment spread. `liking` is the weight this
-    device gives a slot, over 0.
+    Candidates are the slots that the author holds already (after a restart), else the free slots
+    without any checkpoint, else all free slots. One is drawn by weight, so that peers which choose
+    at the same moment spread out. Few steps and a stale head weigh most. `liking` is the weight,
+    over 0, that this device gives a slot.
     """
     own = [slot for slot in slots if slot.winner and slot.winner.author == author]
     free = [slot for slot in slots if slot.winner is None]
@@ -244,11 +245,11 @@ def choose_expert(
 
 
 def longest_wait(peers: int, clusters: int) -> float:
-    """Seconds at most between two looks of one peer while each of `clusters` slots is held.
+    """Longest time, in seconds, between two looks of one peer while all `clusters` slots are held.
 
-    So long that all who wait look at a slot every LOOK_PERIOD, as far as they can tell how many
-    they are: of the `peers` known to be alive, one trains each slot. RENEW to LONGEST_WAIT; a LEASE
-    where fewer peers are known than there must be.
+    It is chosen so that all waiting peers together look at a slot every LOOK_PERIOD. One of the
+    `peers` known to be alive trains each slot; the rest wait. The result lies between RENEW and
+    LONGEST_WAIT. It is a LEASE when fewer peers are known than slots.
     """
     waiting = peers - clusters
     if waiting < 0:
@@ -270,9 +271,10 @@ def _rank(claim: Claim, now: float) -> tuple[int, bytes, tuple[float, ...]]:
 
 
 def _needs(slots: Sequence[SlotState], now: float) -> list[float]:
-    """How much each slot needs a peer, over 0: the square of how few steps it has, and staleness.
+    """How much each slot needs a peer, over 0: by how few steps it has, squared, and by staleness.
 
-    In proportion to the slot that has the fewest; all of equal need where none has a checkpoint.
+    Steps are compared with the slot that has the fewest. Slots without a checkpoint need a peer
+    equally.
     """
     fewest = min(slot.head.step if slot.head else 0 for slot in slots)
     return [_need(slot.head, fewest, now) if slot.head else 1.0 for slot in slots]

@@ -1,9 +1,9 @@
 """The bytes that peers exchange: strict canonical msgpack, and the signed envelope around it.
 
 Canonical means that a value has exactly one encoding (shortest forms, sorted keys, 64-bit floats),
-so equal records have equal hashes. Whatever arrives from the network passes `decode`, which refuses
-everything else with BadContent. It never allocates more than a small multiple of its input, and
-never reads more values than the caller allows: a stranger's bytes may be millions of them.
+so equal records have equal hashes. Everything that arrives from the network passes `decode`, which
+refuses any other encoding with BadContent. `decode` never allocates more than a small multiple of
+its input, and never reads more values than the caller allows: a stranger may send millions.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from paris_p2p.errors import BadContent
 from paris_p2p.identity import AUTHOR_LENGTH, SIGNATURE_LENGTH, Author, Identity, verify
 
 MAX_DEPTH = 8
-"""Lists and maps inside one another, counting the outermost."""
+"""Levels of nested lists and maps, counting the outermost."""
 
 ITEMS = 128
-"""Values inside lists and maps, keys included, where the caller allows no more."""
+"""Default limit of values inside lists and maps, keys included."""
 
 RECORD_LIMIT = 2048
-"""Bytes of a sealed record that fits into the DHT."""
+"""Most bytes of a sealed record that fits into the DHT."""
 
 ENVELOPE_VERSION = 1
 _ENVELOPE_ITEMS = 5
@@ -43,10 +43,10 @@ def encode(value: object) -> bytes:
 
 
 def decode(data: bytes, limit: int, items: int = ITEMS) -> Any:
-    """The value that `encode` makes `data` of.
+    """The value whose encoding is `data`.
 
-    Whatever the bytes: BadContent when there is no such value, more than `limit` bytes, or more
-    than `items` values in its lists and maps, keys included.
+    Raises BadContent, whatever the bytes, when there is no such value, when there are more than
+    `limit` bytes, or more than `items` values in lists and maps, keys included.
     """
     if len(data) > limit:
         raise BadContent(f"{len(data)} bytes where at most {limit} are allowed")
@@ -69,7 +69,7 @@ def seal(identity: Identity, kind: str, body: dict[str, Any]) -> bytes:
 def unseal(
     data: bytes, kind: str, limit: int = RECORD_LIMIT, items: int = ITEMS
 ) -> tuple[Author, dict[str, Any]]:
-    """Who signed this record of this `kind`, and its body. BadContent unless all of it holds.
+    """The author and the body of a record of this `kind`. BadContent unless all of it is valid.
 
     `limit` and `items` as in `decode`; the items are the body's.
     """
@@ -118,14 +118,14 @@ def _canonical(value: object, depth: int) -> object:
         case dict():
             _spend_level(depth)
             return _sorted_map(value, depth - 1)
-    raise BadContent(f"a {type(value).__name__} has no place in a record")
+    raise BadContent(f"a record cannot hold a {type(value).__name__}")
 
 
 def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise BadContent("text that has no UTF-8 form") from error
+        raise BadContent("text that cannot be encoded as UTF-8") from error
     return text
 
 
@@ -142,9 +142,9 @@ def _spend_level(depth: int) -> None:
 
 
 class _Reader:
-    """Reads one value, and no more than `items` inside it.
+    """Reads one value, and at most `items` values inside it.
 
-    Containers are read item by item, so a header's count allocates nothing.
+    Containers are read item by item, so the count in a header allocates nothing.
     """
 
     def __init__(self, data: bytes, items: int) -> None:
@@ -185,5 +185,5 @@ class _Reader:
 
     def _spend(self, count: int) -> None:
         if count > self._left:
-            raise BadContent("more values than such content has")
+            raise BadContent("more values than content of this kind can have")
         self._left -= count

@@ -1,12 +1,13 @@
-"""A contribution log: what one author's peers published, head by head, each entry naming the last.
+"""A contribution log: the heads that one author published, each entry naming the one before.
 
-What a log that checks proves: this author signed these heads, in this order, and none is left out
-between two of them. To whoever saw it before, it also proves that nothing was taken back.
+A valid log proves that this author signed these heads, in this order, and that none is left out
+between two of them. A reader that saw the log before also knows that nothing was taken back.
 
-What it does not prove: that the steps were made (`gained` is the author's word; only measuring the
-checkpoints can tell), when they were made (`created` is the author's clock), or that the author
-tells the same log to everybody. Two logs of one author that contradict each other, both signed,
-prove that it rewrote one; so does carrying on from an old copy of a home.
+It does not prove that the steps were made: `gained` is the author's word, and only measuring the
+checkpoints can tell. It does not prove when they were made: `created` is the author's clock. Nor
+does it prove that the author shows the same log to everybody. Two signed logs of one author that
+contradict each other prove that it rewrote one. Continuing from an old copy of a home looks the
+same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import content_id
 
 MOST_ENTRIES = 1 << 14
-"""Entries of one log. The heads of one author, an hour apart, for almost two years."""
+"""Most entries of one log: one author's heads, an hour apart, for almost two years."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Contribution(Signed):
     previous: Annotated[bytes | None, Maybe(Bytes(32))]
     """BLAKE3 of the sealed entry before; None in the first."""
     gained: Count
-    """Steps since the checkpoint that this one continues, in the author's words."""
+    """Steps since the checkpoint that this one continues, as the author claims."""
     sealed_head: Annotated[bytes, Data(RECORD_LIMIT)]
 
     @cached_property
@@ -79,7 +80,7 @@ class End:
 
 
 def continued(end: End, sealed: Iterable[bytes]) -> tuple[list[Contribution], End]:
-    """The entries that follow a log's `end`, and where it ends then. BadContent unless all hold."""
+    """The entries after a log's `end`, and its new end. BadContent unless all are valid."""
     entries = []
     for each in sealed:
         entry, end = end.followed_by(each)
@@ -88,15 +89,15 @@ def continued(end: End, sealed: Iterable[bytes]) -> tuple[list[Contribution], En
 
 
 def checked(author: Author, sealed: Iterable[bytes]) -> list[Contribution]:
-    """The entries of `author`'s whole log. BadContent unless all of them hold, as one chain."""
+    """The entries of `author`'s whole log. BadContent unless all are valid and form one chain."""
     entries, _ = continued(End(author), sealed)
     return entries
 
 
 def gained_steps(head: Head, earlier: Sequence[Head]) -> int:
-    """Steps between `head` and the checkpoint it continues, which is among `earlier` heads.
+    """Steps between `head` and the checkpoint it continues, one of the `earlier` heads.
 
-    None of them count when it is not: what is not known is not claimed.
+    0 when that checkpoint is not among them: unknown steps are not claimed.
     """
     if head.parent is None:
         return head.step

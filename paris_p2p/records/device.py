@@ -1,4 +1,4 @@
-"""What a device must have to train a slot of a run, and which slots suit it."""
+"""The memory that a device needs to train a slot of a run, and the slots that suit it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from paris_p2p.errors import NotAvailable
 from paris_p2p.records.run import ROUTER, RunManifest, ShardRef, slot_name
 
 COPIES = 5
-"""Of every weight while it is trained: itself, its gradient, AdamW's two moments, the average."""
+"""Copies of a weight in training: itself, its gradient, AdamW's two moments, its EMA."""
 
 FLOAT = 4
 """Bytes of one number in training."""
@@ -19,15 +19,15 @@ KEPT_PER_BLOCK = 16
 attentions and its feed-forward layer (8), what the attentions multiply (6), the residuals (2)."""
 
 STRONGEST_BIAS = 2.0
-"""Power of the shard's size by which the slowest device prefers small ones."""
+"""Exponent of the shard's size by which the slowest device prefers small shards."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What a peer trains on.
+    """The device a peer trains on.
 
     memory : bytes that training may use.
-    speed : steps in a given time, in proportion to a common device of the run; 0.5 is half as fast.
+    speed : training speed relative to a common device of the run; 0.5 is half as fast.
     """
 
     memory: int
@@ -37,8 +37,8 @@ class Device:
 def least_memory(run: RunManifest, slot: int) -> int:
     """Bytes without which `slot` cannot be trained: weights, one batch, the samples.
 
-    A lower bound, counted from the run's shapes: a device with less fails for certain, one with
-    just as much may still fail.
+    A lower bound from the run's shapes. A device with less memory fails for certain; one with just
+    as much may still fail.
     """
     spec = run.router if slot == ROUTER else run.expert
     _, height, width = run.latent_shape
@@ -55,7 +55,7 @@ def samples_size(run: RunManifest, slot: int) -> int:
 
 
 def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
-    """Raise NotAvailable, naming the need, when `device` cannot train `slot`; None can."""
+    """Raise NotAvailable with the need when `device` cannot train `slot`; None can train any."""
     if device is not None and least_memory(run, slot) > device.memory:
         raise NotAvailable(
             f"training {slot_name(slot)} needs at least {_gib(least_memory(run, slot))} of memory "
@@ -65,8 +65,8 @@ def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
 
 
 def liking(run: RunManifest, slot: int, device: Device | None) -> float:
-    """The weight, over 0, that `device` gives an expert: the slower it is, the more it favours
-    small shards over large ones, which it could not get through in a reasonable time."""
+    """The weight, over 0, that `device` gives an expert. A slower device favours small shards more:
+    it could not get through large ones in a reasonable time."""
     if device is None or device.speed >= 1:
         return 1.0
     bias = min(1 / max(device.speed, 1e-9) - 1, STRONGEST_BIAS)

@@ -5,10 +5,10 @@
         x: Annotated[int, Integer(0, 9)]
         label: Annotated[str, Text(16)]
 
-A Checked dataclass can only be made with fields of the declared type and within the declared
-bounds, whether by our own code or from the network; anything else is BadContent naming the field.
-A field with a default is left out of the encoding while it has that value, so a record that does
-not use it keeps the id it had before there was such a field.
+A Checked dataclass can only be made with fields of the declared types and within the declared
+bounds, both by local code and from the network. Anything else raises BadContent with the field's
+name. A field that has its default value is left out of the encoding, so adding such a field to a
+record type does not change the ids of existing records.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from paris_p2p.records.codec import ITEMS, RECORD_LIMIT, encode, seal, unseal
 
 
 class Bound(Protocol):
-    """What a field may hold."""
+    """The values that a field may hold."""
 
     def read(self, value: object) -> object:
-        """`value`, in the form the record keeps. Raises BadContent when it is not allowed."""
+        """`value` in the form that the record keeps. Raises BadContent when it is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,10 @@ class Checked:
         self.check()
 
     def check(self) -> None:
-        """Raise BadContent where fields, each allowed, do not go together."""
+        """Raise BadContent when fields that are each allowed contradict each other."""
 
     def to_body(self) -> dict[str, Any]:
-        """The fields as `codec.encode` takes them, without those that have their default."""
+        """The fields as `codec.encode` takes them, without those that have their default value."""
         defaults = _defaults(type(self))
         values = {name: getattr(self, name) for name in self._bounds}
         return {
@@ -204,7 +204,7 @@ class Signed(Checked):
     KIND: ClassVar[str]
     LIMIT: ClassVar[int] = RECORD_LIMIT
     ITEMS: ClassVar[int] = ITEMS
-    """Values in the body, all fields and their names counted."""
+    """Most values in the body, counting all fields and their names."""
     author: Author
 
     def to_body(self) -> dict[str, Any]:
@@ -223,7 +223,7 @@ class Signed(Checked):
 
     @classmethod
     def unseal(cls, sealed: bytes) -> Self:
-        """The record in a signed envelope. BadContent unless every part of it holds."""
+        """The record in a signed envelope. BadContent unless every part of it is valid."""
         author, body = unseal(sealed, cls.KIND, cls.LIMIT, cls.ITEMS)
         if "author" in body:
             raise BadContent("the author belongs in the envelope")
@@ -234,7 +234,7 @@ class Signed(Checked):
 
 
 def _defaults(record: type[Any]) -> Mapping[str, object]:
-    """The fields of a Checked dataclass that may be left out, with what they then are."""
+    """The default values of a Checked dataclass's fields that may be left out."""
     return {field.name: field.default for field in fields(record) if field.default is not MISSING}
 
 

@@ -1,4 +1,4 @@
-"""Heads: "my newest checkpoint of this expert". Which one counts, out of everybody's."""
+"""Heads: "my newest checkpoint of this expert", and which author's head counts."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ class Head(Signed):
     manifest: Hash
     """Id of the checkpoint's content."""
     size: Annotated[int, Integer(0, MAX_SIZE)]
-    """Bytes of it."""
+    """Bytes of the checkpoint."""
     train_loss: Loss
     held_out_loss: Loss
     parent: Annotated[bytes | None, Maybe(Bytes(32))]
-    """Manifest id of the checkpoint it continues; None for one trained from nothing."""
+    """Manifest id of the checkpoint it continues; None for one trained from scratch."""
     created: Time
 
 
 def ranked_heads(heads: Iterable[Head], trusted_authors: Collection[Author] = ()) -> list[Head]:
-    """The heads that count, the one to fetch and to continue from first.
+    """The heads that count, best first: the first is the one to fetch and to continue from.
 
     A head counts when its author is trusted (everyone is when `trusted_authors` is empty). The
-    highest step wins; then the lowest held-out loss, then the lowest manifest id, so that all who
-    see the same heads agree.
+    highest step wins, then the lowest held-out loss, then the lowest manifest id, so that all peers
+    that see the same heads agree.
     """
     counting = [head for head in heads if not trusted_authors or head.author in trusted_authors]
     return sorted(counting, key=_rank)

@@ -1,15 +1,15 @@
-"""Under which DHT key each record is found. Under a key, every announcer has its own subkey."""
+"""The DHT keys of records. Under a key, every announcer has its own subkey."""
 
 from __future__ import annotations
 
 _ROOT = "paris/1"
 
 PEER_LEVELS = 4
-"""Levels of pages under `peers_key`, see network/key_pages.py: 31 pages, room for 3968 peers."""
+"""Levels of key pages under `peers_key`: 31 pages, room for 3968 peers. See `network/key_pages`."""
 
 SHARED_LEVELS = 1
-"""Levels of pages under keys where many say the same (heads, resume states, providers): 3 pages,
-room for 384. Nobody needs more sources, or more copies of one record, than that."""
+"""Levels of key pages under keys where many peers announce the same (heads, resume states,
+providers): 3 pages, room for 384. Nobody needs more sources or more copies of one record."""
 
 
 def peers_key(run: bytes) -> str:
@@ -33,10 +33,10 @@ def resume_key(run: bytes, expert: int) -> str:
 
 
 def providers_key(content_id: bytes) -> str:
-    """Who serves this content."""
+    """Presence records of the providers of this content."""
     return f"{_ROOT}/providers/{content_id.hex()}"
 
 
 def contributions_key(author: bytes) -> str:
-    """Where an author's contribution log is, in the author's own words."""
+    """Presence records of the peers that serve this author's contribution log."""
     return f"{_ROOT}/contributions/{author.hex()}"

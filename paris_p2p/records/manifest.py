@@ -13,16 +13,16 @@ from paris_p2p.records.codec import decode, encode
 from paris_p2p.records.fields import Bytes, Checked, Integer, Many, OneOf, Text
 
 CHUNK_SIZE = 1 << 20
-"""Bytes in every chunk of a file but the last."""
+"""Bytes in every chunk of a file except the last."""
 
 SMALLEST_CHUNKS = 1 << 16
-"""Least bytes a file is cut into: chunks of one byte would cost a file on disk for every byte."""
+"""Smallest allowed chunk size in bytes: chunks of one byte would cost a file on disk each."""
 
 MANIFEST_LIMIT = 1 << 20
-"""Bytes of an encoded manifest: it travels as a chunk."""
+"""Most bytes of an encoded manifest: it travels as a chunk."""
 
 MAX_SIZE = 24 << 30
-"""Bytes of the largest file."""
+"""Most bytes of a file."""
 
 MAX_CHUNKS = MAX_SIZE // CHUNK_SIZE
 _HASH_LENGTH = 32
@@ -35,7 +35,7 @@ def content_id(data: bytes | memoryview) -> bytes:
 
 @dataclass(frozen=True)
 class Manifest(Checked):
-    """What a file is made of. `name` is for people; nothing is ever written under it unasked."""
+    """The chunks of a file. `name` is for people; nothing is ever written under it unasked."""
 
     size: Annotated[int, Integer(0, MAX_SIZE)]
     chunk_size: Annotated[int, Integer(SMALLEST_CHUNKS, CHUNK_SIZE)]

@@ -1,8 +1,8 @@
-"""What heads and resume states can claim of their training, so that it can go on after them.
+"""Limits on the steps and images that heads and resume states may claim.
 
-Whoever continues from a record counts on from its numbers. One at the end of what a record can hold
-would leave no room for the next: so a quarter of that is the most that counts. It is far beyond any
-training there is: at 1,000 steps a second, MOST_STEPS take two thousand years.
+A peer that continues from a record counts on from its numbers. A record at the maximum of its
+fields would leave no room for the next one, so at most a quarter of that maximum counts. This is
+far beyond any real training: at 1,000 steps a second, MOST_STEPS take two thousand years.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from paris_p2p.records.run import RunManifest
 
 MOST_STEPS = 2**46
 MOST_IMAGES = 2**46
-"""A quarter of what the fields can hold."""
+"""A quarter of the fields' maximum."""
 
 
 def impossible(record: Head | Resume, run: RunManifest) -> str | None:
-    """Why training by the run's recipe never made this record, in words; None when it may have.
+    """Why the run's recipe cannot have produced this record, in words; None when it can.
 
-    A step sees one batch of images, less at the end of an epoch, and one image at least.
+    A step sees at most one batch of images, fewer at the end of an epoch, and at least one.
     """
     if record.step > MOST_STEPS:
         return f"it claims {record.step} steps, which leaves no room to train on"

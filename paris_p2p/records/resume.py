@@ -1,4 +1,4 @@
-"""Resume states: everything that a slot's training needs to go on elsewhere as if never stopped."""
+"""Resume states: everything needed to continue a slot's training on another machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paris_p2p.records.run import Slot
 class Resume(Signed):
     """An author's newest resume state of one slot. Anyone may pass it on; its author signs it.
 
-    A claim about content, like a head: whoever trains from it checks every tensor first.
+    It is a claim about content, like a head: a trainer checks every tensor before it uses one.
     """
 
     KIND: ClassVar[str] = "resume"
@@ -31,17 +31,18 @@ class Resume(Signed):
     manifest: Hash
     """Id of the state's content."""
     size: Annotated[int, Integer(0, MAX_SIZE)]
-    """Bytes of it."""
+    """Bytes of the state."""
     created: Time
 
 
 def ranked_resumes(
     resumes: Iterable[Resume], trusted_authors: Collection[Author] = ()
 ) -> list[Resume]:
-    """The resume states that count, the one to continue from first.
+    """The resume states that count, best first: the first is the one to continue from.
 
-    One counts when its author is trusted (everyone is when `trusted_authors` is empty). The highest
-    step wins, then the lowest manifest id, so that all who see the same ones agree.
+    A state counts when its author is trusted (everyone is when `trusted_authors` is empty). The
+    highest step wins, then the lowest manifest id, so that all peers that see the same states
+    agree.
     """
     counting = [
         resume for resume in resumes if not trusted_authors or resume.author in trusted_authors

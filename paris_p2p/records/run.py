@@ -1,6 +1,6 @@
-"""A run: the signed description of one training effort, and what everyone in it agrees on.
+"""A run: the signed description of one training effort, which all its peers agree on.
 
-The sealed manifest is content like any other: its BLAKE3 is the run's id.
+The sealed manifest is content like any other. Its BLAKE3 is the run's id.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ from paris_p2p.records.fields import (
 )
 
 ROUTER = -1
-"""The slot of the router, where an expert's would be its cluster."""
+"""The router's slot number. An expert's slot number is its cluster."""
 
 MAX_CLUSTERS = 4096
 
 MAX_AUTHORS = 1024
-"""Names in one of a run's lists of authors."""
+"""Most authors in one of a run's lists."""
 
 CHECKPOINTS_PER_RESUME = 4
 """A resume state, eight times as large, is published with every fourth checkpoint."""
 
 MAX_SEEDS = 8
 MAX_URL = 256
-"""Web servers a run may name, and the characters of each address."""
+"""Most web servers a run may name, and most characters of each address."""
 
 CHECKPOINT_HEADER = 1 << 20
-"""Bytes that the names and shapes in a checkpoint file may take."""
+"""Most bytes for the names and shapes in a checkpoint file."""
 
 _WORD = "[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 _HUB_NAME = re.compile(f"(?:{_WORD}/|timm:)?{_WORD}")
 _FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".onnx", ".json")
-"""How the names of files end that hold weights or settings."""
+"""Endings of the names of weight and settings files."""
 
 Slot = Annotated[int, Integer(ROUTER, MAX_CLUSTERS - 1)]
-"""Which of a run's networks: an expert's cluster, or ROUTER."""
+"""One of a run's networks: an expert's cluster, or ROUTER."""
 
 Width = Annotated[int, Integer(1, 8192)]
-"""Of a network's layer, or of a token."""
+"""Width of a network's layer, or of a token."""
 
 Depth = Annotated[int, Integer(1, 128)]
-"""Layers, or attention heads."""
+"""Number of layers, or of attention heads."""
 
 Patch = Annotated[int, Integer(1, 16)]
 """Side of the square of latent pixels that makes one token."""
@@ -73,13 +73,13 @@ def slot_name(expert: int) -> str:
 
 
 def run_id(sealed: bytes) -> bytes:
-    """The 32-byte id of the run whose sealed manifest this is."""
+    """The 32-byte id of the run with this sealed manifest."""
     return blake3(sealed).digest()
 
 
 @dataclass(frozen=True)
 class ExpertSpec(Checked):
-    """The shape of every expert of a run; `caption_width` is that of the text tokens it reads."""
+    """The shape of every expert of a run; `caption_width` is the width of its text tokens."""
 
     hidden: Width
     depth: Depth
@@ -106,7 +106,7 @@ class RouterSpec(Checked):
 
 @dataclass(frozen=True)
 class TrainingSpec(Checked):
-    """The recipe all of a run's networks are trained by."""
+    """The training recipe of all of a run's networks."""
 
     learning_rate: Annotated[float, Number(1e-9, 1.0)]
     batch: Annotated[int, Integer(1, 65536)]
@@ -117,9 +117,9 @@ class TrainingSpec(Checked):
     publish_every: Annotated[int, Integer(1, 10**9)]
     """Steps between two published checkpoints."""
     warmup: Annotated[int, Integer(0, 10**9)]
-    """Steps until the full learning rate."""
+    """Warm-up: steps until the full learning rate."""
     grad_clip: Annotated[float, Number(0.0, 1e6)]
-    """Greatest norm of the gradient; 0 for no clipping."""
+    """Norm that gradients are clipped to; 0 for no clipping."""
 
     @property
     def resume_every(self) -> int:
@@ -143,7 +143,7 @@ class Artefact(Checked):
 
 @dataclass(frozen=True)
 class ShardRef(Checked):
-    """One cluster's samples: the manifest's id, how many they are, words that describe them."""
+    """One cluster's samples: manifest id, number of samples, and words that describe them."""
 
     manifest: Annotated[bytes, Bytes(32)]
     train: Count
@@ -168,7 +168,7 @@ class WebFolder:
 
 @dataclass(frozen=True)
 class RunManifest(Signed):
-    """What everyone in a run agrees on."""
+    """The description of a run: what its peers agree on."""
 
     KIND: ClassVar[str] = "run"
     LIMIT: ClassVar[int] = 1 << 20
@@ -183,7 +183,7 @@ class RunManifest(Signed):
     router: Annotated[RouterSpec, Part(RouterSpec)]
     recipe: Annotated[TrainingSpec, Part(TrainingSpec)]
     latent_shape: Annotated[tuple[int, ...], Many(Integer(1, 1024), fewest=3, most=3)]
-    """Channels, height, width of one encoded image."""
+    """(channels, height, width) of one encoded image."""
     autoencoder: Annotated[Artefact, Part(Artefact)]
     text_encoder: Annotated[Artefact, Part(Artefact)]
     image_encoder: Annotated[Artefact, Part(Artefact)]
@@ -194,13 +194,13 @@ class RunManifest(Signed):
     trusted_authors: Annotated[tuple[Author, ...], Many(Bytes(32), most=MAX_AUTHORS)]
     """Who may publish heads; () lets all members, or anyone where there are none."""
     members: Annotated[tuple[Author, ...], Many(Bytes(32), most=MAX_AUTHORS)] = ()
-    """Who may take part at all: serve and be served, claim and announce; () lets anyone."""
+    """The peers that may take part: serve and be served, claim, announce. () lets anyone."""
     http_seeds: Annotated[tuple[str, ...], Many(WebFolder(), most=MAX_SEEDS)] = ()
     """Web folders with a copy of a store's chunks, for when no peer delivers."""
 
     @classmethod
     def unseal(cls, sealed: bytes, expect_id: bytes | None = None) -> RunManifest:
-        """The manifest in a sealed envelope; BadContent too when it is not the run expected."""
+        """The manifest in a sealed envelope. BadContent also when it is not the run `expect_id`."""
         if expect_id is not None and run_id(sealed) != expect_id:
             raise BadContent(f"this is run {run_id(sealed).hex()}, not {expect_id.hex()}")
         return super().unseal(sealed)
@@ -211,7 +211,7 @@ class RunManifest(Signed):
         if self.expert.caption_width != self.text_width:
             raise BadContent("expert: its caption_width is not the run's text_width")
         if self.members and not set(self.trusted_authors) <= set(self.members):
-            raise BadContent("trusted_authors: names somebody who is not among the members")
+            raise BadContent("trusted_authors: names an author who is not among the members")
         _, height, width = self.latent_shape
         for part, patch in (("expert", self.expert.patch), ("router", self.router.patch)):
             if height % patch or width % patch:
@@ -223,14 +223,14 @@ class RunManifest(Signed):
         return self.trusted_authors or self.members
 
     def slots(self) -> tuple[int, ...]:
-        """Everything there is to train: the experts, then the router."""
+        """All slots to train: the experts, then the router."""
         return (*range(self.clusters), ROUTER)
 
     def checkpoint_limit(self, slot: int) -> int:
-        """Bytes that a checkpoint of this slot can have at most, whatever its head says.
+        """Most bytes of a checkpoint of this slot, whatever its head says.
 
-        Counted from the shape: 4 bytes a weight, attention, feed-forward and modulation of every
-        layer, and the embeddings; doubled, since this is a fence and not a measure.
+        Counted from the shape: 4 bytes a weight for attention, feed-forward and modulation of every
+        layer, and for the embeddings. Doubled, because this is a bound and not an exact size.
         """
         spec = self.router if slot == ROUTER else self.expert
         channels, height, width = self.latent_shape
@@ -241,17 +241,17 @@ class RunManifest(Signed):
         return 2 * 4 * (spec.depth * layer + ends + places) + CHECKPOINT_HEADER
 
     def resume_limit(self, slot: int) -> int:
-        """Bytes that a resume state of this slot can have at most, whatever its record says.
+        """Most bytes of a resume state of this slot, whatever its record says.
 
-        Four values a weight (itself, its average, the optimizer's two moments), and the order of
-        the samples.
+        Four values a weight (itself, its EMA, the optimizer's two moments), and the order of the
+        samples.
         """
         shards = self.shards if slot == ROUTER else (self.shards[slot],)
         order = 8 * sum(shard.train for shard in shards)
         return 4 * self.checkpoint_limit(slot) + order
 
     def content_ids(self) -> set[bytes]:
-        """Manifest ids of everything the run itself is made of: shards and encoders."""
+        """Manifest ids of the run's own parts: shards and encoders."""
         encoders = (self.autoencoder, self.text_encoder, self.image_encoder)
         shipped = {bytes.fromhex(part.reference) for part in encoders if part.kind == "content"}
         return shipped | {shard.manifest for shard in self.shards}
@@ -267,6 +267,6 @@ def _is_hex_id(text: str) -> bool:
 
 
 def _is_hub_name(text: str) -> bool:
-    """Whether no loader takes it for a local path: OWNER/NAME, NAME, or timm:NAME."""
+    """Whether the text is OWNER/NAME, NAME or timm:NAME, which no loader takes for a local path."""
     looks_like_a_file = text.lower().endswith(_FILES)
     return bool(_HUB_NAME.fullmatch(text)) and ".." not in text and not looks_like_a_file

@@ -2,6 +2,6 @@
 
 From the ground up:
 
-    chunks  pieces of at most 1 MiB, a file each
-    blobs   whole files as manifests of chunks, and back
+    chunks  pieces of at most 1 MiB, one file each
+    blobs   whole files, cut into chunks under a manifest
 """

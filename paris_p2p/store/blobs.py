@@ -1,11 +1,11 @@
 """Whole files in the store: cut into chunks under a manifest, and put together again.
 
-A blob is named by its manifest's id. The manifest is itself a chunk; an empty file under
-`manifests/`, its marker, says that it is one, and by its time when the blob was last of use. What
-lies under `files/` is made from chunks and may be deleted.
+A blob is a file in the store. Its name is its manifest's id. The manifest is itself a chunk. An
+empty file under `manifests/`, its marker, says that the chunk is a manifest; the marker's time says
+when the blob was last used. Files under `files/` are made from chunks and may be deleted.
 
-A blob is dropped in the order chunks, manifest, marker. Whoever is killed in between leaves a blob
-that is incomplete and still known, to be dropped again.
+A blob is dropped in the order chunks, manifest, marker. A process that is killed in between leaves
+an incomplete blob that is still known and can be dropped again.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from paris_p2p.store.chunks import FILES, ChunkStore, MissingChunk, total_size
 
 
 class NoManifest(BadContent):
-    """What lies under the id of a blob is no manifest, and so no blob at all."""
+    """The chunk with a blob's id is not a manifest, so there is no such blob."""
 
 
 @dataclass(eq=False)
 class _Addition:
-    """A file that is being added: what no manifest names yet, and must stay all the same."""
+    """A file that is being added: its chunks must stay although no manifest names them yet."""
 
     size: int = 0
     chunks: list[bytes] = field(default_factory=list)
     written: set[bytes] = field(default_factory=set)
-    """Those that were not here before."""
+    """The chunks that the store did not hold before."""
 
 
 class Blobs:
-    """Files <-> chunks. Blocking and safe for threads, like the ChunkStore beneath.
+    """Files <-> chunks. Blocking and thread-safe, like the ChunkStore beneath.
 
-    Nothing waits while a file is added: the lock is held for one chunk of it at a time.
+    Adding a file blocks no other thread for long: the lock is held for one chunk at a time.
 
-    A chunk that proves damaged while a blob is read is removed and reported as MissingChunk:
-    `missing` then lists it, to be fetched again.
+    A chunk that is found damaged while a blob is read is removed and raises MissingChunk. `missing`
+    then lists it, so that it is fetched again.
     """
 
     def __init__(self, chunks: ChunkStore, root: Path) -> None:
@@ -56,52 +56,52 @@ class Blobs:
         sweep_partial_files(self._files)
 
     def add_file(self, path: Path, kind: str, name: str) -> Manifest:
-        """Keep a copy of the file at `path`, read as a stream."""
+        """Store a copy of the file at `path`, read as a stream."""
         with path.open("rb") as file:
             return self._add(iter(lambda: file.read(CHUNK_SIZE), b""), kind, name)
 
     def add_bytes(self, data: bytes, kind: str, name: str) -> Manifest:
-        """Keep `data` as a file."""
+        """Store `data` as a file."""
         pieces = (data[start : start + CHUNK_SIZE] for start in range(0, len(data), CHUNK_SIZE))
         return self._add(pieces, kind, name)
 
     def add_manifest(self, encoded: bytes) -> Manifest:
-        """Keep a manifest whose chunks may follow later. NoManifest when it is not one."""
+        """Store a manifest whose chunks may follow later. NoManifest when it is not one."""
         try:
             manifest = Manifest.decode(encoded)
         except BadContent as error:
-            raise NoManifest(f"it is no manifest: {error.message}") from error
+            raise NoManifest(f"not a manifest: {error.message}") from error
         with self._changing:
             self._mark(self.chunks.put(encoded))
         return manifest
 
     def manifest(self, blob: bytes) -> Manifest | None:
-        """The manifest with this id, if it is here and is one."""
+        """The manifest with this id; None when the store has no valid one."""
         try:
             return Manifest.decode(self.chunks.get(blob))
         except BadContent:
             return None
 
     def missing(self, manifest: Manifest) -> list[bytes]:
-        """Ids of the chunks still to be fetched, each once, in the file's order."""
+        """Ids of the chunks still to be fetched, each once, in the order of the file."""
         return [chunk for chunk in dict.fromkeys(manifest.chunks) if not self.chunks.has(chunk)]
 
     def drop_damaged(self, manifest: Manifest) -> None:
-        """Remove the chunks that are not sound: they are `missing` then."""
+        """Remove the damaged chunks, which `missing` then lists."""
         for chunk in dict.fromkeys(manifest.chunks):
             self.chunks.sound(chunk)
 
     def complete(self, blob: bytes) -> bool:
-        """Whether the manifest and all its chunks are here."""
+        """Whether the store has the manifest and all its chunks."""
         manifest = self.manifest(blob)
         return manifest is not None and not self.missing(manifest)
 
     def known(self) -> dict[bytes, float]:
-        """Ids of all blobs, complete or not, with the time each was last of use (Unix seconds)."""
+        """Ids of all blobs, complete or not, with the time of last use (Unix seconds)."""
         return _times(self._known)
 
     def note_use(self, blob: bytes, now: float) -> None:
-        """Remember that the blob was of use at `now` (Unix seconds), if its manifest is here."""
+        """Remember that the blob was used at `now` (Unix seconds), if its manifest is here."""
         if self.manifest(blob) is None:
             return
         with self._changing:
@@ -110,11 +110,11 @@ class Blobs:
                 os.utime(self._known / blob.hex(), (now, now))
 
     def usage(self) -> int:
-        """Bytes on disk: chunks, manifests, and the files made of them."""
+        """Bytes on disk: chunks, manifests, and the files made from them."""
         return self.chunks.usage() + total_size(self._files.glob(FILES))
 
     def drop(self, blob: bytes) -> None:
-        """Forget a blob, but not the chunks that other blobs share with it."""
+        """Delete a blob, except the chunks that other blobs share with it."""
         with self._changing:
             manifest = self.manifest(blob)
             shared = self._needed(set(self.known()) - {blob})
@@ -125,14 +125,15 @@ class Blobs:
             (self._known / blob.hex()).unlink(missing_ok=True)
 
     def drop_file(self, blob: bytes) -> None:
-        """Delete the file made of a blob; the blob stays."""
+        """Delete the file made from a blob; the blob stays."""
         (self._files / blob.hex()).unlink(missing_ok=True)
 
     def sweep(self, keep: Collection[bytes], before: float) -> int:
         """Delete chunks of no known blob that were written before `before` (Unix seconds).
 
-        An addition that was killed leaves such chunks. Those with an id in `keep` stay. Returns how
-        many were deleted: none while a manifest is damaged, for its chunks cannot be told.
+        A process that was killed while it added a file leaves such chunks. Chunks with an id in
+        `keep` stay. Returns how many were deleted. None are deleted while a manifest is damaged,
+        because its chunks are not known.
         """
         old = list(self.chunks.older_than(before))
         with self._changing:
@@ -146,9 +147,9 @@ class Blobs:
         return len(stray)
 
     def scrub(self) -> Iterator[bool]:
-        """Read everything on disk once, piece by piece: whether each piece is sound.
+        """Read everything on disk once, and yield for each piece whether it is intact.
 
-        What is damaged is removed as it is found. Take as many pieces at a time as suits.
+        Damaged pieces are removed as they are found. The caller may stop after any piece.
         """
         for chunk in self.chunks.ids():
             yield self.chunks.sound(chunk)
@@ -156,7 +157,7 @@ class Blobs:
             yield from self._scrub_file(file)
 
     def path(self, blob: bytes) -> Path:
-        """A file with the blob's content, made from verified chunks on first use; do not write it.
+        """A file with the blob's content, made from verified chunks on first use. Read only.
 
         MissingChunk when a piece is missing, BadContent when the pieces do not fit the manifest.
         """
@@ -170,11 +171,11 @@ class Blobs:
         return file
 
     def file_is_sound(self, blob: bytes) -> bool:
-        """Whether the file made of a blob has the blob's bytes; one that has not is deleted."""
+        """Whether the file made from a blob has the blob's bytes. A damaged file is deleted."""
         return all(self._scrub_file(self._files / blob.hex()))
 
     def files(self) -> dict[bytes, float]:
-        """Ids of the blobs that a file was made of, with its last use (Unix seconds)."""
+        """Ids of the blobs that have a file made from them, with its last use (Unix seconds)."""
         return _times(self._files)
 
     def read(self, blob: bytes) -> bytes:
@@ -182,7 +183,7 @@ class Blobs:
         return b"".join(self._pieces(self._require(blob)))
 
     def _scrub_file(self, file: Path) -> Iterator[bool]:
-        """A made file against the manifest it was made from."""
+        """Compare a file with the manifest it was made from."""
         manifest = self.manifest(bytes.fromhex(file.name))
         if manifest is None:
             return
@@ -195,7 +196,7 @@ class Blobs:
                 yield True
 
     def _needed(self, blobs: Iterable[bytes]) -> set[bytes]:
-        """Ids of what makes these blobs, their manifests included, and of what is being added."""
+        """Ids of all chunks of these blobs, manifests included, and of files being added."""
         needed = {chunk for addition in self._additions for chunk in addition.chunks}
         for blob in blobs:
             manifest = self.manifest(blob)
@@ -217,7 +218,7 @@ class Blobs:
 
     @contextmanager
     def _addition(self) -> Iterator[_Addition]:
-        """Nobody takes its chunks away while it lasts; one that fails takes its own back."""
+        """Protect the chunks of a file while it is added. A failed addition deletes its chunks."""
         addition = _Addition()
         with self._changing:
             self._additions.append(addition)
@@ -253,12 +254,12 @@ class Blobs:
         for index, chunk in enumerate(manifest.chunks):
             piece = self.chunks.get(chunk)
             if len(piece) != manifest.length(index):
-                raise BadContent(f"chunk {chunk.hex()} has not the length its manifest says")
+                raise BadContent(f"chunk {chunk.hex()} does not have the length its manifest says")
             yield piece
 
 
 def _times(folder: Path) -> dict[bytes, float]:
-    """When each file that is named by an id was changed last (Unix seconds)."""
+    """Modification time (Unix seconds) of each file whose name is an id."""
     found = {}
     for file in folder.glob(FILES):
         with suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
-"""Chunks on disk: a file each, named by the BLAKE3 of its bytes, believed only after re-hashing.
+"""Chunks on disk: one file each, named by the BLAKE3 of its bytes and hashed again on every read.
 
-All calls block; on an event loop, hand them to a thread. Any number of threads may use one store,
-and one process may open it (see `home.Home.lock`).
+All calls block; on an event loop, run them in a thread. Any number of threads may use a store, but
+only one process may open it (see `home.Home.lock`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _ID_LENGTH = 32
 _DIGIT = "[0-9a-f]"
 _FOLDERS = 2 * _DIGIT
 FILES = 2 * _ID_LENGTH * _DIGIT
-"""Matches file names that are ids in hex."""
+"""Glob pattern of file names that are ids in hex."""
 
 
 class MissingChunk(BadContent):
-    """The store does not hold this chunk, or held it damaged and has removed it."""
+    """The store does not hold this chunk, or has removed it because it was damaged."""
 
     def __init__(self, chunk: bytes) -> None:
         super().__init__(f"chunk {chunk.hex()} is not in the store")
@@ -30,16 +30,16 @@ class MissingChunk(BadContent):
 
 
 class ChunkStore:
-    """Pieces of at most CHUNK_SIZE bytes under `root`, fanned out over 256 folders."""
+    """Pieces of at most CHUNK_SIZE bytes under `root`, spread over 256 folders."""
 
     def __init__(self, root: Path) -> None:
-        """Open the store, and remove what a killed process left half-written."""
+        """Open the store, and remove half-written files that a killed process left."""
         self._root = root
         for folder in root.glob(_FOLDERS):
             sweep_partial_files(folder)
 
     def put(self, data: bytes) -> bytes:
-        """Keep `data` and return its id. Synced to disk on return; a damaged copy is replaced.
+        """Store `data` and return its id. Synced to disk on return; a damaged copy is replaced.
 
         BadContent for more than CHUNK_SIZE bytes, DiskFull when there is no room.
         """
@@ -51,14 +51,14 @@ class ChunkStore:
         return chunk
 
     def put_verified(self, chunk: bytes, data: memoryview) -> None:
-        """Keep bytes that the caller has found to match `chunk`, and can get again.
+        """Store bytes that the caller has verified to match `chunk`, and can fetch again.
 
-        Not synced, for speed: a power cut may take the chunk or damage it, which `get` notices.
+        Not synced, for speed: a power cut may lose or damage the chunk, which `get` notices.
         """
         write_atomically(self._path(chunk), data, synced=False)
 
     def get(self, chunk: bytes) -> bytes:
-        """The bytes with this id, verified. MissingChunk when there are none (any more)."""
+        """The bytes with this id, verified. MissingChunk when they are missing or damaged."""
         data = self._read(chunk)
         if data is None:
             raise MissingChunk(chunk)
@@ -68,7 +68,7 @@ class ChunkStore:
         return data
 
     def sound(self, chunk: bytes) -> bool:
-        """Whether what lies under this id is intact, or nothing does; a damaged copy is removed."""
+        """False when the chunk was damaged, and so removed; True when it is intact or missing."""
         data = self._read(chunk)
         if data is None or content_id(data) == chunk:
             return True
@@ -76,11 +76,11 @@ class ChunkStore:
         return False
 
     def has(self, chunk: bytes) -> bool:
-        """Whether there is a file for this id. Only `get` knows whether it is intact."""
+        """Whether there is a file for this id. Only `get` checks that it is intact."""
         return self._path(chunk).is_file()
 
     def delete(self, chunk: bytes) -> None:
-        """Forget this id, if it is there."""
+        """Delete the chunk with this id, if there is one."""
         self._path(chunk).unlink(missing_ok=True)
 
     def ids(self) -> Iterator[bytes]:
@@ -108,7 +108,7 @@ class ChunkStore:
         return self._root / name[:2] / name
 
     def _read(self, chunk: bytes) -> bytes | None:
-        """What lies under this id, unverified; no more of it than shows that it is too much."""
+        """The file of this id, unverified, cut off one byte after CHUNK_SIZE."""
         try:
             with self._path(chunk).open("rb") as file:
                 return file.read(CHUNK_SIZE + 1)
@@ -117,7 +117,7 @@ class ChunkStore:
 
 
 def total_size(files: Iterable[Path]) -> int:
-    """Bytes of some files; those that another thread has just deleted do not count."""
+    """Bytes of these files; a file that another thread has just deleted does not count."""
     total = 0
     for file in files:
         with suppress(FileNotFoundError):

@@ -1,6 +1,7 @@
-"""What torch can train on besides the processor: `python -m paris_p2p.training.devices`.
+"""The devices besides the processor that torch can train on.
 
-Prints one JSON list of [name, bytes of memory]; 0 bytes where the memory is the processor's.
+`python -m paris_p2p.training.devices` prints a JSON list of [name, bytes of memory]. 0 bytes means
+that the device shares the processor's memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 
 
 def accelerators() -> list[tuple[str, int]]:
-    """Every CUDA device, and Apple's."""
+    """Every CUDA device, and Apple's GPU."""
     import torch
 
     found = []

@@ -1,4 +1,4 @@
-"""What a training step is for an expert: flow matching on its own cluster, nothing else seen."""
+"""The training step of an expert: flow matching on its own cluster only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ExpertTask:
 
     @property
     def samples(self) -> int:
-        """How many there are to train on."""
+        """Number of training samples."""
         return len(self._part.latents)
 
     def loss(self, network: Expert, rows: Tensor, generator: Generator) -> Tensor:
@@ -57,7 +57,7 @@ class ExpertTask:
         )
 
     def clueless_loss(self) -> float:
-        """Of a velocity that is always zero, as a fresh expert's is."""
+        """Loss of a velocity that is always zero, as a fresh expert's is."""
         latents = self._held_out.latents
         return self._probes.mean(
             lambda rows, corruption: velocity_target(latents[rows], corruption.eps).square().mean()
@@ -65,9 +65,9 @@ class ExpertTask:
 
 
 def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
-    """Train the expert of `job.slot` on its shard: see `trainer.train` for what may be raised.
+    """Train the expert of `job.slot` on its shard: see `trainer.train` for the errors.
 
-    The text encoder is loaded, encodes the shard's captions and "" once, and is let go.
+    The text encoder is loaded, encodes the shard's captions and "" once, and is freed.
     """
     torch.manual_seed(job.seed)
     expert = build_expert(job.expert, job.latent_shape)

@@ -1,6 +1,6 @@
-"""A training job: everything a worker may know, read from one JSON file and checked once.
+"""A training job: everything a worker needs, read from one JSON file and checked once.
 
-Without torch, so that a job that cannot be meant is refused before it is loaded.
+This module does not import torch, so an invalid job is refused before torch is loaded.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 
 class StartRefuted(BadContent):
-    """The state that training was to start from is worthless or not what it claims to be.
+    """The state to start from is worthless or not what it claims to be.
 
-    About nothing else: a shard, an encoder or a job that is wrong says nothing about a start.
+    It is raised for nothing else: a wrong shard, encoder or job says nothing about the state.
     """
 
 
 LARGEST_COUNT: Final = 2**48
-"""Steps, or images, that a record can tell."""
+"""Most steps, or images, that a record can hold."""
 
 
 def check_room(step: int, images: int) -> None:
-    """StartRefuted for a state from which training could soon not be published any more."""
+    """StartRefuted for a state so far that further steps could soon not be published."""
     if step > MOST_STEPS // 2 or images > MOST_IMAGES // 2:
         raise StartRefuted(f"a state at step {step} after {images} images leaves no room to train")
 
 
 @dataclass(frozen=True)
 class TextEncoderReference:
-    """Where the frozen text encoder is: `kind` "content" (a path) or "hub" (a cached name)."""
+    """The frozen text encoder: `kind` "content" (a path) or "hub" (a cached name)."""
 
     kind: str
     reference: str
@@ -62,15 +62,15 @@ class Job:
     text_encoder: TextEncoderReference
     out_dir: Path
     resume_snapshot: Path | None = None
-    """This peer's own state to go on from."""
+    """This peer's own snapshot to continue from."""
     resume_state: Path | None = None
-    """Another peer's, which must be at `start_step` and `start_images`."""
+    """Another peer's resume state, which must be at `start_step` and `start_images`."""
     start_from: Path | None = None
-    """A published checkpoint, for neither."""
+    """A published checkpoint, if there is neither."""
     start_step: int = 0
     start_images: int = 0
     claimed_loss: float | None = None
-    """The held-out loss that the author of the start says it has."""
+    """The held-out loss that the author of the start claims."""
     max_steps: int | None = None
     max_seconds: float | None = None
     device: str = "auto"
@@ -92,7 +92,7 @@ class Job:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The job in a JSON file; BadContent when it is not one. Keys it does not know are left."""
+        """The job in a JSON file; BadContent when it is not one. Unknown keys are ignored."""
         try:
             raw = json.loads(path.read_bytes())
             return cls(**{name: value for name, value in _typed(raw).items() if value is not None})

@@ -1,8 +1,8 @@
-"""Isolation by construction: once installed, Python code in this process cannot reach a network.
+"""Isolation by construction: an audit hook that cuts Python code off from the network.
 
-Python announces every use of a socket to its audit hooks (PEP 578), and a hook cannot be removed.
-It guards against our own libraries, not against hostile native code: what is trained here is data
-and weights that were checked before, never code from a stranger.
+Python reports every use of a socket to its audit hooks (PEP 578), and a hook cannot be removed. The
+hook guards against the libraries in use, not against hostile native code. Training reads data and
+weights that were checked before, and runs no code from strangers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FORBIDDEN: Final = frozenset(
 
 
 class NetworkForbiddenError(PermissionError):
-    """Something in the training process tried to reach a network."""
+    """Code in the training process tried to reach the network."""
 
 
 def forbid_network() -> None:
-    """Make every later socket use of this process fail with NetworkForbiddenError, for good."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # hub encoders come from the local cache or not at all
+    """Make every later use of a socket in this process fail with NetworkForbiddenError."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # Hub encoders come only from the local cache.
     sys.addaudithook(_refuse)
 
 

@@ -1,7 +1,7 @@
-"""Named sizes: the shape of the experts, of their router, and settings that suit both.
+"""Named recipes: the shape of the experts and of their router, and the training settings.
 
-Edit a copy to make a run of your own. Settings: learning_rate (AdamW's), batch (images a step),
-ema (decay of the published average), caption_dropout (share of captions replaced by the null one),
+Edit a copy to make a run of your own. Settings: learning_rate (AdamW's), batch (images a step), ema
+(decay of the published weights' EMA), caption_dropout (share of captions replaced by the null one),
 warmup (steps to full learning rate), grad_clip (largest gradient norm), snapshot_every and
 publish_every (steps).
 """
@@ -19,7 +19,7 @@ from paris_p2p.records.run import ExpertSpec, RouterSpec, TrainingSpec
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about a run's training that is not its data."""
+    """Everything in a run's training except its data."""
 
     expert: ExpertSpec
     router: RouterSpec
@@ -47,7 +47,7 @@ _LAPTOP: Final = replace(
     snapshot_every=200,
     publish_every=1000,
 )
-"""For minutes to hours on a processor, where a step is small and there are few of them."""
+"""For minutes to hours on a processor: small steps, and few of them."""
 
 RECIPES: Final[Mapping[str, Recipe]] = {
     "tiny": Recipe(expert.PRESETS["tiny"], router.PRESETS["tiny"], _LAPTOP),
@@ -59,7 +59,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe called `name`; UsageProblem for an unknown one."""
+    """The recipe called `name`; UsageProblem when it is unknown."""
     if name not in RECIPES:
-        raise UsageProblem(f"no recipe is called {name!r}", "use " + ", ".join(RECIPES))
+        raise UsageProblem(f"there is no recipe {name!r}", "use " + ", ".join(RECIPES))
     return RECIPES[name]

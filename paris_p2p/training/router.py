@@ -1,7 +1,7 @@
-"""What a training step is for the router: to name the cluster of a noised latent.
+"""The training step of the router: predicting the cluster of a noised latent.
 
-It sees every shard, images alike: samples are drawn evenly over all of them together, so that its
-softmax is the posterior under the data's own proportions, which is what the mixture needs.
+The router sees every shard. Samples are drawn uniformly from all shards together, so its softmax is
+the posterior under the data's own cluster proportions, as the mixture needs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from paris_p2p.training.trainer import Progress, Stop, never, train
 
 
 class RouterTask:
-    """The router and everybody's latents; fits `trainer.Task`."""
+    """The router and the latents of all clusters; fits `trainer.Task`."""
 
     def __init__(self, router: Router, part: Labelled, held_out: Labelled) -> None:
         self.network = router
@@ -31,7 +31,7 @@ class RouterTask:
 
     @property
     def samples(self) -> int:
-        """How many there are to train on, all clusters together."""
+        """Number of training samples of all clusters."""
         return len(self._part.latents)
 
     def loss(self, network: Router, rows: Tensor, generator: Generator) -> Tensor:
@@ -46,12 +46,12 @@ class RouterTask:
         )
 
     def clueless_loss(self) -> float:
-        """Of giving every cluster the same probability."""
+        """Loss of giving every cluster the same probability."""
         return math.log(int(self._held_out.clusters.max()) + 1)
 
 
 def train_router(job: Job, stop: Stop = never) -> Iterator[Progress]:
-    """Train the router on all shards, in cluster order: see `trainer.train` for what is raised."""
+    """Train the router on all shards, in cluster order: see `trainer.train` for the errors."""
     torch.manual_seed(job.seed)
     router = build_router(job.router, job.latent_shape, job.clusters)
     shards = [

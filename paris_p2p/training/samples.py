@@ -1,7 +1,7 @@
-"""Shards as training reads them: quantised latents in memory, captions encoded once.
+"""Training samples in memory: quantised latents, and captions encoded once.
 
 A latent stays int8 until its batch is drawn. Each distinct caption goes through the frozen text
-encoder once, at the start; a caption that many images share is kept once.
+encoder once, at the start. A caption that many images share is stored once.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from paris_p2p.model.objective import Corruption, Text
 from paris_p2p.training.job import TextEncoderReference
 
 MAX_PROBES: Final = 256
-"""Held-out samples that a held-out loss is measured on, at most."""
+"""Most held-out samples that a held-out loss is measured on."""
 
 PROBE_TIMES: Final = (0.125, 0.375, 0.625, 0.875)
-"""Each is measured at these times: the middles of four equal parts of the path."""
+"""The times each sample is measured at: the middles of four equal parts of the path."""
 
 PROBE_SEED: Final = 20_251_003
 EVALUATION_BATCH: Final = 64
@@ -34,14 +34,14 @@ EVALUATION_BATCH: Final = 64
 
 @dataclass(frozen=True)
 class Latents:
-    """`quantised` (N, C, h, w) int8; times `scale` (N, C, 1, 1) they are the latents."""
+    """Latents: `quantised` (N, C, h, w) int8 times `scale` (N, C, 1, 1)."""
 
     quantised: Tensor
     scale: Tensor
 
     @classmethod
     def of_shard(cls, quantised: Tensor, scale: Tensor) -> Self:
-        """One shard's, whose `scale` (C,) is the same for all its samples."""
+        """The latents of one shard, with the same `scale` (C,) for all samples."""
         return cls(quantised, scale.view(1, -1, 1, 1).expand(len(quantised), -1, -1, -1))
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Latents:
 
 @dataclass(frozen=True)
 class Captions:
-    """Distinct captions as `text` (U, L, D) and which of them each sample has, `index` (N,)."""
+    """Distinct captions `text` (U, L, D), and the caption of each sample, `index` (N,)."""
 
     text: Text
     index: Tensor
@@ -73,7 +73,7 @@ class Captioned:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Latents of many clusters and which one each is from, `clusters` (N,) int64."""
+    """Latents of many clusters, and the cluster of each, `clusters` (N,) int64."""
 
     latents: Latents
     clusters: Tensor
@@ -81,14 +81,14 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Probes:
-    """Held-out samples `rows` (P,), each noised by a fixed amount with fixed noise."""
+    """Held-out samples `rows` (P,), each at a fixed time with fixed noise."""
 
     rows: Tensor
     corruption: Corruption
 
     @torch.inference_mode()
     def mean(self, loss: Callable[[Tensor, Corruption], Tensor]) -> float:
-        """The mean over all probes of `loss`, a mean over the rows it is given."""
+        """The mean of `loss` over all probes. `loss` returns the mean over the rows it is given."""
         total = 0.0
         for start in range(0, len(self.rows), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
@@ -98,12 +98,12 @@ class Probes:
 
 
 def draw_probes(held_out: Latents) -> Probes:
-    """The same probes for the same held-out samples, wherever and whenever they are drawn.
+    """The probes of some held-out samples: the same samples give the same probes on every machine.
 
-    More than MAX_PROBES samples are thinned evenly. BadContent when there is none.
+    More than MAX_PROBES samples are thinned evenly. BadContent when there are none.
     """
     if not len(held_out):
-        raise BadContent("the shard has no held-out samples to measure on")
+        raise BadContent("the shard has no held-out samples to measure the loss on")
     count = min(len(held_out), MAX_PROBES)
     chosen = torch.linspace(0, len(held_out) - 1, count).long()
     rows = chosen.repeat_interleave(len(PROBE_TIMES))

@@ -1,11 +1,11 @@
-"""Everything needed to continue as if never stopped: one safetensors file, never pickle.
+"""The exact training state in one safetensors file, never pickle.
 
 Tensors: `network/*`, `average/*` (EMA), `moment/*` and `square/*` (AdamW's two), `generator` (the
 random state) and `order` (the rest of the current pass over the samples). Metadata: the counters.
 
-The same file is private as a snapshot and public as a resume state, so what is loaded may come from
-a stranger: names, shapes and types are checked before a tensor is built, values before they are
-used, and nothing is changed until all of it has held.
+The same file is private as a snapshot and public as a resume state, so it may come from a stranger.
+Names, shapes and types are checked before a tensor is built, values before they are used. Nothing
+is changed until every check has passed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from paris_p2p.training.job import LARGEST_COUNT
 
 FORMAT: Final = "paris-snapshot/1"
 BETAS: Final = (0.9, 0.999)
-"""AdamW's."""
+"""AdamW's betas."""
 
 _COUNTERS: Final = ("slot", "step", "images", "updates")
 _TYPES: Final = {"F32": torch.float32, "U8": torch.uint8, "I64": torch.int64}
@@ -42,14 +42,14 @@ MOMENT_BOUND: Final = 8.0
 c = (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)) = 7.27 for our BETAS."""
 
 MOMENT_FLOOR: Final = 1e-12
-"""Moments below this may outlive squares too small for a float32."""
+"""Moments below this may remain when their squares are too small for a float32."""
 
 Network = TypeVar("Network", Expert, Router)
 
 
 @dataclass
 class TrainingState(Generic[Network]):
-    """What a step changes. `updates` counts the optimizer's own steps, since it last began anew."""
+    """The state that a step changes. `updates` counts the optimizer's steps since a reset."""
 
     slot: int
     network: Network
@@ -63,7 +63,7 @@ class TrainingState(Generic[Network]):
 
 
 def save_snapshot(path: Path, state: TrainingState[Network]) -> None:
-    """Write the whole state to `path`, atomically; DiskFull where it does not fit."""
+    """Write the whole state to `path`, atomically; DiskFull when it does not fit."""
     metadata = {name: str(getattr(state, name)) for name in _COUNTERS}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors_of(state).items()}
     write_atomically(path, save(tensors, {"format": FORMAT, **metadata}))
@@ -74,10 +74,9 @@ def load_snapshot(path: Path, state: TrainingState[Network], samples: int) -> No
 
     Parameters
     ----------
-    samples : how many there are to train on; the order names these only.
+    samples : number of training samples; the order may name only these.
 
-    BadContent when the file is not a state that training of it could have reached; `state` is then
-    as it was.
+    BadContent when the file is not a state that this training can reach. `state` is then unchanged.
     """
     try:
         _check_header_size(path)
@@ -113,14 +112,14 @@ def _counters(metadata: Mapping[str, str], slot: int) -> dict[str, int]:
     if counters["slot"] != slot:
         raise ValueError("it belongs to another slot")
     if not 0 <= counters["updates"] <= counters["step"] <= LARGEST_COUNT:
-        raise ValueError("its counters of steps do not fit together")
+        raise ValueError("its step counters contradict each other")
     if not 0 <= counters["images"] <= LARGEST_COUNT:
-        raise ValueError("its counter of images is out of bounds")
+        raise ValueError("its image counter is out of bounds")
     return counters
 
 
 def _expected(state: TrainingState[Network], updates: int) -> dict[str, tuple[int, ...] | None]:
-    """Name -> shape of every tensor, in the names of the file; None where the length is free."""
+    """Shape of every tensor by its name in the file; None where the length is free."""
     networks = {"network/": state.network, "average/": state.average}
     weights = {
         prefix + name: tuple(tensor.shape)
@@ -162,7 +161,7 @@ def _check_values(tensors: Mapping[str, Tensor]) -> None:
     for name, moment in _under("moment/", tensors).items():
         square = tensors["square/" + name]
         if (square < 0).any() or (moment.abs() > MOMENT_BOUND * square.sqrt() + MOMENT_FLOOR).any():
-            raise ValueError(f"the moments of {name} are none that AdamW can reach")
+            raise ValueError(f"AdamW cannot reach the moments of {name}")
 
 
 def _check_length(shape: Sequence[int], samples: int) -> None:
@@ -171,7 +170,7 @@ def _check_length(shape: Sequence[int], samples: int) -> None:
 
 
 def _check_order(order: Tensor, samples: int) -> None:
-    """What is left of a pass: some of the samples, each once."""
+    """The rest of a pass: some of the samples, each once."""
     if ((order < 0) | (order >= samples)).any():
         raise ValueError("its order is of another shard")
     if len(torch.unique(order)) != len(order):
@@ -179,14 +178,14 @@ def _check_order(order: Tensor, samples: int) -> None:
 
 
 def _generator(state: Tensor) -> Generator:
-    """A generator in this state, once one like it has been seen to draw normal numbers."""
+    """A generator in this state, after a copy of it has drawn valid normal numbers."""
     probe, generator = Generator(), Generator()
     generator.set_state(state)
     probe.set_state(state)
     first = [torch.randn(1, generator=probe, dtype=kind) for kind in (torch.float, torch.double)]
     many = torch.randn(_PROBES, generator=probe)
     if any(not draw.abs() < 10 for draw in first) or not 0.8 < many.std() < 1.2:
-        raise ValueError("its random state gives no random numbers")
+        raise ValueError("its random state does not give random numbers")
     return generator
 
 

@@ -1,8 +1,8 @@
-"""The training loop: a generator of steps that knows no network.
+"""The training loop: a generator of steps.
 
-AdamW without weight decay, a linear warm-up, then a constant rate; gradients clipped; an
-exponential moving average of the weights, which is what gets measured and published. On a CPU a
-run that was killed and resumed equals an unbroken one bit for bit.
+AdamW without weight decay; a linear warm-up, then a constant learning rate; clipped gradients. The
+exponential moving average (EMA) of the weights is measured and published. On a CPU, training that
+was killed and resumed equals unbroken training bit for bit.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_FORMAT: Final = "paris-checkpoint/1"
 KEPT: Final = 2
-"""Checkpoints, and resume states, that stay: whoever publishes them takes each as it appears."""
+"""Number of checkpoints, and of resume states, that stay on disk for the publisher."""
 
 Stop = Callable[[], bool]
-"""Asked after every step whether to end."""
+"""Called after every step: whether to end."""
 
 
 class Task(Protocol[Network]):
-    """What is trained: a network, how many samples there are, and what a step costs."""
+    """The thing to train: a network, its number of samples, and its losses."""
 
     @property
     def network(self) -> Network: ...
@@ -61,12 +61,12 @@ class Task(Protocol[Network]):
         """Loss on held-out samples at fixed times with fixed noise: comparable between steps."""
 
     def clueless_loss(self) -> float:
-        """What knowing nothing scores on the same samples."""
+        """Loss of an untrained network on the same samples."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One finished step. A path is a file complete on disk; None where none was due."""
+    """One finished step. A path is a complete file on disk; None when none was due."""
 
     step: int
     images: int
@@ -76,7 +76,7 @@ class Progress:
     snapshot: Path | None = None
     checkpoint: Path | None = None
     resume: Path | None = None
-    """Another name of the snapshot, to be published and then removed."""
+    """A second name of the snapshot, to be published and then removed."""
 
 
 def never() -> bool:
@@ -85,10 +85,10 @@ def never() -> bool:
 
 
 def train(task: Task[Network], job: Job, stop: Stop = never) -> Iterator[Progress]:
-    """Train until `stop` or the job's limits; the last step leaves one of each file.
+    """Train until `stop` or the job's limits. The last step writes one of each file.
 
-    StartRefuted when what to start from is not what it claims or not worth a step;
-    TrainingDiverged when the loss explodes twice, or once before the first snapshot; DiskFull.
+    StartRefuted when the state to start from is worthless or not what it claims; TrainingDiverged
+    when the loss explodes twice, or once before the first snapshot; DiskFull.
     """
     training = _Training(task, job)
     if not (job.from_scratch or stop()):
@@ -102,14 +102,14 @@ def train(task: Task[Network], job: Job, stop: Stop = never) -> Iterator[Progres
 
 
 def pick_device(wanted: str) -> torch.device:
-    """`wanted`, where "auto" is the GPU when there is one."""
+    """The device `wanted`; "auto" is the GPU when there is one."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
 
 
 class _Training(Generic[Network]):
-    """The state of one job and what changes it."""
+    """The state of one job, and the operations that change it."""
 
     def __init__(self, task: Task[Network], job: Job) -> None:
         self._task: Task[Network] = task
@@ -124,7 +124,7 @@ class _Training(Generic[Network]):
         self._resumes: deque[Path] = deque(maxlen=KEPT)
 
     def check_start(self) -> None:
-        """Measure the weights to start from: those that get published, and those that train."""
+        """Measure the weights to start from: the EMA, which is published, and the trained ones."""
         clueless, claimed = self._task.clueless_loss(), self._job.claimed_loss
         averaged = self._task.held_out_loss(self.state.average)
         trained = self._task.held_out_loss(self.state.network)
@@ -133,7 +133,7 @@ class _Training(Generic[Network]):
             raise StartRefuted(f"the state at step {self.state.step} is worthless: {problem}")
 
     def step(self) -> float:
-        """Advance by one step and return its loss; the first one that diverges is rolled back."""
+        """Make one step and return its loss. The first step that diverges is rolled back."""
         while True:
             try:
                 return self._attempt_step()
@@ -141,7 +141,7 @@ class _Training(Generic[Network]):
                 self._roll_back()
 
     def report(self, loss: float, last: bool) -> Progress:
-        """Write what is due after this step and say how it went."""
+        """Write the files that are due after this step, and report the step."""
         state, recipe = self.state, self._job.recipe
         publish = last or state.step % recipe.publish_every == 0
         resume = last or state.step % recipe.resume_every == 0
@@ -174,9 +174,9 @@ class _Training(Generic[Network]):
         return value
 
     def _update(self) -> None:
-        """One AdamW step and one step of the average, whose decay warms up with the steps done.
+        """One AdamW step and one step of the EMA, whose decay warms up with the steps done.
 
-        min(ema, (1 + step) / (10 + step)) keeps a short run from publishing its first weights.
+        min(ema, (1 + step) / (10 + step)) keeps a short training from publishing its first weights.
         """
         state, recipe = self.state, self._job.recipe
         for group in state.optimizer.param_groups:
@@ -191,7 +191,7 @@ class _Training(Generic[Network]):
                 average.lerp_(parameter, 1 - decay)
 
     def _roll_back(self) -> None:
-        """Back to the last good snapshot, once, going on with other noise than last time."""
+        """Return to the last good snapshot, once, and continue with other noise."""
         if self._rolled_back or self._good_snapshot is None:
             raise TrainingDiverged(
                 f"the loss of {slot_name(self._job.slot)} exploded at step {self.state.step}",
@@ -204,7 +204,7 @@ class _Training(Generic[Network]):
         self._watch = DivergenceWatch()
 
     def _held_out_loss(self) -> float:
-        """Of the averaged weights. What cannot be published is not saved either."""
+        """Held-out loss of the EMA weights. Raises if it is not finite: nothing is saved then."""
         loss = self._task.held_out_loss(self.state.average)
         if not math.isfinite(loss):
             raise TrainingDiverged(
@@ -223,12 +223,12 @@ class _Training(Generic[Network]):
         return path
 
     def _offer(self, snapshot: Path) -> Path:
-        """The snapshot under a second name, which outlives the next snapshot."""
+        """Link the snapshot to a second name, which outlives the next snapshot."""
         path = self._job.out_dir / f"resume-{self.state.step:09d}.safetensors"
         path.unlink(missing_ok=True)
         try:
             path.hardlink_to(snapshot)
-        except OSError:  # not every file system has links
+        except OSError:  # Some file systems have no links.
             write_atomically(path, snapshot.read_bytes())
         self._resumes.append(path)
         _delete_others("resume-*.safetensors", self._job.out_dir, self._resumes)
@@ -246,7 +246,7 @@ class _Training(Generic[Network]):
 
 
 def _begin(task: Task[Network], job: Job) -> TrainingState[Network]:
-    """From the own snapshot, somebody's resume state or checkpoint, or else from fresh weights."""
+    """The start: the own snapshot, a resume state, a checkpoint, or else fresh weights."""
     network = task.network.to(pick_device(job.device))
     try:
         if job.start_from is not None:
@@ -270,7 +270,7 @@ def _begin(task: Task[Network], job: Job) -> TrainingState[Network]:
 
 
 def _check_counters(state: TrainingState[Network], job: Job) -> None:
-    """BadContent unless the state is where its record says, with room to go on."""
+    """BadContent unless the state is at the step of its record and leaves room to train."""
     promised = (job.start_step, job.start_images)
     if job.resume_state is not None and (state.step, state.images) != promised:
         raise BadContent(f"the resume state is at step {state.step}, not {job.start_step}")
@@ -278,7 +278,7 @@ def _check_counters(state: TrainingState[Network], job: Job) -> None:
 
 
 def _next_rows(state: TrainingState[Network], count: int, samples: int) -> Tensor:
-    """The next `count` samples (B,) of endless shuffled passes; what is left stays in the state."""
+    """The next `count` samples (B,) of endless shuffled passes. The rest stays in the state."""
     while len(state.order) < count:
         fresh = torch.randperm(samples, generator=state.generator)
         state.order = torch.cat([state.order, fresh])
@@ -287,6 +287,6 @@ def _next_rows(state: TrainingState[Network], count: int, samples: int) -> Tenso
 
 
 def _delete_others(pattern: str, folder: Path, kept: Collection[Path]) -> None:
-    """Of the files like `pattern`, whichever job made them, leave only those `kept`."""
+    """Delete the files that match `pattern`, of any job, except those `kept`."""
     for path in set(folder.glob(pattern)) - set(kept):
         path.unlink(missing_ok=True)

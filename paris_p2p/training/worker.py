@@ -2,11 +2,11 @@
 
     python -m paris_p2p.training.worker JOB.json
 
-Lines have an "event": "checking" (what to start from is read and measured), "progress" (about one a
-second), "snapshot", "checkpoint", "resume", "done", or, as the last, "error" with its message and
-remedy, which is "refuted" when it is about what was to be started from. SIGINT, SIGTERM or the end
-of a pipe on standard input (the parent is gone) let it finish its step, write one of each file, and
-exit 0. Human-readable logs go to standard error.
+Lines have an "event": "checking" (the state to start from is read and measured), "progress" (about
+one a second), "snapshot", "checkpoint", "resume", "done", or, as the last, "error" with its message
+and remedy, or "refuted" when the error is about the state to start from. On SIGINT, SIGTERM or the
+end of a pipe on standard input (the parent is gone) the worker finishes its step, writes one of
+each file, and exits 0. Human-readable logs go to standard error.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ PROGRESS_INTERVAL: Final = 1.0
 """Seconds between two progress lines."""
 
 LOCK_NAME: Final = "lock"
-"""File in the job's folder that one worker at a time holds."""
+"""Lock file in the job's folder, held by one worker at a time."""
 
 LOSS_WINDOW: Final = 100
-"""Steps that a reported training loss is the mean of."""
+"""Steps whose mean is the reported training loss."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run one job. The exit code is 0, or that of the error told in the last line."""
+    """Run one job. Returns 0, or the exit code of the error in the last line."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     stop = stop_requests()
     forbid_network()
     try:
         if len(arguments) != 1:
-            raise UsageProblem("a worker takes one job file", "give the path of a JOB.json")
+            raise UsageProblem("a worker takes exactly one job file", "give the path of a JOB.json")
         work(Path(arguments[0]), stop)
     except ParisError as error:
         return _tell_error(error)
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
         log.exception("memory ran out")
         return _tell_error(
             WorkerDied(
-                "this machine has not enough memory free to train",
+                "this machine does not have enough free memory to train",
                 "Close other programs, or train on a bigger machine",
             )
         )
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 
 def work(job_file: Path, stop: threading.Event) -> None:
-    """Train as the file says and tell about it. torch is first imported here."""
+    """Train as the file says and report it. torch is first imported here."""
     job = Job.read(job_file)
     job.out_dir.mkdir(parents=True, exist_ok=True)
     reporter = Reporter()
@@ -88,7 +88,7 @@ def work(job_file: Path, stop: threading.Event) -> None:
 
 
 def alone_in(folder: Path) -> AbstractContextManager[None]:
-    """Holds a job's folder against a second worker; HomeBusy, naming the one that is there."""
+    """Lock a job's folder against a second worker. HomeBusy names the worker that holds it."""
     remedy = "Wait until it has saved its snapshot, or end that process"
     return locked(folder / LOCK_NAME, f"the training folder {folder}", remedy)
 
@@ -104,9 +104,9 @@ def stop_requests() -> threading.Event:
 
 
 def emit(event: str, **details: Any) -> None:
-    """One line on standard output, at once. A parent that no longer reads it is no error.
+    """Write one line to standard output at once. It is no error if the parent stopped reading.
 
-    TrainingDiverged for a figure that is not finite, which JSON cannot tell.
+    TrainingDiverged for a figure that is not finite, which JSON cannot express.
     """
     try:
         line = json.dumps({"event": event, **details}, allow_nan=False)
@@ -119,7 +119,7 @@ def emit(event: str, **details: Any) -> None:
 
 
 class Reporter:
-    """Turns steps into lines: not every step is worth one."""
+    """Turns steps into lines, but not every step into one."""
 
     def __init__(self) -> None:
         self._losses: deque[float] = deque(maxlen=LOSS_WINDOW)
@@ -127,7 +127,7 @@ class Reporter:
         self._last: dict[str, Any] = {}
 
     def tell(self, progress: Progress) -> None:
-        """Lines for whatever this step brought."""
+        """The lines for this step."""
         self._losses.append(progress.loss)
         self._last = {
             "step": progress.step,
@@ -146,7 +146,7 @@ class Reporter:
             emit("resume", **self._last, path=str(progress.resume))
 
     def finish(self) -> None:
-        """The last line of a job that ended as it should, with the last step's figures if any."""
+        """The last line of a job that ended normally, with the last step's figures, if any."""
         emit("done", **self._last)
 
 

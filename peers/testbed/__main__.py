@@ -1,4 +1,4 @@
-"""The swarm across public hosts and routers, and the table of what reaches what.
+"""A swarm across public hosts and routers, and the table of who reaches whom.
 
 python -m peers.testbed           public relays, a far peer; three behind routers
 python -m peers.testbed --short   relays, one peer behind a router, one probe behind another
@@ -24,10 +24,10 @@ from peers.testbed.networks import Networks, NoNetworks, networks
 
 PORT = 31337
 DELAY_MS, LOSS_PERCENT = 40, 0.1
-"""Of the far host's link, each way."""
+"""Delay and loss of the far host's link, each way."""
 
 RELAYS = 6
-"""libp2p punches holes once four peers at different addresses have said where they see it."""
+"""libp2p punches holes once four peers at different addresses have told where they see it."""
 
 PROBE_PATIENCE = 240.0
 SETTLE = 8.0
@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Row:
-    """What one host found on its way to another."""
+    """The measured connection from one host to another."""
 
     source: str
     target: str
@@ -89,7 +89,7 @@ class Bed:
         return process
 
     def slow_link(self, host: str, to: str) -> None:
-        """Put a slow way in front of `to`, at `host`."""
+        """Put a slow link in front of `to`, at `host`."""
         words = ["0.0.0.0", PORT, to, PORT, DELAY_MS, LOSS_PERCENT]
         command = child.command("peers.testbed.slow_link", *map(str, words))
         popen = subprocess.Popen(self._nets.command(host, *command), env=child.environment(ROOT))
@@ -103,13 +103,13 @@ class Bed:
             self.peer(name, "--bootstrap-only", "--announce", f"/ip4/{ip}/tcp/{PORT}")
 
     def addresses(self, process: Process) -> str:
-        """A peer's addresses once it has found relays, or told none are needed."""
+        """A peer's addresses, once it has found relays or needs none."""
         return ",".join(map(str, process.first("ready")["addresses"]))
 
     def probe(
         self, host: str, targets: Sequence[str]
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What a probe at `host` finds: about itself, and about each target."""
+        """The findings of a probe at `host`: about itself, and about each target."""
         command = child.command("peers.testbed.probe", self.bootstrap, str(SETTLE), *targets)
         done = subprocess.run(
             self._nets.command(host, *command),
@@ -127,7 +127,7 @@ class Bed:
 
 @contextmanager
 def bed() -> Iterator[tuple[Networks, Bed]]:
-    """Networks and peers, all gone when the block is left. Raises `NoNetworks`."""
+    """Networks and peers, all removed at the end of the block. Raises `NoNetworks`."""
     with (
         networks() as nets,
         tempfile.TemporaryDirectory(prefix="paris-testbed-") as folder,
@@ -137,7 +137,7 @@ def bed() -> Iterator[tuple[Networks, Bed]]:
 
 
 def short(relays: int) -> list[Row]:
-    """A peer behind a router, reached from behind another one."""
+    """Measure a peer behind a router from behind another router."""
     with bed() as (nets, peers):
         nets.behind_router("seed")
         nets.behind_router("probe")
@@ -147,7 +147,7 @@ def short(relays: int) -> list[Row]:
 
 
 def full(say: Say) -> list[Row]:
-    """Public, far, behind a router, behind a symmetric router: who reaches whom, and how."""
+    """Measure public, far, routed and symmetrically routed peers: who reaches whom, and how."""
     with bed() as (nets, peers):
         far, proxy = nets.public("far"), nets.public("farlink")
         nets.behind_router("home")

@@ -5,8 +5,8 @@
       |-- routers             45.0.0.100+N, MASQUERADE, nothing comes in unasked
             |-- host behind   192.168.N.2
 
-The addresses are ordinary global ones, because libp2p treats reserved ones differently; nothing
-leaves the machine, as no namespace is connected to it.
+The addresses are ordinary global ones, because libp2p treats reserved ones differently. No
+namespace is connected to the machine's network, so no packet leaves the machine.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FIRST_ROUTER = 100
 
 
 class NoNetworks(Exception):
-    """Network namespaces cannot be made here; says why."""
+    """Network namespaces cannot be made here; the message says why."""
 
 
 @dataclass
 class Networks:
-    """The hosts made so far. Names are short: a network interface's name holds 15 letters."""
+    """The hosts made so far. Names are short: an interface's name holds 15 characters."""
 
     prefix: str
     namespaces: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Networks:
     def behind_router(self, name: str, *, symmetric: bool = False) -> str:
         """A host behind a router of its own; returns its IP inside.
 
-        A symmetric router uses another port outside for every connection.
+        A symmetric router uses another outside port for every connection.
         """
         self._routers += 1
         router, lan = f"{name}gw", f"192.168.{self._routers}"
@@ -101,7 +101,7 @@ class Networks:
 
 @contextmanager
 def networks() -> Iterator[Networks]:
-    """Networks that are gone when the block is left. Raises `NoNetworks` where there are none."""
+    """Networks that last until the end of the block. Raises `NoNetworks` if they are impossible."""
     if missing := why_none():
         raise NoNetworks(missing)
     made = Networks(f"paris{os.getpid()}")
@@ -116,7 +116,7 @@ def networks() -> Iterator[Networks]:
 
 
 def why_none() -> str:
-    """Why networks cannot be made here; "" where they can."""
+    """Why networks cannot be made here; "" when they can."""
     for tool in ("ip", "iptables", "sysctl"):
         if shutil.which(tool) is None:
             return f"{tool} is missing (apt-get install iproute2 iptables procps)"

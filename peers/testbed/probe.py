@@ -1,12 +1,12 @@
-"""One peer that joins, measures its ways to others, and leaves.
+"""One peer that joins, measures its connections to others, and leaves.
 
     python -m peers.testbed.probe BOOTSTRAP SETTLE TARGET [TARGET ...]
 
-SETTLE is how many seconds to wait before measuring, once the probe knows where it stands: libp2p
-punches holes when it has heard from four peers at different addresses where it is seen. A target
-is the comma-separated addresses of a peer that serves the shipped run. The first JSON line is about
-the probe itself; then one for each target: how it was reached ("direct", "relayed", "none"), how
-many bytes came, and how fast.
+SETTLE is the number of seconds to wait before measuring, once the probe knows its reachability:
+libp2p punches holes only after four peers at different addresses have told where they see it. A
+target is the comma-separated addresses of a peer that serves the shipped run. The first JSON line
+is about the probe itself. One line for each target follows: how it was reached ("direct",
+"relayed", "none"), how many bytes came, and how fast.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from paris_p2p.records.address import parse_address
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id
 
 ROUNDS = 4
-"""How often the shipped content is fetched over one stream."""
+"""How many times the shipped content is fetched over one stream."""
 
 STANDING_PATIENCE = 60.0
-"""Seconds that a probe waits at most to be told whether others can dial it."""
+"""Most seconds that a probe waits to learn whether others can dial it."""
 
 
 async def probe(bootstrap: str, settle: float, targets: list[str]) -> None:
-    """Measure each target in turn and print what was found."""
+    """Measure each target in turn and print the result."""
     chunks = await asyncio.to_thread(shipped_chunks)
     with tempfile.TemporaryDirectory(prefix="paris-probe-") as folder:
         key = Path(folder) / "key"
@@ -55,7 +55,7 @@ async def probe(bootstrap: str, settle: float, targets: list[str]) -> None:
 
 
 async def until_standing(swarm: HivemindSwarm) -> None:
-    """Wait until a peer knows whether others can dial it, if it gets to know."""
+    """Wait until a peer knows whether others can dial it, or until the time is up."""
     with suppress(TimeoutError):
         async with asyncio.timeout(STANDING_PATIENCE):
             while swarm.reachability().state is State.UNKNOWN:  # noqa: ASYNC110

@@ -1,9 +1,9 @@
-"""A TCP proxy with the delay of a long way, and the stalls that lost packets cause.
+"""A TCP proxy with the delay of a long link, and the stalls that lost packets cause.
 
     python -m peers.testbed.slow_link LISTEN_IP PORT TO_IP TO_PORT DELAY_MS LOSS_PERCENT
 
-netem would do it in the kernel, but is not everywhere. What a lost packet does to a TCP stream is
-to hold it up until it is sent again: here a piece of PIECE bytes is held up for STALL seconds.
+netem would do this in the kernel, but many kernels lack it. A lost packet holds up a TCP stream
+until it is sent again. Here a piece of PIECE bytes is held up for STALL seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STALL = 0.2
 """The shortest time after which TCP sends again (Linux: RTO_MIN)."""
 
 QUEUE = 64
-"""Reads in flight in one direction: what the way holds."""
+"""Most reads in flight in one direction: the capacity of the link."""
 
 
 async def relay(
@@ -51,7 +51,7 @@ async def _carry(
     loss: float,
     chance: Callable[[], float],
 ) -> None:
-    """One direction: what is read comes out `delay` later, in order, and later still by stalls."""
+    """One direction: bytes come out `delay` later, in order, and later still after a stall."""
     way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(QUEUE)
     clock = asyncio.get_running_loop().time
 

@@ -18,8 +18,8 @@ from paris_p2p.training.worth import objection
         (math.nan, 2.0, None, "not finite"),
         (math.inf, 2.0, None, "not finite"),
         (math.nan, 2.0, math.nan, "not finite"),
-        (1e6, 2.0, 1e6, "knowing nothing scores 2"),
-        (6.2, 2.0, None, "knowing nothing"),
+        (1e6, 2.0, 1e6, "an untrained network has 2"),
+        (6.2, 2.0, None, "untrained network"),
         (1.2, 2.0, 0.6, "claims 0.6"),
         (1.2, 2.0, 0.0, "claims 0"),
         (0.0, 0.0, None, None),  # the router of a run of one cluster

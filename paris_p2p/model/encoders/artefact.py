@@ -23,14 +23,14 @@ Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def read_config(kind: type[Config], metadata: Mapping[str, str]) -> Config:
-    """The config, JSON in the metadata; its own checks bound every size in it.
+    """The config from the JSON in the metadata. Its own checks bound every size in it.
 
-    Raises `BadContent` where it is no JSON or does not have exactly the fields of `kind`.
+    Raises `BadContent` when it is not JSON or does not have exactly the fields of `kind`.
     """
     try:
         given = json.loads(metadata.get("config", ""))
     except (ValueError, RecursionError) as error:
-        raise BadContent("the encoder's config is no JSON") from error
+        raise BadContent("the encoder's config is not JSON") from error
     names = {field.name for field in fields(kind)}
     if not isinstance(given, dict) or given.keys() != names:
         raise BadContent(f"the encoder's config does not have the fields {sorted(names)}")
@@ -41,7 +41,7 @@ def read_config(kind: type[Config], metadata: Mapping[str, str]) -> Config:
 
 
 def metadata_of(source: Path | bytes, form: str) -> dict[str, str]:
-    """The metadata of an artefact; `BadContent` where it is of another format."""
+    """The metadata of an artefact; `BadContent` when it has another format."""
     metadata = read_metadata(source)
     if metadata.get("format") != form:
         raise BadContent(f"the encoder's format is {metadata.get('format')!r}, not {form!r}")
@@ -49,9 +49,9 @@ def metadata_of(source: Path | bytes, form: str) -> dict[str, str]:
 
 
 def fill(module: nn.Module, source: Path | bytes) -> None:
-    """Give a module that was built on the meta device its weights, as float32.
+    """Load the float32 weights of a module that was built on the meta device.
 
-    Raises `BadContent` where the file has other tensors than the module.
+    Raises `BadContent` when the file has other tensors than the module.
     """
     types = frozenset(FLOATS.values())
     expected = {name: (tuple(t.shape), types) for name, t in module.state_dict().items()}
@@ -62,7 +62,7 @@ def fill(module: nn.Module, source: Path | bytes) -> None:
 def write(
     path: Path, module: nn.Module, metadata: dict[str, str], whole: tuple[str, ...] = ()
 ) -> None:
-    """Write a module's weights as float16, those named in `whole` as float32."""
+    """Write a module's weights as float16, and those named in `whole` as float32."""
     state = {
         name: tensor.to("cpu", torch.float32 if name in whole else torch.float16).contiguous()
         for name, tensor in module.state_dict().items()

@@ -1,4 +1,4 @@
-"""Images <-> latents: what every autoencoder does, and the run's own small one."""
+"""Images <-> latents: the contract of every autoencoder, and the run's own small one."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Autoencoder(nn.Module, ABC):
 class AutoencoderConfig:
     """Sizes of a small autoencoder; each level after the first halves the side.
 
-    `patch` is the side of the pixel square folded into channels before the first convolution:
-    most of a small image's compute would otherwise go to its full resolution.
+    `patch` is the side of the pixel square folded into channels before the first convolution.
+    Without that, most of the compute would go to the full resolution of a small image.
     """
 
     image_px: int = 64
@@ -63,7 +63,7 @@ class AutoencoderConfig:
         if len(self.encoder_blocks) != len(self.decoder_blocks):
             raise BadContent("encoder and decoder have different numbers of levels")
         if self.image_px % self.downsampling:
-            raise BadContent(f"{self.image_px} px is no multiple of {self.downsampling}")
+            raise BadContent(f"{self.image_px} px is not a multiple of {self.downsampling}")
 
     @property
     def downsampling(self) -> int:
@@ -72,7 +72,7 @@ class AutoencoderConfig:
 
 
 class SmallAutoencoder(Autoencoder):
-    """The run's own: diffusers' `AutoencoderTiny` on pixel squares folded into channels.
+    """The run's own autoencoder: diffusers' `AutoencoderTiny` on pixels folded into channels.
 
     `shift` and `scale`, (C,), normalise its latents to zero mean and unit std per channel.
     """
@@ -121,7 +121,7 @@ def save_autoencoder(path: Path, model: SmallAutoencoder) -> None:
 
 
 def load_autoencoder(source: Path | bytes) -> SmallAutoencoder:
-    """Load the run's own autoencoder, ready to use; `BadContent` if anything about it is off."""
+    """Load the run's own autoencoder, ready to use; `BadContent` if anything in it is wrong."""
     metadata = metadata_of(source, FORMAT)
     with torch.device("meta"):
         model = SmallAutoencoder(read_config(AutoencoderConfig, metadata))

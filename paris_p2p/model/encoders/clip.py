@@ -1,4 +1,4 @@
-"""The run's own small CLIP: text and images in one space, and the two towers taken from it."""
+"""The run's own small CLIP: text and images in one space, and its two towers."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class ClipConfig:
         check_range("context_length", self.context_length, 2, 256)
         widths = (self.image_width, self.text_width)
         if any(width % self.head_width for width in widths) or self.image_px % self.patch:
-            raise BadContent("widths are no multiples of the head's, or the image of the patch's")
+            raise BadContent("a width is not a multiple of the head's, or the image of the patch's")
 
 
 def build_clip(config: ClipConfig, vocabulary: int) -> open_clip.CLIP:
-    """The small CLIP that `config` describes, with fresh weights; images come in [-1, 1]."""
+    """The small CLIP that `config` describes, with fresh weights; images are in [-1, 1]."""
     vision = open_clip.CLIPVisionCfg(
         layers=config.image_layers,
         width=config.image_width,
@@ -70,8 +70,8 @@ def build_clip(config: ClipConfig, vocabulary: int) -> open_clip.CLIP:
 def build_tokenizer(merges: Sequence[str], context_length: int) -> SimpleTokenizer:
     """open_clip's BPE tokenizer over a list of merges of our own ("th e</w>"), by rank.
 
-    Pad is id 0, start and end are the two highest ids. Raises `BadContent` on a merge that is not
-    two symbols, of unknown parts or there twice.
+    Pad is id 0, start and end are the two highest ids. Raises `BadContent` when a merge is not
+    two symbols, has unknown parts or occurs twice.
     """
     if len(merges) > MAX_MERGES:
         raise BadContent(f"{len(merges)} merges are more than {MAX_MERGES}")
@@ -79,7 +79,7 @@ def build_tokenizer(merges: Sequence[str], context_length: int) -> SimpleTokeniz
     for merge in merges:
         parts = merge.split(" ")
         if len(parts) != 2 or not known.issuperset(parts) or "".join(parts) in known:
-            raise BadContent(f"{merge!r} is no merge of two known symbols into a new one")
+            raise BadContent(f"{merge!r} does not merge two known symbols into a new one")
         known.add("".join(parts))
     with tempfile.NamedTemporaryFile(suffix=".txt.gz") as file:
         file.write(gzip.compress("\n".join(["#version: 1", *merges]).encode()))
@@ -98,7 +98,7 @@ def save_clip(path: Path, clip: open_clip.CLIP, config: ClipConfig, merges: Sequ
 
 
 def load_clip(source: Path | bytes) -> tuple[open_clip.CLIP, SimpleTokenizer]:
-    """Load the run's own CLIP whole; `BadContent` if anything about it is off."""
+    """Load the run's own CLIP with both towers; `BadContent` if anything in it is wrong."""
     metadata = metadata_of(source, FORMAT)
     config = read_config(ClipConfig, metadata)
     tokenizer = build_tokenizer(metadata.get("merges", "").split("\n"), config.context_length)

@@ -16,7 +16,7 @@ from paris_p2p.model.encoders.autoencoder import Autoencoder
 from paris_p2p.model.encoders.towers import ImageEncoder, TextEncoder
 
 SD_VAE_SCALING = 0.18215
-"""Stable Diffusion's factor that gives its latents unit std."""
+"""Stable Diffusion's factor, which gives its latents unit std."""
 SD_VAE_PX = 256
 """Side of the images that a run with its autoencoder is trained on."""
 
@@ -54,7 +54,7 @@ class HubAutoencoder(Autoencoder):
 def load_hub_autoencoder(name_or_dir: str) -> HubAutoencoder:
     """Load a published `AutoencoderKL` (`stabilityai/sd-vae-ft-mse`) or a local copy of one.
 
-    Raises `NotAvailable` where neither hub nor disk has it in safetensors.
+    Raises `NotAvailable` when neither the hub nor the disk has it in safetensors.
     """
     try:
         body = AutoencoderKL.from_pretrained(name_or_dir, use_safetensors=True)
@@ -70,11 +70,11 @@ def load_hub_text_encoder(name: str) -> TextEncoder:
 
 
 def load_hub_clip(name: str) -> tuple[open_clip.CLIP, SimpleTokenizer]:
-    """A published CLIP by open_clip's names, its weights from safetensors and nothing else.
+    """A published CLIP by its name in open_clip, with weights from safetensors only.
 
-    `ViT-L-14/openai` is a model and its pretrained tag, from the hub; `ViT-L-14/FILE.safetensors`
-    its weights from a file; `local-dir:FOLDER` a folder with `open_clip_config.json` beside
-    `open_clip_model.safetensors`. Raises `BadContent` on any other name, `NotAvailable` where the
+    `ViT-L-14/openai` is a model and its pretrained tag, from the hub. `ViT-L-14/FILE.safetensors`
+    takes the weights from a file. `local-dir:FOLDER` is a folder with `open_clip_config.json` and
+    `open_clip_model.safetensors`. Raises `BadContent` for any other name, `NotAvailable` when the
     hub cannot be reached.
     """
     if name.startswith(LOCAL_DIR):
@@ -88,7 +88,7 @@ def load_hub_clip(name: str) -> tuple[open_clip.CLIP, SimpleTokenizer]:
         published = open_clip.get_pretrained_cfg(model, tag)
         weights = _hub_file(published["hf_hub"].rstrip("/"), CLIP_WEIGHTS) if published else tag
         if not weights.endswith(".safetensors"):
-            raise BadContent(f"{name!r} is no CLIP of open_clip's with weights in safetensors")
+            raise BadContent(f"{name!r} is not a CLIP of open_clip with weights in safetensors")
         quick = bool(published.get("quick_gelu", False))
         clip = open_clip.create_model(model, pretrained=weights, force_quick_gelu=quick)
         tokenizer = open_clip.get_tokenizer(model)
@@ -98,7 +98,7 @@ def load_hub_clip(name: str) -> tuple[open_clip.CLIP, SimpleTokenizer]:
 
 
 def load_hub_image_encoder(name: str) -> ImageEncoder:
-    """A published image tower: a CLIP named as for `load_hub_clip`, or one of timm's by `timm:`.
+    """A published image tower: a CLIP named as for `load_hub_clip`, or `timm:` and a timm model.
 
     `timm:vit_large_patch14_dinov2.lvd142m` comes from the hub, `timm:NAME/FILE.safetensors` takes
     the architecture's weights from a file.
@@ -120,7 +120,7 @@ def load_hub_image_encoder(name: str) -> ImageEncoder:
 
 
 def _hub_file(repository: str, name: str) -> str:
-    """The local path of a hub's file, downloaded where the cache lacks it."""
+    """The local path of a hub's file, downloaded if the cache lacks it."""
     try:
         return huggingface_hub.hf_hub_download(repository, name)
     except OSError as error:
@@ -129,4 +129,4 @@ def _hub_file(repository: str, name: str) -> str:
 
 def _not_had(name: str) -> NotAvailable:
     remedy = "name a local copy of it, or download it once while the hub can be reached"
-    return NotAvailable(f"{name} is neither in the hub's local cache nor to be had now", remedy)
+    return NotAvailable(f"{name} is not in the hub's cache and cannot be downloaded now", remedy)

@@ -1,4 +1,4 @@
-"""Captions -> token states, images -> features: by a tower of our own or by a published one."""
+"""Captions -> token states, images -> features: by the run's own or a published tower."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from paris_p2p.errors import BadContent
 
 MAX_CAPTION_CHARS = 4096
-"""What is longer is cut before it is tokenized: no context holds as much."""
+"""Longer captions are cut before they are tokenized: no context holds as much."""
 
 
 class TextEncoder(nn.Module):
-    """Captions -> per-token hidden states of a CLIP's text tower, what experts attend to."""
+    """Captions -> per-token hidden states of a CLIP's text tower, which experts attend to."""
 
     def __init__(self, clip: open_clip.CLIP, tokenizer: SimpleTokenizer) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class TextEncoder(nn.Module):
         return int(self.token_embedding.embedding_dim)
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
-        """Token ids, int64 (N, L): start, words, end, then pads of id 0; cut where too long."""
+        """Token ids, int64 (N, L): start, words, end, then padding of id 0; cut if too long."""
         clipped = [caption[:MAX_CAPTION_CHARS] for caption in captions]
         ids: Tensor = self.tokenizer(clipped, context_length=self.context_length)
         return ids
@@ -48,7 +48,7 @@ class TextEncoder(nn.Module):
         return len(self.tokenizer.encode(caption)) + 2 > self.context_length
 
     def mask(self, ids: Tensor) -> Tensor:
-        """Bool (N, L), true up to and including the end token: what may be attended to."""
+        """Bool (N, L), true up to and including the end token: the tokens to attend to."""
         end = (ids == self.tokenizer.eot_token_id).int().argmax(dim=1, keepdim=True)
         attended: Tensor = torch.arange(ids.shape[1], device=ids.device) <= end
         return attended
@@ -56,7 +56,7 @@ class TextEncoder(nn.Module):
     def encode(self, ids: Tensor) -> Tensor:
         """Ids (N, L) -> (N, L, D), every token's final hidden state, layer-normed.
 
-        Raises `BadContent` on ids that the vocabulary does not have.
+        Raises `BadContent` for ids outside the vocabulary.
         """
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocabulary:
             raise BadContent(f"token ids lie outside the vocabulary of {self.vocabulary}")
