@@ -40,7 +40,7 @@ from paris_p2p.cli.start import start
 from paris_p2p.cli.status import status
 from paris_p2p.cli.terminal import complain, leave_streams, prepare_streams, write
 from paris_p2p.errors import DiskFull, Interrupted, ParisError
-from paris_p2p.home import NO_ROOM
+from paris_p2p.files import NO_ROOM
 
 app = typer.Typer(
     name="paris-peer",

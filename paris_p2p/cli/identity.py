@@ -14,7 +14,8 @@ import typer
 from paris_p2p.cli.options import HomeOption, JsonOption, home_of
 from paris_p2p.cli.terminal import write, write_json
 from paris_p2p.errors import BadContent, UsageProblem
-from paris_p2p.home import Home, write_atomically
+from paris_p2p.files import write_atomically
+from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 
 PASSPHRASE_VARIABLE = "PARIS_PASSPHRASE"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import sweep_partial_files, write_atomically
+from paris_p2p.files import sweep_partial_files, write_atomically
 from paris_p2p.records.manifest import CHUNK_SIZE, Manifest, content_id
 from paris_p2p.store.chunks import FILES, ChunkStore, MissingChunk, total_size
 

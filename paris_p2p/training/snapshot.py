@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 from torch.optim import AdamW
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.model.expert import Expert
 from paris_p2p.model.memory import out_of_memory
 from paris_p2p.model.router import Router

@@ -26,7 +26,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from paris_p2p.errors import ParisError, TrainingDiverged, UsageProblem, WorkerDied
-from paris_p2p.home import locked
+from paris_p2p.files import locked
 from paris_p2p.training.job import Job, StartRefuted
 from paris_p2p.training.offline import forbid_network
 

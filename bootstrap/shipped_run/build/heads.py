@@ -16,7 +16,8 @@ import threading
 from pathlib import Path
 
 from bootstrap.shipped_run.build import SHIPPED
-from paris_p2p.home import Home, write_atomically
+from paris_p2p.files import write_atomically
+from paris_p2p.home import Home
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.peer.training.publishing import checkpoint_name
