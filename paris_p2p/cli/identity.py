@@ -53,7 +53,7 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
         f"peer    {told['peer']}",
         f"author  {told['author']}",
         f"home    {told['home']}",
-        f"since   {_day(told['since'])}",
+        f"since   {datetime.fromtimestamp(told['since'], UTC):%Y-%m-%d %H:%M UTC}",
     )
 
 
@@ -94,6 +94,8 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Restore this peer's key from an encrypted backup.
+
+    Any encrypted Ed25519 key in PEM can be restored so, whichever program wrote it.
 
     paris-peer identity import me.pem
     """
@@ -168,13 +170,16 @@ def _without_a_peer(place: Home) -> AbstractContextManager[None]:
 
 
 def _read_backup(file: Path) -> bytes:
-    from paris_p2p.backup import LIMIT
+    """What is certain to be an encrypted key, before anybody is asked for its passphrase."""
+    from paris_p2p.backup import LIMIT, expect_encrypted_key
 
     try:
         with file.open("rb") as opened:
-            return opened.read(LIMIT + 1)
+            data = opened.read(LIMIT + 1)
     except OSError as error:
         raise UsageProblem(f"cannot read the backup {file}: {error.strerror}") from error
+    expect_encrypted_key(data)
+    return data
 
 
 def _passphrase(file: Path | None, twice: bool) -> str:
@@ -210,7 +215,3 @@ def _say(as_json: bool, event: dict[str, Any], *lines: str) -> None:
         write_json(event)
     else:
         write(*lines)
-
-
-def _day(time_: float) -> str:
-    return datetime.fromtimestamp(time_, UTC).strftime("%Y-%m-%d %H:%M UTC")
