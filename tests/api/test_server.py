@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from paris_p2p.api import server
-from paris_p2p.api.events import decode_events
+from paris_p2p.api.events import decode_events, decode_numbered
 from paris_p2p.api.requests import MAX_BODY
 from paris_p2p.api.server import Api
 from paris_p2p.errors import (
@@ -19,7 +19,6 @@ from paris_p2p.errors import (
     DiskFull,
     NotAvailable,
     ParisError,
-    Unreachable,
     error_from,
 )
 from paris_p2p.identity import peer_id_of
@@ -28,7 +27,6 @@ from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.training import claiming
-from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
 from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import heads_key
@@ -228,17 +226,18 @@ async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None
         ("/v1/fetch-head", b'{"slot": 9, "contents": []}', "slot is none"),
         ("/v1/fetch-head", b'{"slot": true, "contents": []}', "slot is none"),
         ("/v1/fetch-head", b'{"slot": 0, "contents": 5}', "not a list"),
-        ("/v1/claim", b'{"expert": "3"}', "expert is not a number"),
-        ("/v1/claim", b'{"expert": true}', "expert is not a number"),
-        ("/v1/claim", b'{"threads": 0}', "threads is not over 0"),
-        ("/v1/claim", b'{"max_seconds": NaN}', "number NaN is out of range"),
-        ("/v1/claim", b'{"max_seconds": 1e999}', "number 1e999 is out of range"),
-        ("/v1/claim", b'{"max_steps": 1' + b"0" * 400 + b"}", "is out of range"),
-        ("/v1/claim", b'{"expert": -1' + b"0" * 5000 + b"}", "is out of range"),
+        ("/v1/jobs", b'{"kind": "painting"}', "none of a job"),
+        ("/v1/jobs", b'{"kind": "training", "expert": "3"}', "expert is not a number"),
+        ("/v1/jobs", b'{"kind": "training", "expert": true}', "expert is not a number"),
+        ("/v1/jobs", b'{"kind": "training", "threads": 0}', "threads is not over 0"),
+        ("/v1/jobs", b'{"kind": "training", "max_seconds": NaN}', "number NaN is out of range"),
+        ("/v1/jobs", b'{"kind": "training", "max_seconds": 1e999}', "number 1e999 is out of range"),
+        ("/v1/jobs", b'{"kind": "training", "max_steps": 1' + b"0" * 400 + b"}", "is out of range"),
+        ("/v1/jobs", b'{"kind": "training", "expert": -1' + b"0" * 5000 + b"}", "is out of range"),
         ("/v1/fetch", b'{"contents": [], "patience": 1' + b"0" * 400 + b"}", "is out of range"),
         ("/v1/fetch", b'{"contents": [], "patience": Infinity}', "is out of range"),
-        ("/v1/stop", b'{"job": 9007199254740994}', "is out of range"),
-        ("/v1/claim", b'{"shell": 1}', "unknown field"),
+        ("/v1/jobs", b'{"kind": 9007199254740994}', "is out of range"),
+        ("/v1/jobs", b'{"kind": "training", "shell": 1}', "unknown field"),
     ],
 )
 async def test_a_bad_body_is_one_clear_line(
@@ -272,7 +271,9 @@ async def test_a_senseless_length_is_no_internal_error(tmp_path: Path, length: s
     peer = await PeerWorld(tmp_path).join()
     async with calling(peer) as client:
         headers = {b"content-length": length.encode("latin-1")}
-        assert (await client.post("/v1/stop", content=b"{}", headers=headers)).status_code == 200
+        assert (
+            await client.post("/v1/fetch", content=b'{"contents": []}', headers=headers)
+        ).status_code == 200
 
 
 async def test_an_error_nobody_foresaw_ends_a_stream_with_its_reason_and_is_logged(
@@ -320,12 +321,20 @@ async def test_a_checkup_tells_how_many_files_the_peer_may_open(
     assert row["check"] == "open files" and row["seen"].startswith("300 ")
 
 
-async def test_an_unknown_expert_is_an_error_event(tmp_path: Path) -> None:
+async def test_a_job_is_begun_at_once_and_its_error_is_told_to_whoever_follows(
+    tmp_path: Path,
+) -> None:
     peer = await PeerWorld(tmp_path).join()
     async with calling(peer) as client:
-        response = await client.post("/v1/claim", json={"expert": 77})
+        begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 77})
+        identifier = begun.json()["id"]
+        response = await client.get(f"/v1/jobs/{identifier}/events")
+        row = (await client.get(f"/v1/jobs/{identifier}")).json()
     with pytest.raises(NotAvailable, match="no expert 77"):
         list(decode_events(response.text.splitlines()))
+    assert (row["kind"], row["slot"], row["outcome"]) == ("training", 77, "failed")
+    assert row["error"]["exit_code"] == NotAvailable.exit_code
+    assert row["started"] <= row["ended"]
 
 
 async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
@@ -333,24 +342,97 @@ async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
     api = Api(peer, TOKEN)
     await api.close()
     async with calling(api) as client:
-        response = await client.post("/v1/claim", json={})
-    with pytest.raises(Unreachable, match="is leaving"):
-        list(decode_events(response.text.splitlines()))
+        response = await client.post("/v1/jobs", json={"kind": "training"})
+    assert response.status_code == 400 and "is leaving" in response.json()["message"]
     assert peer.training == set()
 
 
-async def test_a_listener_that_goes_away_ends_its_job(
+async def test_a_seed_begins_no_training(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    peer.config = replace(peer.config, seed_only=True)
+    async with calling(peer) as client:
+        response = await client.post("/v1/jobs", json={"kind": "training"})
+    assert response.status_code == 400 and "is a seed" in response.json()["message"]
+
+
+async def test_a_job_goes_on_without_a_listener_until_it_is_told_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
     install(monkeypatch)
+    monkeypatch.setattr(claiming, "SETTLE", 0.02)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
     api = Api(peer, TOKEN)
-    following = api._follow(TrainingJob(peer, TrainingRequest(expert=0)))
-    assert (await anext(following))["event"] == "claimed"
+    async with calling(api) as client:
+        begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 0})
+        path = f"/v1/jobs/{begun.json()['id']}"
+        job = api.jobs.named(begun.json()["id"])
+        listener = job.follow()
+        async for _, event in listener:
+            if event["event"] == "published":
+                break
+        await listener.aclose()
+        assert (await client.get(path)).json()["ended"] is None
+        (told,) = (await client.get("/v1/status")).json()["jobs"]
 
-    await following.aclose()
+        assert (await client.delete(path)).json()["id"] == job.id
+        whole = list(decode_numbered((await client.get(f"{path}/events")).text.splitlines()))
+        (row,) = (await client.get("/v1/jobs")).json()["jobs"]
+        number = next(n for n, event in whole if event["event"] == "released")
+        rest = await client.get(f"{path}/events", headers={"last-event-id": str(number - 1)})
+        same = await client.get(f"{path}/events", params={"after": number - 1})
+        none = await client.get(f"{path}/events", params={"after": 10**6})
 
-    await eventually(lambda: not peer.training)
+    assert told["slot"] == 0
+    assert [event["event"] for _, event in whole[-2:]] == ["released", "ended"]
+    assert whole[0] == (1, {**whole[0][1], "event": "claimed", "job": job.id})
+    assert (row["outcome"], row["last"]["event"], row["newest"]) == ("stopped", "released", number)
+    assert rest.text == same.text
+    assert [event["event"] for event in decode_events(rest.text.splitlines())] == [
+        "released",
+        "ended",
+    ]
+    assert [event["event"] for event in decode_events(none.text.splitlines())] == ["ended"]
     assert await read_claims(peer.swarm, peer.run_id, 0) == []
+
+
+async def test_a_peer_that_leaves_lets_its_jobs_end_in_good_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch)
+    monkeypatch.setattr(claiming, "SETTLE", 0.02)
+    peer = await PeerWorld(tmp_path).join()
+    await hold(peer, 0)
+    api = Api(peer, TOKEN)
+    async with calling(api) as client:
+        begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 0})
+    job = api.jobs.named(begun.json()["id"])
+    await eventually(lambda: peer.training)
+    await api.close()
+    assert (job.outcome, job.last["event"]) == ("stopped", "released")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/jobs/none", "has no job 'none'"),
+        ("/v1/jobs/none/events", "has no job 'none'"),
+    ],
+)
+async def test_a_job_that_there_is_not_is_one_clear_line(
+    tmp_path: Path, path: str, words: str
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        response = await client.get(path)
+    assert response.status_code == 400 and words in response.json()["message"]
+
+
+@pytest.mark.parametrize("number", ["-1", "x", "²", "1" * 40])
+async def test_a_senseless_event_id_is_refused(tmp_path: Path, number: str) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 77})
+        path = f"/v1/jobs/{begun.json()['id']}/events"
+        response = await client.get(path, params={"after": number})
+    assert response.status_code == 400 and "is no number" in response.json()["message"]
