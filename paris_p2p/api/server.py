@@ -64,11 +64,13 @@ from paris_p2p.peer.doctor import machine_checks, machine_probes
 from paris_p2p.peer.doctor.peer_checks import report
 from paris_p2p.peer.doctor.peer_probes import peer_checkup, training_need
 from paris_p2p.peer.jobs import Job, Jobs
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
 from paris_p2p.peer.report import heads_report, status_report
+from paris_p2p.peer.run_choice import choose
 from paris_p2p.peer.training.training_job import TRAINING, TrainingJob
 from paris_p2p.peer.transfer.head_candidates import find_candidates
-from paris_p2p.peer.transfer.obtaining import checkpoint_limit
+from paris_p2p.peer.transfer.obtaining import checkpoint_limit, obtain
 from paris_p2p.peer.transfer.racing import GLANCE, first_complete
 from paris_p2p.records.address import parse_address
 
@@ -76,9 +78,9 @@ from paris_p2p.records.address import parse_address
 class Api:
     """The API of one peer. `app` is the ASGI application; `close()` ends the running jobs."""
 
-    def __init__(self, peer: Peer, token: str) -> None:
-        self._peer = peer
-        self.jobs = Jobs(peer.clock)
+    def __init__(self, node: Node[Membership], token: str) -> None:
+        self._node = node
+        self.jobs = Jobs(node.clock)
         self._sessions = 0
         self._unused = asyncio.Event()
         self._closing = asyncio.Event()
@@ -111,7 +113,11 @@ class Api:
         await self.jobs.ended()
 
     async def _ping(self, request: Request) -> Response:
-        return JSONResponse({"run": self._peer.run_id.hex()})
+        return JSONResponse({"run": self._run(request).run_id.hex()})
+
+    def _run(self, request: Request) -> Membership:
+        """The membership that ?run= names, or the only one."""
+        return choose(self._node, request.query_params.get("run"))
 
     async def unused(self) -> None:
         """Wait until no session is open; from then on none can be opened."""
@@ -137,88 +143,96 @@ class Api:
                 self._unused.set()
 
     async def _status(self, request: Request) -> Response:
+        membership = self._run(request)
         jobs = [
             {**job.last, "slot": job.slot}
             for job in self.jobs.running()
-            if job.slot in self._peer.training
+            if job.slot in membership.training
         ]
-        return JSONResponse({**await status_report(self._peer), "jobs": jobs})
+        return JSONResponse({**await status_report(membership), "jobs": jobs})
 
     async def _heads(self, request: Request) -> Response:
-        return JSONResponse(await heads_report(self._peer))
+        return JSONResponse(await heads_report(self._run(request)))
 
     async def _checkup(self, request: Request) -> Response:
-        rows = await peer_checkup(self._peer)
+        membership = self._run(request)
+        rows = await peer_checkup(self._node, [membership])
         rows.append(machine_checks.files_row(machine_probes.open_files()))
-        return JSONResponse(report(rows, training_need(self._peer)))
+        return JSONResponse(report(rows, training_need(membership.run)))
 
     async def _contributions(self, request: Request) -> Response:
         (author,) = contents_of({"contents": [request.query_params.get("author")]})
-        peer = self._peer
-        reading = await read_log(peer.swarm, peer.contributions, author, peer.fetcher.pacers)
+        node = self._node
+        reading = await read_log(node.swarm, node.contributions, author, node.fetcher.pacers)
         return JSONResponse(told(reading))
 
     async def _connect(self, request: Request) -> Response:
         address = (await body_of(request)).get("address")
-        await self._peer.swarm.connect(str(parse_address(str(address))))
-        return JSONResponse({"peers": self._peer.swarm.peers()})
+        await self._node.swarm.connect(str(parse_address(str(address))))
+        return JSONResponse({"peers": self._node.swarm.peers()})
 
     async def _fetch(self, request: Request) -> Response:
         body = await body_of(request)
-        return _stream(self._fetched(contents_of(body), patience_of(body)))
+        fetched = self._fetched(self._run(request), contents_of(body), patience_of(body))
+        return _stream(fetched)
 
-    async def _fetched(self, contents: list[bytes], patience: float | None) -> AsyncIterator[Event]:
-        peer = self._peer
-        async with peer.using(contents):
+    async def _fetched(
+        self, membership: Membership, contents: list[bytes], patience: float | None
+    ) -> AsyncIterator[Event]:
+        node = self._node
+        async with node.using(contents):
             for content in contents:
-                fetching = peer.fetch_events([content], checkpoint_limit(peer, content), patience)
+                most = checkpoint_limit(membership, content)
+                fetching = obtain(membership, [content], most, patience)
                 async with aclosing(fetching) as events:
                     async for event in events:
                         yield event
-            paths = {content.hex(): str(await peer.path(content)) for content in contents}
+            paths = {content.hex(): str(await node.path(content)) for content in contents}
         yield {"event": "fetched", "paths": paths}
 
     async def _candidates(self, request: Request) -> Response:
-        return _stream(find_candidates(self._peer))
+        return _stream(find_candidates(self._run(request)))
 
     async def _fetch_head(self, request: Request) -> Response:
-        body = await body_of(request)
+        membership, body = self._run(request), await body_of(request)
         slot = body.get("slot")
-        if isinstance(slot, bool) or slot not in self._peer.run.slots():
+        if isinstance(slot, bool) or slot not in membership.run.slots():
             raise BadContent("slot is none of this run", "send the number of one that it has")
-        return _stream(self._fetched_head(int(slot), contents_of(body)))
+        return _stream(self._fetched_head(membership, int(slot), contents_of(body)))
 
-    async def _fetched_head(self, slot: int, contents: list[bytes]) -> AsyncIterator[Event]:
-        most = self._peer.run.checkpoint_limit(slot)
+    async def _fetched_head(
+        self, membership: Membership, slot: int, contents: list[bytes]
+    ) -> AsyncIterator[Event]:
+        most = membership.run.checkpoint_limit(slot)
 
         def fetch(content: bytes) -> AsyncGenerator[Event]:
-            return self._peer.fetch_events([content], most, GLANCE)
+            return obtain(membership, [content], most, GLANCE)
 
-        async with self._peer.using(contents):
+        async with self._node.using(contents):
             async with aclosing(first_complete(fetch, contents)) as events:
                 async for event in events:
                     if event["event"] == "complete":
                         content = event["content"]
                     else:
                         yield event
-            path = await self._peer.path(bytes.fromhex(content))
+            path = await self._node.path(bytes.fromhex(content))
         yield {"event": "fetched", "paths": {content: str(path)}}
 
     async def _condemned(self, request: Request) -> Response:
         """Where records contradict each other, their authors are to blame, not the content."""
-        body = await body_of(request)
+        membership, body = self._run(request), await body_of(request)
         (content,) = contents_of({"contents": [body.get("content")]})
         reason = body.get("reason")
         if not isinstance(reason, str):
             raise BadContent("reason is not text", "say why the content is worthless")
-        records = self._peer.naming(content)
+        records = membership.naming(content)
         if "author" in body:
             author = author_of(str(body["author"]))
             records = [record for record in records if record.author == author]
         if len({record.author for record in records}) != 1:
             return JSONResponse({"condemned": False})
         for record in records:
-            if not await self._peer.condemn(record, reason):
+            if not await membership.condemn(record, reason):
                 return JSONResponse({"condemned": False})
         return JSONResponse({"condemned": True})
 
@@ -229,15 +243,15 @@ class Api:
         kind = body.pop("kind", None)
         if kind != TRAINING:
             raise BadContent("kind is none of a job", f'send "{TRAINING}"')
-        return JSONResponse({"id": self._begin_training(body).id})
+        return JSONResponse({"id": self._begin_training(self._run(request), body).id})
 
-    def _begin_training(self, body: dict[str, Any]) -> Job:
-        if self._peer.config.seed_only:
+    def _begin_training(self, membership: Membership, body: dict[str, Any]) -> Job:
+        if self._node.config.seed_only:
             raise UsageProblem(
                 "this peer is a seed: it stores and serves, and never trains",
                 "start it without seed_only to train here",
             )
-        return self.jobs.begin(TRAINING, TrainingJob(self._peer, training_request_of(body)))
+        return self.jobs.begin(TRAINING, TrainingJob(membership, training_request_of(body)))
 
     async def _all_jobs(self, request: Request) -> Response:
         return JSONResponse({"jobs": [_job_row(job) for job in self.jobs.all()]})

@@ -25,7 +25,7 @@ from paris_p2p.identity import peer_id_of
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.doctor.peer_checks import Row
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training import claiming
 from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode
@@ -39,9 +39,9 @@ TOKEN = "secret"
 
 @asynccontextmanager
 async def calling(
-    called: Peer | Api, token: str = TOKEN, host: str = "127.0.0.1"
+    called: Membership | Api, token: str = TOKEN, host: str = "127.0.0.1"
 ) -> AsyncIterator[httpx.AsyncClient]:
-    api = called if isinstance(called, Api) else Api(called, TOKEN)
+    api = called if isinstance(called, Api) else Api(called.node, TOKEN)
     transport = httpx.ASGITransport(api.app)
     headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(
@@ -66,7 +66,7 @@ async def test_status_tells_every_slot_and_what_is_held(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer = await world.join()
     await hold(peer, 0)
-    peer.heads.add(head_of(peer, 1, 7, manifest_of(0).id).seal(peer.identity))
+    peer.heads.add(head_of(peer, 1, 7, manifest_of(0).id).seal(peer.node.identity))
     async with calling(peer) as client:
         report = (await client.get("/v1/status")).json()
     assert [slot["name"] for slot in report["slots"]] == ["expert 0", "expert 1", "router"]
@@ -84,8 +84,8 @@ async def test_fetch_streams_progress_and_ends_with_the_file(tmp_path: Path) -> 
         response = await client.post("/v1/fetch", json={"contents": [content.hex()]})
     events = list(decode_events(response.text.splitlines()))
     assert {event["event"] for event in events} == {"fetching", "fetched"}
-    assert events[-1]["paths"] == {content.hex(): str(peer.blobs.path(content))}
-    assert peer.blobs.read(content) == content_of(0)
+    assert events[-1]["paths"] == {content.hex(): str(peer.node.blobs.path(content))}
+    assert peer.node.blobs.read(content) == content_of(0)
 
 
 async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(
@@ -102,14 +102,14 @@ async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(
 async def test_a_head_that_is_only_heard_of_is_held_to_the_size_of_its_slot(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     liar, peer = await world.join(), await world.join()
-    piece = liar.blobs.chunks.put(b"z" * CHUNK_SIZE)
+    piece = liar.node.blobs.chunks.put(b"z" * CHUNK_SIZE)
     chunks = (piece, *(number.to_bytes(32, "big") for number in range(1, MAX_CHUNKS)))
     huge = Manifest(MAX_SIZE, CHUNK_SIZE, chunks, "checkpoint", "weights")
-    liar.blobs.chunks.put(huge.encode())
+    liar.node.blobs.chunks.put(huge.encode())
     newer = head_of(liar, 0, 1, b"n" * 32, created=2000.0)
     older = head_of(liar, 0, 10**9, huge.id, created=1000.0)
-    sealed = [newer.seal(liar.identity), older.seal(liar.identity)]
-    await liar.swarm.store(heads_key(liar.run_id, 0), encode(sealed), liar.clock() + 100)
+    sealed = [newer.seal(liar.node.identity), older.seal(liar.node.identity)]
+    await liar.swarm.store(heads_key(liar.run_id, 0), encode(sealed), liar.node.clock() + 100)
     await liar.announcer.content(huge.id)
 
     async with calling(peer) as client:
@@ -119,7 +119,7 @@ async def test_a_head_that_is_only_heard_of_is_held_to_the_size_of_its_slot(tmp_
     assert huge.id.hex() in {head["manifest"] for head in offered}
     with pytest.raises(BadContent, match="over"):
         list(decode_events(response.text.splitlines()))
-    assert not peer.blobs.chunks.has(piece)
+    assert not peer.node.blobs.chunks.has(piece)
 
 
 async def test_a_head_that_was_offered_can_be_had_although_a_newer_one_took_its_place(
@@ -127,9 +127,9 @@ async def test_a_head_that_was_offered_can_be_had_although_a_newer_one_took_its_
 ) -> None:
     world = PeerWorld(tmp_path)
     holder, peer = await world.join(), await world.join()
-    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights").id
+    content = holder.node.blobs.add_bytes(b"weights", "checkpoint", "weights").id
     head = head_of(holder, 0, 5, content)
-    holder.heads.add(head.seal(holder.identity))
+    holder.heads.add(head.seal(holder.node.identity))
     await holder.announcer.everything()
 
     async with calling(peer) as client:
@@ -144,7 +144,7 @@ async def test_a_fetch_that_the_quota_has_no_room_for_says_so(tmp_path: Path) ->
     world = PeerWorld(tmp_path)
     holder, peer = await world.join(), await world.join()
     content = await hold(holder, 0)
-    peer.config = replace(peer.config, store_quota=manifest_of(0).size)
+    peer.node.config = replace(peer.node.config, store_quota=manifest_of(0).size)
 
     async with calling(peer) as client:
         response = await client.post("/v1/fetch", json={"contents": [content.hex()]})
@@ -158,29 +158,29 @@ async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_co
 ) -> None:
     world = PeerWorld(tmp_path)
     honest, liar, peer = [await world.join() for _ in range(3)]
-    content = peer.blobs.add_bytes(b"weights", "checkpoint", "weights").id
+    content = peer.node.blobs.add_bytes(b"weights", "checkpoint", "weights").id
     for author, step in ((honest, 5), (liar, 2**40)):
-        peer.heads.add(head_of(author, 0, step, content).seal(author.identity))
+        peer.heads.add(head_of(author, 0, step, content).seal(author.node.identity))
     body = {"content": content.hex(), "reason": "it is far worse than it claims"}
 
     async with calling(peer) as client:
         without = (await client.post("/v1/condemned", json=body)).json()
-        named = {**body, "author": peer_id_of(liar.identity.author)}
+        named = {**body, "author": peer_id_of(liar.node.identity.author)}
         by_name = (await client.post("/v1/condemned", json=named)).json()
 
     assert (without, by_name) == ({"condemned": False}, {"condemned": True})
-    assert [head.author for head in peer.heads.all()] == [honest.identity.author]
-    assert peer.blobs.complete(content)
+    assert [head.author for head in peer.heads.all()] == [honest.node.identity.author]
+    assert peer.node.blobs.complete(content)
 
 
 async def test_no_record_of_a_file_that_rotted_here_is_condemned(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     author, peer = await world.join(), await world.join()
-    content = peer.blobs.add_bytes(b"weights", "checkpoint", "weights").id
+    content = peer.node.blobs.add_bytes(b"weights", "checkpoint", "weights").id
     older, newer = (head_of(author, 0, step, content) for step in (5, 6))
     peer.offers.append({content: older})
-    peer.heads.add(newer.seal(author.identity))
-    peer.blobs.path(content).write_bytes(b"rotten!")
+    peer.heads.add(newer.seal(author.node.identity))
+    peer.node.blobs.path(content).write_bytes(b"rotten!")
 
     async with calling(peer) as client:
         body = {"content": content.hex(), "reason": "it cannot be loaded"}
@@ -188,15 +188,15 @@ async def test_no_record_of_a_file_that_rotted_here_is_condemned(tmp_path: Path)
 
     assert answer == {"condemned": False}
     assert set(peer.naming(content)) == {older, newer}
-    assert (await peer.path(content)).read_bytes() == b"weights"
+    assert (await peer.node.path(content)).read_bytes() == b"weights"
 
 
 async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, peer = await world.join(), await world.join()
-    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    content = holder.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
     await holder.announcer.content(content)
-    peer.heads.add(head_of(holder, 1, 7, content).seal(holder.identity))
+    peer.heads.add(head_of(holder, 1, 7, content).seal(holder.node.identity))
     async with calling(peer) as client:
         response = await client.post("/v1/candidates", json={})
         *looking, found = decode_events(response.text.splitlines())
@@ -207,8 +207,11 @@ async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None
         body = {"slot": 1, "contents": [row["manifest"]]}
         response = await client.post("/v1/fetch-head", json=body)
     *_, last = decode_events(response.text.splitlines())
-    assert last == {"event": "fetched", "paths": {content.hex(): str(peer.blobs.path(content))}}
-    assert peer.blobs.read(content) == b"weights"
+    assert last == {
+        "event": "fetched",
+        "paths": {content.hex(): str(peer.node.blobs.path(content))},
+    }
+    assert peer.node.blobs.read(content) == b"weights"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +282,7 @@ async def test_a_senseless_length_is_no_internal_error(tmp_path: Path, length: s
 async def test_an_error_nobody_foresaw_ends_a_stream_with_its_reason_and_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(peer: Peer, content: bytes) -> int:
+    def broken(peer: Membership, content: bytes) -> int:
         raise RuntimeError("a hole in the floor")
 
     monkeypatch.setattr(server, "checkpoint_limit", broken)
@@ -294,12 +297,12 @@ async def test_an_error_nobody_foresaw_ends_a_stream_with_its_reason_and_is_logg
 async def test_an_error_nobody_foresaw_is_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(peer: Peer) -> None:
+    async def broken(peer: Membership) -> None:
         raise RuntimeError("a hole in the floor")
 
     monkeypatch.setattr(server, "heads_report", broken)
     peer = await PeerWorld(tmp_path).join()
-    transport = httpx.ASGITransport(Api(peer, TOKEN).app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(Api(peer.node, TOKEN).app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         response = await client.get("/v1/heads", headers=headers)
@@ -310,7 +313,7 @@ async def test_an_error_nobody_foresaw_is_one_clear_line(
 async def test_a_checkup_tells_how_many_files_the_peer_may_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nothing(peer: Peer) -> list[Row]:
+    async def nothing(peer: Membership) -> list[Row]:
         return []
 
     monkeypatch.setattr(server, "peer_checkup", nothing)
@@ -339,7 +342,7 @@ async def test_a_job_is_begun_at_once_and_its_error_is_told_to_whoever_follows(
 
 async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
-    api = Api(peer, TOKEN)
+    api = Api(peer.node, TOKEN)
     await api.close()
     async with calling(api) as client:
         response = await client.post("/v1/jobs", json={"kind": "training"})
@@ -349,7 +352,7 @@ async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
 
 async def test_a_seed_begins_no_training(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
-    peer.config = replace(peer.config, seed_only=True)
+    peer.node.config = replace(peer.node.config, seed_only=True)
     async with calling(peer) as client:
         response = await client.post("/v1/jobs", json={"kind": "training"})
     assert response.status_code == 400 and "is a seed" in response.json()["message"]
@@ -362,7 +365,7 @@ async def test_a_job_goes_on_without_a_listener_until_it_is_told_to_stop(
     monkeypatch.setattr(claiming, "SETTLE", 0.02)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
-    api = Api(peer, TOKEN)
+    api = Api(peer.node, TOKEN)
     async with calling(api) as client:
         begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 0})
         path = f"/v1/jobs/{begun.json()['id']}"
@@ -403,7 +406,7 @@ async def test_a_peer_that_leaves_lets_its_jobs_end_in_good_order(
     monkeypatch.setattr(claiming, "SETTLE", 0.02)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
-    api = Api(peer, TOKEN)
+    api = Api(peer.node, TOKEN)
     async with calling(api) as client:
         begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 0})
     job = api.jobs.named(begun.json()["id"])
