@@ -313,7 +313,7 @@ async def test_an_error_nobody_foresaw_is_one_clear_line(
 async def test_a_checkup_tells_how_many_files_the_peer_may_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nothing(peer: Membership) -> list[Row]:
+    async def nothing(*_: object) -> list[Row]:
         return []
 
     monkeypatch.setattr(server, "peer_checkup", nothing)
