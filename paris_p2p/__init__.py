@@ -16,7 +16,8 @@ The map, each line importing only from those below it:
     config     what the user chose: TOML, environment, flags
     records    what peers say: pure data and pure decisions
     identity   one Ed25519 key: PeerID, author, signer
-    home       the folder a peer owns, its lock, atomic writes
+    home       the folder a peer owns, and its lock
+    files      writing files in one step, lock files
     child      how a Python process of ours is started
     errors     what can go wrong, what to do about it, the exit code
 """

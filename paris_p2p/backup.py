@@ -57,8 +57,8 @@ def encrypt(identity: Identity, passphrase: str) -> bytes:
     )
 
 
-def decrypt(data: bytes, passphrase: str) -> Identity:
-    """The inverse of `encrypt`. BadContent for anything else, and for a wrong passphrase."""
+def expect_encrypted_key(data: bytes) -> None:
+    """BadContent for what no passphrase would open."""
     if data.startswith(_BEGIN_0_1):
         raise BadContent(
             "this is a backup of version 0.1.0, in a format that is not read any more",
@@ -66,6 +66,11 @@ def decrypt(data: bytes, passphrase: str) -> Identity:
         )
     if len(data) > LIMIT or _BEGIN.encode() not in data:
         raise BadContent("this is not an encrypted private key", f"A backup contains {_BEGIN}")
+
+
+def decrypt(data: bytes, passphrase: str) -> Identity:
+    """The inverse of `encrypt`. BadContent for anything else, and for a wrong passphrase."""
+    expect_encrypted_key(data)
     try:
         key = load_pem_private_key(data, _secret(passphrase))
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
@@ -86,5 +91,8 @@ def decrypt(data: bytes, passphrase: str) -> Identity:
 
 
 def _secret(passphrase: str) -> bytes:
-    """The same bytes however the accents were typed."""
-    return unicodedata.normalize("NFKC", passphrase).encode()
+    """The same bytes however the accents were typed. UsageProblem for what is not text."""
+    try:
+        return unicodedata.normalize("NFKC", passphrase).encode()
+    except UnicodeEncodeError as error:
+        raise UsageProblem("the passphrase is not text", "Write it in UTF-8") from error

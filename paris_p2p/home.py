@@ -1,27 +1,20 @@
-"""The folder a peer owns: where everything lies in it, who may use it, how it is written.
+"""The folder a peer owns: where everything lies in it, and who may use it.
 
-One process at a time holds a home (`Home.lock`). Whatever must survive a crash is written aside,
-synced and renamed (`write_atomically`), so a reader sees the old content or the new, never a part.
+One process at a time holds a home (`Home.lock`).
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import pwd
-import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
 
-from paris_p2p.errors import DiskFull, HomeBusy, UsageProblem
-
-PARTIAL_SUFFIX = ".partial"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""What a full disk answers."""
+from paris_p2p.errors import UsageProblem
+from paris_p2p.files import lock_holder, locked, room_for
 
 TALK = "Talk to that peer with any other command, or give this one another --home"
 
@@ -177,15 +170,7 @@ class Home:
 
     def holder(self) -> int | None:
         """The process that owns this home now, 0 for one that has not said which; None for none."""
-        try:
-            file = os.open(self.lock_file, os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            free = _locks(file, fcntl.LOCK_SH)
-            return None if free else int(_lock_holder(file) or 0)
-        finally:
-            os.close(file)
+        return lock_holder(self.lock_file)
 
     def _refuse_foreign(self) -> None:
         if owner := self.foreign_owner():
@@ -195,126 +180,8 @@ class Home:
             )
 
 
-@contextmanager
-def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
-    """Hold the lock file at `path` while inside; HomeBusy when another process does.
-
-    The message is "`what` is in use by process N" and `remedy`. DiskFull when there is no room.
-    """
-    with room_for(path):
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        _take_lock(file, what, remedy)
-        with room_for(path):
-            os.ftruncate(file, 0)
-            write_all(file, str(os.getpid()).encode())
-        yield
-        os.ftruncate(file, 0)
-    finally:
-        os.close(file)
-
-
-def _take_lock(file: int, what: str, remedy: str) -> None:
-    """A lock that can be shared is held by nobody but those who look who holds it."""
-    while not _locks(file, fcntl.LOCK_EX):
-        if not _locks(file, fcntl.LOCK_SH):
-            holder = _lock_holder(file) or "another one"
-            raise HomeBusy(f"{what} is in use by process {holder}", remedy)
-
-
-def _locks(file: int, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lock_holder(file: int) -> str:
-    """The process that a lock file names, in digits; "" when it names none."""
-    text = os.pread(file, 20, 0).decode("ascii", "replace")
-    return text if text.isdecimal() else ""
-
-
-def write_atomically(
-    path: Path,
-    data: bytes | memoryview | Iterable[bytes],
-    mode: int = 0o600,
-    *,
-    synced: bool = True,
-) -> None:
-    """Replace `path` by `data` as one step that survives a crash once this returns.
-
-    Not `synced`, it survives the crash of a process only: after a power cut the file may be gone or
-    damaged, so its readers must be able to tell.
-
-    Missing folders on the way are made. DiskFull when there is no room. On any error `path` is as
-    before and nothing is left beside it; after a kill a `.partial` file may be, which
-    `sweep_partial_files` removes.
-    """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
-    try:
-        with room_for(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            parts = (data,) if isinstance(data, bytes | memoryview) else data
-            _write_new(aside, parts, mode, synced)
-            aside.replace(path)
-            if synced:
-                _sync_folder(path.parent)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            aside.unlink()
-        raise
-
-
-def write_all(file: int, data: bytes | memoryview) -> None:
-    """Write all of `data` to an open file: the system may take less of it at a time."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
-
-
-def sweep_partial_files(folder: Path) -> None:
-    """Remove what killed writers left directly in `folder`. Only its owner may: see `Home.lock`."""
-    for leftover in folder.glob(f".*{PARTIAL_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
-
-
-def _write_new(path: Path, parts: Iterable[bytes | memoryview], mode: int, synced: bool) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        for part in parts:
-            write_all(file, part)
-        if synced:
-            os.fsync(file)
-    finally:
-        os.close(file)
-
-
 def _user_name(uid: int) -> str:
     try:
         return f"the user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"the user with the number {uid}"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def room_for(path: Path) -> Iterator[None]:
-    """DiskFull where the disk has no room for what the block writes at `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise DiskFull(
-            f"no room left on the disk while writing {path}",
-            "Free some space, or move the home to a bigger disk with --home",
-        ) from error

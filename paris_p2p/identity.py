@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from paris_p2p.errors import BadContent, UsageProblem
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 
 PeerId = str
 """Base58, "12D3Koo..."."""

@@ -112,6 +112,15 @@ def test_a_passphrase_is_neither_short_nor_longer_than_openssl_reads() -> None:
             encrypt(IDENTITY, bad)
 
 
+def test_a_passphrase_that_is_not_text_is_refused() -> None:
+    """As a variable brings it that is not in UTF-8."""
+    backup, typed = encrypt(IDENTITY, PASSPHRASE), "correct horse \udcff battery"
+    with pytest.raises(UsageProblem, match="the passphrase is not text"):
+        encrypt(IDENTITY, typed)
+    with pytest.raises(UsageProblem, match="the passphrase is not text"):
+        decrypt(backup, typed)
+
+
 @pytest.mark.parametrize(
     "key", [rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())]
 )

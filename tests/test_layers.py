@@ -15,13 +15,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = "paris_p2p"
 
-BASE = {"errors", "home", "identity"}
+BASE = {"errors", "files", "home", "identity"}
 LEARNING = {"model", "data", "training"}
 MAY_IMPORT = {
     "errors": set(),
     "child": set(),
-    "home": {"errors"},
-    "identity": {"errors", "home"},
+    "files": {"errors"},
+    "home": {"errors", "files"},
+    "identity": {"errors", "files"},
     "backup": BASE,
     "records": BASE,
     "config": BASE | {"records"},
@@ -41,6 +42,7 @@ MAY_IMPORT = {
 TORCH = {"torch", "torchvision", "diffusers", "open_clip"}
 NEVER_TORCH = (
     "errors",
+    "files",
     "child",
     "home",
     "identity",

@@ -21,7 +21,8 @@ from paris_p2p.api.connections import BACKLOG, Connection
 from paris_p2p.api.server import Api
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import DiskFull, NotAvailable, PortInUse
-from paris_p2p.home import Home, room_for, write_atomically
+from paris_p2p.files import room_for, write_atomically
+from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network import open_files
 from paris_p2p.network.hivemind_swarm import HivemindSwarm

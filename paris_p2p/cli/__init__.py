@@ -6,7 +6,8 @@
 - `status`            what the run and this peer are doing
 - `doctor`            what works here, what does not, and what to do about it
 - `contributions`     what an author's peers published
-- `identity`          the key a peer is known by: backup, successor; a private swarm's key
+- `identity`          the key a peer is known by, and its backup; a private swarm's key
+- `options`           the options of several commands, and one for every setting
 - `training`          how a training job is told
 - `output`            terminal, plain and JSON output of long work
 - `terminal`          the one way to the standard streams
@@ -39,7 +40,7 @@ from paris_p2p.cli.start import start
 from paris_p2p.cli.status import status
 from paris_p2p.cli.terminal import complain, leave_streams, prepare_streams, write
 from paris_p2p.errors import DiskFull, Interrupted, ParisError
-from paris_p2p.home import NO_ROOM
+from paris_p2p.files import NO_ROOM
 
 app = typer.Typer(
     name="paris-peer",

@@ -89,11 +89,8 @@ def _lines(log: dict[str, Any]) -> Iterator[str]:
     heads = "1 head" if len(entries) == 1 else f"{len(entries)} heads"
     yield f"peer {log['peer']}: {heads}, {gained} steps{stale}"
     for entry in entries:
+        created = datetime.fromtimestamp(entry["created"], UTC)
         yield (
-            f"  {_day(entry['created'])}  {entry['name']:<10} step {entry['step']:<8} "
+            f"  {created:%Y-%m-%d %H:%M}  {entry['name']:<10} step {entry['step']:<8} "
             f"+{entry['gained']:<7} loss {entry['held_out_loss']:.4f}  {entry['manifest'][:12]}"
         )
-
-
-def _day(time_: float) -> str:
-    return datetime.fromtimestamp(time_, UTC).strftime("%Y-%m-%d %H:%M")

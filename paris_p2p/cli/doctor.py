@@ -11,7 +11,7 @@ import typer
 
 from paris_p2p import config
 from paris_p2p.cli.options import BootstrapOption, HomeOption, JsonOption, RunOption, home_of
-from paris_p2p.cli.terminal import write_json, write_table
+from paris_p2p.cli.terminal import Cell, write_json, write_table
 from paris_p2p.errors import ParisError
 from paris_p2p.home import Home
 
@@ -141,11 +141,8 @@ def _print(rows: list[Row], as_json: bool) -> None:
     if as_json:
         write_json([asdict(row) for row in rows])
         return
-    write_table(
-        ("check", "state", "found, and what to do about it"),
-        [(row.check, (row.state, COLOURS[row.state]), _words(row)) for row in rows],
-    )
-
-
-def _words(row: Row) -> str:
-    return row.seen if row.state == "ok" or not row.remedy else f"{row.seen}\n{row.remedy}"
+    table: list[tuple[Cell, ...]] = []
+    for row in rows:
+        words = row.seen if row.state == "ok" or not row.remedy else f"{row.seen}\n{row.remedy}"
+        table.append((row.check, (row.state, COLOURS[row.state]), words))
+    write_table(("check", "state", "found, and what to do about it"), table)

@@ -14,7 +14,8 @@ import typer
 from paris_p2p.cli.options import HomeOption, JsonOption, home_of
 from paris_p2p.cli.terminal import write, write_json
 from paris_p2p.errors import BadContent, UsageProblem
-from paris_p2p.home import Home, write_atomically
+from paris_p2p.files import write_atomically
+from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 
 PASSPHRASE_VARIABLE = "PARIS_PASSPHRASE"
@@ -52,7 +53,7 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
         f"peer    {told['peer']}",
         f"author  {told['author']}",
         f"home    {told['home']}",
-        f"since   {_day(told['since'])}",
+        f"since   {datetime.fromtimestamp(told['since'], UTC):%Y-%m-%d %H:%M UTC}",
     )
 
 
@@ -94,6 +95,8 @@ def import_(
 ) -> None:
     """Restore this peer's key from an encrypted backup.
 
+    Any encrypted Ed25519 key in PEM can be restored so, whichever program wrote it.
+
     paris-peer identity import me.pem
     """
     from paris_p2p.backup import decrypt
@@ -102,7 +105,7 @@ def import_(
     data = _read_backup(file)
     place.create()
     with _without_a_peer(place):
-        former = _former_identity(place)
+        former = Identity.load(place.identity_file) if place.identity_file.exists() else None
         identity = decrypt(data, _passphrase(passphrase_file, twice=False))
         replaced = None
         if former is not None and former.author != identity.author:
@@ -147,10 +150,6 @@ def _identity_in(place: Home) -> Identity:
     return Identity.load(place.identity_file)
 
 
-def _former_identity(place: Home) -> Identity | None:
-    return Identity.load(place.identity_file) if place.identity_file.exists() else None
-
-
 def _set_aside(place: Home, former: Identity, force: bool) -> Path:
     """Keep the key that is about to be replaced, and tell where."""
     if not force:
@@ -171,13 +170,16 @@ def _without_a_peer(place: Home) -> AbstractContextManager[None]:
 
 
 def _read_backup(file: Path) -> bytes:
-    from paris_p2p.backup import LIMIT
+    """What is certain to be an encrypted key, before anybody is asked for its passphrase."""
+    from paris_p2p.backup import LIMIT, expect_encrypted_key
 
     try:
         with file.open("rb") as opened:
-            return opened.read(LIMIT + 1)
+            data = opened.read(LIMIT + 1)
     except OSError as error:
         raise UsageProblem(f"cannot read the backup {file}: {error.strerror}") from error
+    expect_encrypted_key(data)
+    return data
 
 
 def _passphrase(file: Path | None, twice: bool) -> str:
@@ -213,7 +215,3 @@ def _say(as_json: bool, event: dict[str, Any], *lines: str) -> None:
         write_json(event)
     else:
         write(*lines)
-
-
-def _day(time_: float) -> str:
-    return datetime.fromtimestamp(time_, UTC).strftime("%Y-%m-%d %H:%M UTC")

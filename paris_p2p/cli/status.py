@@ -15,6 +15,9 @@ from paris_p2p.cli.terminal import write, write_json, write_table
 from paris_p2p.cli.training import progress_line
 from paris_p2p.records.run import slot_name
 
+SLOT_COLUMNS = ("slot", "claimed by", "step", "held-out loss", "providers", "about")
+PEER_COLUMNS = ("peer", "role", "agent", "address")
+REFUSED_COLUMNS = ("refused", "by", "times", "reason")
 MOST_REFUSED = 12
 """Most refusals that the table shows, newest first."""
 
@@ -40,10 +43,11 @@ def status(
         return
     warnings = (f"warning: {warning}" for warning in report["warnings"])
     write(*_header(report), *warnings, *map(job_line, report["jobs"]))
-    _write_slots(report["slots"])
-    _write_peers(report["peers"], report["peer"]["id"])
+    write_table(SLOT_COLUMNS, map(_slot_row, report["slots"]))
+    peers = sorted(report["peers"], key=lambda peer: str(peer["id"]))
+    write_table(PEER_COLUMNS, [_peer_row(peer, report["peer"]["id"]) for peer in peers])
     if report["refused"]:
-        _write_refused(report["refused"][:MOST_REFUSED])
+        write_table(REFUSED_COLUMNS, map(_refused_row, report["refused"][:MOST_REFUSED]))
     if len(report["refused"]) > MOST_REFUSED:
         write(f"{len(report['refused']) - MOST_REFUSED} older refusals: see --json")
 
@@ -86,11 +90,6 @@ def _contents(count: int) -> str:
     return "1 content has" if count == 1 else f"{count} contents have"
 
 
-def _write_slots(slots: list[dict[str, Any]]) -> None:
-    columns = ("slot", "claimed by", "step", "held-out loss", "providers", "about")
-    write_table(columns, map(_slot_row, slots))
-
-
 def _slot_row(slot: dict[str, Any]) -> list[str]:
     claim, head = slot["claim"], slot["head"]
     return [
@@ -109,20 +108,10 @@ def _holder(claim: dict[str, Any] | None) -> str:
     return f"{'me' if claim['mine'] else claim['by'][-8:]}, {claim['seconds_left']:.0f} s left"
 
 
-def _write_peers(peers: list[dict[str, Any]], me: str) -> None:
-    by_id = sorted(peers, key=lambda peer: str(peer["id"]))
-    columns = ("peer", "role", "agent", "address")
-    write_table(columns, [_peer_row(peer, me) for peer in by_id])
-
-
 def _peer_row(peer: dict[str, Any], me: str) -> list[str]:
     name = f"{peer['id'][-8:]}{' (me)' if peer['id'] == me else ''}"
     address = peer["addresses"][0].split("/p2p/")[0] if peer["addresses"] else "none"
     return [name, peer["role"], peer["agent"], address]
-
-
-def _write_refused(refused: list[dict[str, Any]]) -> None:
-    write_table(("refused", "by", "times", "reason"), map(_refused_row, refused))
 
 
 def _refused_row(row: dict[str, Any]) -> list[str]:

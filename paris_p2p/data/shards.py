@@ -26,7 +26,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.model.weights import read_metadata
 
 SHARD_FORMAT = "paris-shard/1"

@@ -17,7 +17,7 @@ from torch import Tensor
 from paris_p2p.errors import NotAvailable, UsageProblem
 
 STRATEGIES: Final = ("top-1", "top-2", "top-k", "threshold", "full")
-DEFAULT_THRESHOLD: Final = 0.1
+THRESHOLD: Final = 0.1
 """`threshold` keeps the experts with at least this much of the probability."""
 
 ExpertVelocity = Callable[[int, Tensor], Tensor]
@@ -33,16 +33,14 @@ class Strategy:
     least: float = 0.0
 
     @classmethod
-    def named(cls, name: str, k: int = 2, threshold: float = DEFAULT_THRESHOLD) -> Strategy:
-        """The strategy called `name`; `k` is for "top-k", `threshold` for "threshold"."""
+    def named(cls, name: str, k: int = 2) -> Strategy:
+        """The strategy called `name`; `k` is for "top-k"."""
         if name not in STRATEGIES:
             raise UsageProblem(f"no strategy is called {name!r}", "use " + ", ".join(STRATEGIES))
         if k < 1:
             raise UsageProblem(f"top-k with k = {k} selects no expert", "use k of 1 or more")
-        if not 0 <= threshold <= 1:
-            raise UsageProblem(f"a threshold of {threshold} is not a probability", "use 0 to 1")
         most = {"top-1": 1, "top-2": 2, "top-k": k}.get(name)
-        return cls(name, most, threshold if name == "threshold" else 0.0)
+        return cls(name, most, THRESHOLD if name == "threshold" else 0.0)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.model.memory import out_of_memory
 
 MAX_HEADER_BYTES: Final = 1 << 20

@@ -8,7 +8,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from paris_p2p.errors import BadContent, UsageProblem
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.identity import Author
 
 NONCE = 32

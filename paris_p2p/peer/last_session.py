@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import Home, write_atomically
+from paris_p2p.files import write_atomically
+from paris_p2p.home import Home
 from paris_p2p.network.reach.reachability_types import State
 from paris_p2p.records.address import parse_address
 

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, ClockSkew, ParisError
-from paris_p2p.home import Home, sweep_partial_files
+from paris_p2p.files import sweep_partial_files
+from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.allowlist import listed_only
 from paris_p2p.network.clock import pause

@@ -171,7 +171,11 @@ class Checked:
 
     def __post_init__(self) -> None:
         for name, bound in self._bounds.items():
-            object.__setattr__(self, name, _read_field(name, bound, getattr(self, name)))
+            try:
+                value = bound.read(getattr(self, name))
+            except BadContent as error:
+                raise BadContent(f"{name}: {error.message}") from error
+            object.__setattr__(self, name, value)
         self.check()
 
     def check(self) -> None:
@@ -227,13 +231,6 @@ class Signed(Checked):
         if encode(record.to_body()) != encode(body):
             raise BadContent(f"not the canonical form of this {cls.KIND} record")
         return record
-
-
-def _read_field(name: str, bound: Bound, value: object) -> object:
-    try:
-        return bound.read(value)
-    except BadContent as error:
-        raise BadContent(f"{name}: {error.message}") from error
 
 
 def _defaults(record: type[Any]) -> Mapping[str, object]:

@@ -20,7 +20,7 @@ from paris_p2p.records.fields import (
     Time,
 )
 from paris_p2p.records.manifest import MAX_SIZE
-from paris_p2p.records.run import MAX_CLUSTERS, Slot
+from paris_p2p.records.run import Slot
 
 Loss = Annotated[float, Number(0.0, 1e6)]
 
@@ -48,47 +48,20 @@ class Head(Signed):
     created: Time
 
 
-def ranked_heads(
-    heads: Iterable[Head],
-    trusted_authors: Collection[Author] = (),
-    clusters: int = MAX_CLUSTERS,
-) -> list[Head]:
+def ranked_heads(heads: Iterable[Head], trusted_authors: Collection[Author] = ()) -> list[Head]:
     """The heads that count, best first: the first is the one to fetch and to continue from.
 
-    A head counts when its author is trusted (everyone is when `trusted_authors` is empty) and its
-    slot exists in a run of `clusters` clusters. The highest step wins, then the lowest held-out
-    loss, then the lowest manifest id, so that all peers that see the same heads agree.
+    A head counts when its author is trusted (everyone is when `trusted_authors` is empty). The
+    highest step wins, then the lowest held-out loss, then the lowest manifest id, so that all peers
+    that see the same heads agree.
     """
-    counting = [
-        head
-        for head in heads
-        if head.expert < clusters and (not trusted_authors or head.author in trusted_authors)
-    ]
+    counting = [head for head in heads if not trusted_authors or head.author in trusted_authors]
     return sorted(counting, key=_rank)
 
 
-def best_head(
-    heads: Iterable[Head],
-    trusted_authors: Collection[Author] = (),
-    clusters: int = MAX_CLUSTERS,
-) -> Head | None:
+def best_head(heads: Iterable[Head], trusted_authors: Collection[Author] = ()) -> Head | None:
     """The first of `ranked_heads`; None when no head counts."""
-    return next(iter(ranked_heads(heads, trusted_authors, clusters)), None)
-
-
-def best_heads(
-    heads: Iterable[Head],
-    trusted_authors: Collection[Author] = (),
-    clusters: int = MAX_CLUSTERS,
-) -> dict[int, Head]:
-    """The best head of every slot that has one."""
-    by_slot: dict[int, list[Head]] = {}
-    for head in heads:
-        by_slot.setdefault(head.expert, []).append(head)
-    best = {
-        slot: best_head(of_slot, trusted_authors, clusters) for slot, of_slot in by_slot.items()
-    }
-    return {slot: head for slot, head in best.items() if head}
+    return next(iter(ranked_heads(heads, trusted_authors)), None)
 
 
 def _rank(head: Head) -> tuple[int, float, bytes, bytes, bytes]:

@@ -69,8 +69,6 @@ class Manifest(Checked):
         body = decode(data, MANIFEST_LIMIT, items=2 * len(cls._bounds))
         if not isinstance(body, dict) or not isinstance(body.get("chunks"), bytes):
             raise BadContent("not a manifest")
-        return cls.from_body({**body, "chunks": _split_hashes(body["chunks"])})
-
-
-def _split_hashes(joined: bytes) -> list[bytes]:
-    return [joined[i : i + _HASH_LENGTH] for i in range(0, len(joined), _HASH_LENGTH)]
+        joined = body["chunks"]
+        chunks = [joined[i : i + _HASH_LENGTH] for i in range(0, len(joined), _HASH_LENGTH)]
+        return cls.from_body({**body, "chunks": chunks})

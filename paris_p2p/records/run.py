@@ -135,7 +135,7 @@ class Artefact(Checked):
     reference: Annotated[str, Text(128, shortest=1)]
 
     def check(self) -> None:
-        if self.kind == "content" and not _is_hex_id(self.reference):
+        if self.kind == "content" and not re.fullmatch("[0-9a-f]{64}", self.reference):
             raise BadContent("reference: must be a manifest id, 64 lower-case hex digits")
         if self.kind == "hub" and not _is_hub_name(self.reference):
             raise BadContent("reference: must be a name on a hub, never a path on this machine")
@@ -260,10 +260,6 @@ class RunManifest(Signed):
 def _expect_even_heads(hidden: int, heads: int) -> None:
     if hidden % heads:
         raise BadContent(f"hidden: {hidden} does not divide into {heads} heads")
-
-
-def _is_hex_id(text: str) -> bool:
-    return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
 def _is_hub_name(text: str) -> bool:

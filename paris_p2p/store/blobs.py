@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import sweep_partial_files, write_atomically
+from paris_p2p.files import sweep_partial_files, write_atomically
 from paris_p2p.records.manifest import CHUNK_SIZE, Manifest, content_id
 from paris_p2p.store.chunks import FILES, ChunkStore, MissingChunk, total_size
 
@@ -95,10 +95,6 @@ class Blobs:
         """Whether the store has the manifest and all its chunks."""
         manifest = self.manifest(blob)
         return manifest is not None and not self.missing(manifest)
-
-    def held(self) -> list[bytes]:
-        """Ids of all complete blobs, sorted."""
-        return [blob for blob in sorted(self.known()) if self.complete(blob)]
 
     def known(self) -> dict[bytes, float]:
         """Ids of all blobs, complete or not, with the time of last use (Unix seconds)."""

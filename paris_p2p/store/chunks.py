@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import sweep_partial_files, write_atomically
+from paris_p2p.files import sweep_partial_files, write_atomically
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id
 
 _ID_LENGTH = 32

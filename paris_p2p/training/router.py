@@ -7,12 +7,12 @@ the posterior under the data's own cluster proportions, as the mixture needs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Generator, Tensor
 
-from paris_p2p.data.shards import Shard, read_shard
+from paris_p2p.data.shards import read_shard
 from paris_p2p.model.objective import Corruption, draw_corruption, router_loss
 from paris_p2p.model.router import Router, build_router
 from paris_p2p.training.job import Job
@@ -54,15 +54,12 @@ def train_router(job: Job, stop: Stop = never) -> Iterator[Progress]:
     """Train the router on all shards, in cluster order: see `trainer.train` for the errors."""
     torch.manual_seed(job.seed)
     router = build_router(job.router, job.latent_shape, job.clusters)
-    part, held_out = labelled_parts(_read_all(job))
-    return train(RouterTask(router, part, held_out), job, stop)
-
-
-def _read_all(job: Job) -> Sequence[Shard]:
-    return [
+    shards = [
         read_shard(path, latent_shape=job.latent_shape, context_length=job.text_context)
         for path in job.shards
     ]
+    part, held_out = labelled_parts(shards)
+    return train(RouterTask(router, part, held_out), job, stop)
 
 
 def _loss(network: Router, part: Labelled, rows: Tensor, corruption: Corruption) -> Tensor:

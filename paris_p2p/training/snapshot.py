@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 from torch.optim import AdamW
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.model.expert import Expert
 from paris_p2p.model.memory import out_of_memory
 from paris_p2p.model.router import Router
@@ -146,12 +146,9 @@ def _check_header(file: Any, expected: Mapping[str, tuple[int, ...] | None]) -> 
         entry = file.get_slice(name)
         if shape is not None and tuple(entry.get_shape()) != shape:
             raise ValueError(f"tensor {name} must have shape {list(shape)}")
-        if _TYPES.get(entry.get_dtype()) != _type_of(name):
+        wanted = {"generator": torch.uint8, "order": torch.int64}.get(name, torch.float32)
+        if _TYPES.get(entry.get_dtype()) != wanted:
             raise ValueError(f"tensor {name} may not be stored as {entry.get_dtype()}")
-
-
-def _type_of(name: str) -> torch.dtype:
-    return {"generator": torch.uint8, "order": torch.int64}.get(name, torch.float32)
 
 
 def _check_values(tensors: Mapping[str, Tensor]) -> None:

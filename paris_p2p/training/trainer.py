@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import AdamW
 
 from paris_p2p.errors import BadContent, TrainingDiverged
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.model.weights import load_into, save_weights
 from paris_p2p.records.run import slot_name
 from paris_p2p.training.job import Job, StartRefuted, check_room

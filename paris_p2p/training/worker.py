@@ -26,7 +26,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from paris_p2p.errors import ParisError, TrainingDiverged, UsageProblem, WorkerDied
-from paris_p2p.home import locked
+from paris_p2p.files import locked
 from paris_p2p.training.job import Job, StartRefuted
 from paris_p2p.training.offline import forbid_network
 
@@ -59,7 +59,9 @@ def main(arguments: list[str]) -> int:
     except ParisError as error:
         return _tell_error(error)
     except Exception as error:
-        if not _out_of_memory(error):
+        from paris_p2p.model.memory import out_of_memory
+
+        if not out_of_memory(error):
             raise
         log.exception("memory ran out")
         return _tell_error(
@@ -165,12 +167,6 @@ def _tell_error(error: ParisError) -> int:
     event = "refuted" if isinstance(error, StartRefuted) else "error"
     emit(event, message=error.message, remedy=error.remedy, exit_code=error.exit_code)
     return error.exit_code
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    from paris_p2p.model.memory import out_of_memory
-
-    return out_of_memory(error)
 
 
 def _is_pipe(descriptor: int) -> bool:

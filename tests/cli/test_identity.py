@@ -119,6 +119,14 @@ def test_a_wrong_passphrase_or_a_damaged_file_changes_nothing(
     assert not elsewhere.identity_file.exists()
 
 
+def test_what_is_no_backup_is_refused_before_a_passphrase_is_asked_for(tmp_path: Path) -> None:
+    file, elsewhere = tmp_path / "me.paris-identity", Home(tmp_path / "elsewhere")
+    file.write_bytes(b"paris-identity\x01\x11" + bytes(76))
+    with pytest.raises(BadContent, match=r"a backup of version 0\.1\.0"):
+        identity("import", file, home=elsewhere)
+    assert not elsewhere.path.exists()
+
+
 def test_a_key_is_not_changed_under_a_running_peer(
     home: Home, tmp_path: Path, passphrase: str
 ) -> None:

@@ -20,8 +20,8 @@ ALL = torch.ones(4, dtype=torch.bool)
         (Strategy.named("top-1"), [1, 0, 0, 0]),
         (Strategy.named("top-2"), [0.625, 0.375, 0, 0]),
         (Strategy.named("top-k", k=3), [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]),
-        (Strategy.named("threshold", threshold=0.2), [0.625, 0.375, 0, 0]),
-        (Strategy.named("threshold", threshold=0.9), [1, 0, 0, 0]),
+        (Strategy("threshold", least=0.2), [0.625, 0.375, 0, 0]),
+        (Strategy("threshold", least=0.9), [1, 0, 0, 0]),
         (Strategy.named("full"), [0.5, 0.3, 0.15, 0.05]),
     ],
 )
@@ -59,13 +59,10 @@ def test_equal_logits_choose_the_lower_indices() -> None:
     assert decision.called() == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("best", {}), ("top-k", {"k": 0}), ("threshold", {"threshold": 1.5})],
-)
-def test_a_strategy_that_cannot_be_meant(name: str, options: dict[str, float]) -> None:
+@pytest.mark.parametrize(("name", "k"), [("best", 2), ("top-k", 0)])
+def test_a_strategy_that_cannot_be_meant(name: str, k: int) -> None:
     with pytest.raises(UsageProblem):
-        Strategy.named(name, **options)  # type: ignore[arg-type]
+        Strategy.named(name, k)
 
 
 def test_each_expert_is_asked_once_for_the_samples_that_need_it() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
 from paris_p2p.records.codec import seal
-from paris_p2p.records.head import Head, best_head, best_heads, ranked_heads
+from paris_p2p.records.head import Head, best_head, ranked_heads
 from paris_p2p.records.run import ROUTER
 
 TRUSTED, STRANGER = b"t" * 32, b"s" * 32
@@ -58,9 +58,9 @@ def test_an_untrusted_author_counts_for_nothing(seen: list[Head]) -> None:
 
 @given(st.lists(heads))
 def test_all_heads_that_count_are_ranked(seen: list[Head]) -> None:
-    ranked = ranked_heads(seen, (TRUSTED,), clusters=2)
+    ranked = ranked_heads(seen, (TRUSTED,))
     assert sorted(map(repr, ranked)) == sorted(
-        repr(head) for head in seen if head.author == TRUSTED and head.expert < 2
+        repr(head) for head in seen if head.author == TRUSTED
     )
     assert all(one.step >= next_one.step for one, next_one in pairwise(ranked))
 
@@ -73,26 +73,12 @@ def test_no_counting_head_has_more_steps_than_the_best(seen: list[Head]) -> None
         assert best.step == max(head.step for head in seen)
 
 
-@given(st.lists(heads))
-def test_the_best_of_each_slot(seen: list[Head]) -> None:
-    best = best_heads(seen, (TRUSTED,), clusters=2)
-    counting = {head.expert for head in seen if head.author == TRUSTED and head.expert < 2}
-    assert best.keys() == counting
-    for slot, head in best.items():
-        assert head == best_head([h for h in seen if h.expert == slot], (TRUSTED,))
-
-
 def test_at_equal_steps_the_lower_held_out_loss_wins() -> None:
     assert best_head([a_head(7, loss=0.5), a_head(7, loss=0.4)]) == a_head(7, loss=0.4)
 
 
 def test_at_equal_losses_the_lower_manifest_id_wins() -> None:
     assert best_head([a_head(7, manifest=2), a_head(7, manifest=1)]) == a_head(7, manifest=1)
-
-
-def test_a_slot_the_run_has_not_counts_for_nothing() -> None:
-    assert best_head([a_head(9, expert=8)], clusters=8) is None
-    assert best_head([a_head(9, expert=ROUTER)], clusters=8) == a_head(9, expert=ROUTER)
 
 
 def test_a_head_signed_by_another_does_not_become_the_trusted_authors(signer: Identity) -> None:

@@ -16,11 +16,12 @@ import threading
 from pathlib import Path
 
 from bootstrap.shipped_run.build import SHIPPED
-from paris_p2p.home import Home, write_atomically
+from paris_p2p.files import write_atomically
+from paris_p2p.home import Home
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.peer.training.publishing import checkpoint_name
-from paris_p2p.records.head import best_heads
+from paris_p2p.records.head import ranked_heads
 from paris_p2p.records.run import ROUTER
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
@@ -80,7 +81,8 @@ def collect(homes: list[Home], target: Path) -> None:
         found += [
             (head, book.sealed(head), blobs) for head in book.all() if blobs.complete(head.manifest)
         ]
-    best = best_heads(head for head, _, _ in found)
+    worst_first = reversed(ranked_heads(head for head, _, _ in found))
+    best = {head.expert: head for head in worst_first}
     target.mkdir(exist_ok=True)
     for head, sealed, blobs in found:
         if best[head.expert] == head:

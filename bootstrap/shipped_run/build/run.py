@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from bootstrap.shipped_run.build import SHIPPED
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.identity import Identity
 from paris_p2p.model.encoders.autoencoder import load_autoencoder
 from paris_p2p.model.encoders.clip import load_text_encoder

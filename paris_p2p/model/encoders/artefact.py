@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from paris_p2p.errors import BadContent
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.model.weights import FLOATS, load_weights, read_metadata
 
 if TYPE_CHECKING:

@@ -17,6 +17,8 @@ from paris_p2p.model.encoders.towers import ImageEncoder, TextEncoder
 
 SD_VAE_SCALING = 0.18215
 """Stable Diffusion's factor, which gives its latents unit std."""
+SD_VAE_PX = 256
+"""Side of the images that a run with its autoencoder is trained on."""
 
 CLIP_WEIGHTS = "open_clip_model.safetensors"
 LOCAL_DIR = "local-dir:"
@@ -49,9 +51,7 @@ class HubAutoencoder(Autoencoder):
         return images
 
 
-def load_hub_autoencoder(
-    name_or_dir: str, scaling: float = SD_VAE_SCALING, image_px: int = 256
-) -> HubAutoencoder:
+def load_hub_autoencoder(name_or_dir: str) -> HubAutoencoder:
     """Load a published `AutoencoderKL` (`stabilityai/sd-vae-ft-mse`) or a local copy of one.
 
     Raises `NotAvailable` when neither the hub nor the disk has it in safetensors.
@@ -60,7 +60,7 @@ def load_hub_autoencoder(
         body = AutoencoderKL.from_pretrained(name_or_dir, use_safetensors=True)
     except OSError as error:
         raise _not_had(name_or_dir) from error
-    return HubAutoencoder(body, scaling, image_px).eval().requires_grad_(False)
+    return HubAutoencoder(body, SD_VAE_SCALING, SD_VAE_PX).eval().requires_grad_(False)
 
 
 def load_hub_text_encoder(name: str) -> TextEncoder:

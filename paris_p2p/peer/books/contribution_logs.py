@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paris_p2p.errors import BadContent, DiskFull
-from paris_p2p.home import write_all, write_atomically
+from paris_p2p.files import write_all, write_atomically
 from paris_p2p.identity import Author, Identity
 from paris_p2p.records.contribution import (
     MOST_ENTRIES,

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from paris_p2p.errors import BadContent, DiskFull
-from paris_p2p.home import sweep_partial_files, write_atomically
+from paris_p2p.files import sweep_partial_files, write_atomically
 from paris_p2p.identity import Author
 from paris_p2p.records.head import Head
 from paris_p2p.records.resume import Resume

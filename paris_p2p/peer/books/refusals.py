@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from paris_p2p.errors import DiskFull
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.identity import Author
 
 MOST_CONDEMNED: Final = 1024

@@ -24,7 +24,8 @@ from pathlib import Path
 import paris_p2p
 from paris_p2p import child
 from paris_p2p.errors import ParisError, PortInUse, Unreachable
-from paris_p2p.home import Home, write_atomically
+from paris_p2p.files import write_atomically
+from paris_p2p.home import Home
 from paris_p2p.identity import author_of
 from paris_p2p.network.p2pd.listening import choose_port
 from paris_p2p.network.reach.handshake import author_at

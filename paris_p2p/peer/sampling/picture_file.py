@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from paris_p2p.errors import DiskFull, ParisError, UsageProblem
-from paris_p2p.home import PARTIAL_SUFFIX, write_atomically
+from paris_p2p.files import PARTIAL_SUFFIX, write_atomically
 
 NEW_MODE = 0o644
 REMEDY = "choose another -o"

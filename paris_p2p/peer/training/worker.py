@@ -12,7 +12,7 @@ from typing import Any
 
 from paris_p2p import child
 from paris_p2p.errors import WorkerDied, error_from
-from paris_p2p.home import write_atomically
+from paris_p2p.files import write_atomically
 from paris_p2p.records.claim import LONGEST_STALL
 from paris_p2p.training.job import StartRefuted
 

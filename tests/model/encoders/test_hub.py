@@ -29,12 +29,12 @@ def test_a_diffusers_autoencoder(tmp_path: Path) -> None:
         norm_num_groups=4,
     )
     body.save_pretrained(tmp_path, safe_serialization=True)
-    model = load_hub_autoencoder(str(tmp_path), scaling=0.5, image_px=32)
-    images = torch.rand(1, 3, 32, 32)
-    assert model.latent_shape == (4, 16, 16)
+    model = load_hub_autoencoder(str(tmp_path))
+    images = torch.rand(1, 3, 256, 256)
+    assert model.latent_shape == (4, 128, 128)
     latents = model.encode(images)
     assert latents.shape == (1, *model.latent_shape)
-    assert torch.allclose(latents, body.eval().encode(images).latent_dist.mode() * 0.5)
+    assert torch.allclose(latents, body.eval().encode(images).latent_dist.mode() * 0.18215)
     assert model.decode(latents).shape == images.shape
 
 
