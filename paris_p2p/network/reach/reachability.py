@@ -20,7 +20,6 @@ from paris_p2p.network.p2pd.daemon import author_in
 from paris_p2p.network.p2pd.listening import (
     MAX_ADDRESSES,
     dialable_from_here,
-    host_of,
     is_loopback,
     is_ours,
     tellable,
@@ -30,7 +29,7 @@ from paris_p2p.network.reach.reachability_types import Nat, Reachability, State
 from paris_p2p.network.reach.relay_self_test import SelfTest, limit_of
 from paris_p2p.network.reach.relays import Relays, circuit_through, reserve_at
 from paris_p2p.network.reach.witnesses import Verdict, hear_witnesses, judge
-from paris_p2p.records.address import Address, is_public
+from paris_p2p.records.address import Address, ip_of, is_public
 
 ASK_PERIOD = 600.0
 """Seconds between two askings of witnesses who agreed; who heard none asks every round."""
@@ -89,7 +88,7 @@ class Standing:
 
     def transports(self) -> list[str]:
         """Where we listen, or say that we do, and where others see us."""
-        hosts = ((transport, host_of(transport)) for transport in self._verdict.observed)
+        hosts = ((transport, ip_of(transport)) for transport in self._verdict.observed)
         return [*self._transports, *(t for t, host in hosts if host and is_public(host))]
 
     def reachability(self) -> Reachability:
@@ -165,5 +164,5 @@ class Standing:
         """The transport that leads to us although no interface has its address."""
         if not self._host.place.upnp or self._verdict.state is not State.PUBLIC:
             return ""
-        hosts = ((transport, host_of(transport)) for transport in self._transports)
+        hosts = ((transport, ip_of(transport)) for transport in self._transports)
         return next((t for t, host in hosts if host is not None and not is_ours(host)), "")

@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import asyncio
 
+from paris_p2p.records.address import tcp_endpoint
+
 
 async def knock(transport: str, patience: float) -> None:
     """Return when somebody speaks at a TCP transport; at once for any other kind.
 
     Raises OSError or EOFError when nobody does, TimeoutError after `patience` seconds.
     """
-    match transport.split("/"):
-        case ["", _, host, "tcp", port]:
-            async with asyncio.timeout(patience):
-                reader, writer = await asyncio.open_connection(host, int(port))
-                try:
-                    await reader.readexactly(1)
-                finally:
-                    writer.close()
+    endpoint = tcp_endpoint(transport)
+    if endpoint is None:
+        return
+    async with asyncio.timeout(patience):
+        reader, writer = await asyncio.open_connection(*endpoint)
+        try:
+            await reader.readexactly(1)
+        finally:
+            writer.close()
