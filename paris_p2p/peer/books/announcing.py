@@ -17,7 +17,6 @@ import logging
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-import paris_p2p
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
 from paris_p2p.network.key_pages import Pages
@@ -35,7 +34,7 @@ from paris_p2p.records.keys import (
     providers_key,
     resume_key,
 )
-from paris_p2p.records.presence import PEER, Presence
+from paris_p2p.records.presence import PEER, sealed_presence
 from paris_p2p.records.resume import Resume, ranked_resumes
 from paris_p2p.records.run import RunManifest
 from paris_p2p.store.blobs import Blobs
@@ -225,14 +224,9 @@ class Announcer:
         return passes_on(does, len(set(others) - {self._identity.author}), self._rng)
 
     def _presence(self) -> bytes:
-        return Presence(
-            run=self._run_id,
-            author=self._identity.author,
-            addresses=tuple(self._addresses()),
-            agent=f"paris-p2p/{paris_p2p.__version__}",
-            role=self.role,
-            time=self._clock(),
-        ).seal(self._identity)
+        return sealed_presence(
+            self._identity, self._run_id, self._addresses(), self.role, self._clock()
+        )
 
     async def _store(self, pages: Pages, key: str, value: bytes) -> None:
         """A record that cannot be spread now is spread in the next round."""

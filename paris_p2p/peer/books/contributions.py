@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import paris_p2p
 from paris_p2p.errors import BadContent, NotAvailable, ParisError, Unreachable
 from paris_p2p.identity import Author, Identity, peer_id_of
 from paris_p2p.network.pacing import Pacers, paced, unlimited
@@ -34,7 +33,7 @@ from paris_p2p.records.contribution import Contribution, End, continued
 from paris_p2p.records.handover import ancestry, lineage
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import contributions_key
-from paris_p2p.records.presence import PEER, Presence
+from paris_p2p.records.presence import PEER, Presence, sealed_presence
 from paris_p2p.records.run import slot_name
 
 log = logging.getLogger(__name__)
@@ -146,14 +145,7 @@ async def announce(
     swarm: Swarm, identity: Identity, run_id: bytes, logs: ContributionLogs, now: float
 ) -> None:
     """Tell the swarm whose logs are here. What cannot be told now is told the next time."""
-    presence = Presence(
-        run=run_id,
-        author=identity.author,
-        addresses=tuple(swarm.addresses()),
-        agent=f"paris-p2p/{paris_p2p.__version__}",
-        role=PEER,
-        time=now,
-    ).seal(identity)
+    presence = sealed_presence(identity, run_id, swarm.addresses(), PEER, now)
     for author in await asyncio.to_thread(logs.authors):
         with contextlib.suppress(Unreachable, TimeoutError):
             await swarm.store(contributions_key(author), presence, now + LIFE)

@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from paris_p2p.identity import Identity
 from paris_p2p.network.dht import node
-from paris_p2p.network.dht.call_quota import NEWCOMER, Limit, Limits, Rate
+from paris_p2p.network.dht.call_quota import NEWCOMER, Limit, Limits
 from paris_p2p.network.dht.hardening import (
     KEYS_PER_CALL,
     SUBKEY_HEADER,
@@ -29,6 +29,7 @@ from paris_p2p.network.dht.hardening import (
 from paris_p2p.network.dht.validator import Record, key_digest, sign_record
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.p2pd.daemon import peer_id
+from paris_p2p.network.token_bucket import Rate
 from paris_p2p.records import codec
 from tests.network.hostile import Find, Hostile, found
 from tests.network.worlds import LibP2PWorld
