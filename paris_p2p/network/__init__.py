@@ -10,7 +10,7 @@
 - `key_pages`        sets of owners too wide for one key, spread over a tree of keys
 - `chunk_protocol`   many hashed chunks over one stream
 - `clock`            the time protocol: how far our clock is off the swarm's
-- `stream_slots`     whom we serve when not everybody can be served
+- `stream_permits`     whom we serve when not everybody can be served
 - `token_bucket`     a rate kept in the long run, with a burst after a rest
 - `pacing`           rate limits, fair between peers
 - `private_swarm`    who knows the swarm's key is answered

@@ -29,7 +29,7 @@ from paris_p2p.network.own_records import OwnRecords
 from paris_p2p.network.p2pd.daemon import AnotherKey
 from paris_p2p.network.periodic import attempt, pause, spread
 from paris_p2p.network.private_swarm import NotAdmitted
-from paris_p2p.network.reach.reachability import Standing
+from paris_p2p.network.reach.reachability import ReachabilityKeeper
 from paris_p2p.records.address import Address, parse_address
 
 logger = logging.getLogger(__name__)
@@ -63,13 +63,19 @@ class Healer:
     period : seconds between rounds.
     """
 
-    def __init__(self, host: Host, records: OwnRecords, standing: Standing, period: float) -> None:
+    def __init__(
+        self,
+        host: Host,
+        records: OwnRecords,
+        reachability_keeper: ReachabilityKeeper,
+        period: float,
+    ) -> None:
         self._host = host
         self._records = records
-        self._standing = standing
+        self._reachability_keeper = reachability_keeper
         self._period = period
         self._known: dict[Address, None] = {}
-        self._own_end = "/p2p/" + peer_id_of(host.place.identity.author)
+        self._own_end = "/p2p/" + peer_id_of(host.listen_config.identity.author)
 
     def online(self) -> bool:
         """Whether anybody is in our routing table."""
@@ -169,12 +175,12 @@ class Healer:
 
     async def settle(self) -> None:
         """Find out where we stand, and what follows from it, before anything else is begun."""
-        await attempt(self._standing.look)
+        await attempt(self._reachability_keeper.look)
         await self._host.until_ready()
 
     async def forever(self) -> None:
         """Heal, every period, until cancelled; look where we stand at once."""
-        await attempt(self._standing.look)
+        await attempt(self._reachability_keeper.look)
         while True:
             period = self._period if self.online() else self._period / 6
             jumped = await pause(spread(period, random.SystemRandom()))
@@ -192,7 +198,7 @@ class Healer:
             await self._introduce_all(self._strayed())
             await self._explore()
             await self._records.say_to_newcomers()
-        await self._standing.look()
+        await self._reachability_keeper.look()
         self._records.forget_expired()
 
     def _strayed(self) -> list[str]:

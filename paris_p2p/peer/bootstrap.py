@@ -18,7 +18,7 @@ from functools import partial
 from paris_p2p.errors import ParisError
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.network.key_pages import Pages
+from paris_p2p.network.key_pages import KeyPages
 from paris_p2p.network.periodic import attempt, repeat
 from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL
 from paris_p2p.network.swarm import Swarm
@@ -42,11 +42,11 @@ class Bootstrap:
     clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.SystemRandom)
     alarms: Alarms = field(init=False)
-    _pages: Pages = field(init=False)
+    _pages: KeyPages = field(init=False)
 
     def __post_init__(self) -> None:
         self.alarms = Alarms(self.swarm)
-        self._pages = Pages(self.swarm, PEER_LEVELS, self.rng)
+        self._pages = KeyPages(self.swarm, PEER_LEVELS, self.rng)
 
     async def announce(self) -> None:
         """Say "I am here" for LIFETIME seconds, where newcomers of the run look for peers."""

@@ -26,7 +26,7 @@ Connections = Callable[[], Awaitable[Iterable[tuple[bytes, str]]]]
 """Who is connected: (public key, multiaddr of the connection). Never raises."""
 
 
-class Origins:
+class Subnets:
     """The networks of the peers that are connected now.
 
     Parameters

@@ -26,7 +26,7 @@ MAX_ADDRESSES = 8
 
 
 @dataclass(frozen=True)
-class Place:
+class ListenConfig:
     """Who we are and where we listen: what p2pd needs to come back as the same peer."""
 
     identity_file: Path

@@ -29,7 +29,7 @@ from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import Author
 from paris_p2p.network.dht.subnets import network_in
 from paris_p2p.network.reach.handshake import PATIENCE, author_at
-from paris_p2p.network.stream_slots import NetworkOf, nowhere
+from paris_p2p.network.stream_permits import NetworkOf, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream
 from paris_p2p.records.address import ip_of, is_public, tcp_endpoint
 from paris_p2p.records.codec import decode, encode

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.key_pages import Pages
+from paris_p2p.network.key_pages import KeyPages
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.record_book import Record, RecordBook
@@ -82,8 +82,8 @@ class Announcer:
         self._addresses = swarm.addresses
         self._clock = clock
         self._rng = rng or random.SystemRandom()
-        self._peers = Pages(swarm, PEER_LEVELS, self._rng)
-        self._shared = Pages(swarm, SHARED_LEVELS, self._rng)
+        self._peers = KeyPages(swarm, PEER_LEVELS, self._rng)
+        self._shared = KeyPages(swarm, SHARED_LEVELS, self._rng)
         self._places = asyncio.Semaphore(CONCURRENT_STORES)
         self._provided: set[bytes] = set()
         self._given_up: set[bytes] = set()
@@ -228,7 +228,7 @@ class Announcer:
             self._identity, self._run_id, self._addresses(), self.role, self._clock()
         )
 
-    async def _store(self, pages: Pages, key: str, value: bytes) -> None:
+    async def _store(self, pages: KeyPages, key: str, value: bytes) -> None:
         """A record that cannot be spread now is spread in the next round."""
         async with self._places:
             try:

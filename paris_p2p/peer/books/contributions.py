@@ -25,7 +25,7 @@ from typing import Any
 from paris_p2p.errors import BadContent, NotAvailable, ParisError, Unreachable
 from paris_p2p.identity import Author, Identity, peer_id_of
 from paris_p2p.network.pacing import Pacers, paced, unlimited
-from paris_p2p.network.stream_slots import NetworkOf, Places, nowhere
+from paris_p2p.network.stream_permits import NetworkOf, StreamPermits, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream, Swarm
 from paris_p2p.peer.books.contribution_logs import LOG_LIMIT, ContributionLogs, frames, last_frame
 from paris_p2p.peer.key_handover import HandoverBook, follow
@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 CONTRIBUTIONS_PROTOCOL = PROTOCOL_PREFIX + "contributions/1"
 
 READERS = 8
-"""Logs that we send at a time, one to a peer; others are told that we have none. See `stream_slots`
-for who gives way to whom."""
+"""Logs that we send at a time, one to a peer; others are told that we have none. See
+`stream_permits` for who gives way to whom."""
 
 HOLDERS = 4
 """Peers that are asked for one log."""
@@ -92,7 +92,7 @@ class _Log:
 class LogServer:
     """Answers who asks for a log that is here, under the upload limit. Pass it to `Swarm.serve`.
 
-    `network_of` and `clock` as in `Places`.
+    `network_of` and `clock` as in `StreamPermits`.
     """
 
     def __init__(
@@ -105,12 +105,12 @@ class LogServer:
     ) -> None:
         self._logs = logs
         self._pacers = pacers or unlimited()
-        self._places = Places(READERS, 1, network_of, clock=clock)
+        self._permits = StreamPermits(READERS, 1, network_of, clock=clock)
 
     async def __call__(self, caller: bytes, stream: Stream) -> None:
         author, had = _REQUEST.unpack(await stream.read_exactly(_REQUEST.size))
-        place = await self._places.take(stream)
-        if place is None:
+        permit = await self._permits.take(stream)
+        if permit is None:
             await stream.write(_LENGTH.pack(_ABSENT))
             return
         try:
@@ -119,7 +119,7 @@ class LogServer:
         except TimeoutError:
             log.info("%s took too long over a contribution log", caller.hex())
         finally:
-            self._places.leave(place)
+            self._permits.leave(permit)
 
     async def _send(self, stream: Stream, author: Author, had: int) -> None:
         data = await asyncio.to_thread(self._logs.read, author)
