@@ -14,8 +14,8 @@ from paris_p2p.files import sweep_partial_files
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.allowlist import listed_only
-from paris_p2p.network.clock import pause
 from paris_p2p.network.pacing import Pacer, Pacers
+from paris_p2p.network.periodic import repeat
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer import peer_exchange
@@ -208,17 +208,4 @@ def _repeat(
 
     `first` is the wait before the first time, when it is not the same.
     """
-
-    async def run() -> None:
-        wait = period if first is None else first
-        while True:
-            await pause(wait * peer.rng.uniform(0.8, 1.2))
-            wait = period
-            try:
-                await action(peer)
-            except (ParisError, TimeoutError, OSError) as error:
-                log.warning("%s", error)
-            except Exception:
-                log.exception("%s failed and is tried again", action)
-
-    return asyncio.create_task(run())
+    return asyncio.create_task(repeat(period, partial(action, peer), peer.rng, first))

@@ -18,7 +18,7 @@ from paris_p2p.network.dht.validator import Record, key_digest, sign_record
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.p2pd import daemon as daemon_module
 from paris_p2p.network.p2pd.listening import choose_port
-from paris_p2p.network.reach.reachability import Standing
+from paris_p2p.network.reach.reachability import ReachabilityKeeper
 from paris_p2p.network.tasks import end_tasks
 from tests.chaos.gates import Gates
 from tests.network.test_hivemind_swarm import nobody_here
@@ -38,7 +38,7 @@ def soon() -> float:
 
 
 def keys_held(peer: HivemindSwarm, keys: Sequence[str]) -> list[str]:
-    return [key for key in keys if peer._shelf.under(key_digest(key))]
+    return [key for key in keys if peer._record_store.under(key_digest(key))]
 
 
 async def test_two_swarms_that_are_linked_become_one(world: LibP2PWorld) -> None:
@@ -158,7 +158,7 @@ async def test_a_p2pd_that_hangs_is_ended_and_built_again(
 
 async def test_a_record_that_is_spread_twice_at_a_time_is_taken_twice(world: LibP2PWorld) -> None:
     one, _ = await world.circle(2)
-    record = sign_record(one._host.place.identity, key_digest("k"), b"value", soon())
+    record = sign_record(one._host.listen_config.identity, key_digest("k"), b"value", soon())
     spreading = (one._node.spread(record) for _ in range(2))
     assert await asyncio.gather(*spreading) == [(1, 0), (1, 0)]
 
@@ -233,10 +233,10 @@ async def test_addresses_that_change_are_told(
 async def test_an_unreachable_peer_is_in_nobodys_table_and_takes_part(
     world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def think_nothing_of_it(self: Standing) -> None:
+    async def think_nothing_of_it(self: ReachabilityKeeper) -> None:
         """Nobody is asked whether it can be reached: the client is told so below."""
 
-    monkeypatch.setattr(Standing, "look", think_nothing_of_it)
+    monkeypatch.setattr(ReachabilityKeeper, "look", think_nothing_of_it)
     one, two = await world.circle(2, heal_period=0.5)
     client = await world.start(bootstrap=one.addresses(), heal_period=60.0)
     await eventually(lambda: one.peers() == 2)
