@@ -72,6 +72,8 @@ def test_the_log_of_a_former_key_is_part_of_the_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_anothers_log_is_fetched_and_checked(tmp_path: Path) -> None:
     author_home, author = home_with_log(tmp_path / "author", 100, 250)
     reader = str(tmp_path / "reader")
