@@ -15,6 +15,8 @@ from paris_p2p.home import Home
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.training.worker import Worker
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parent.parent
 PLANTED = ("random", "socket", "json", "torch", "paris_p2p")
 

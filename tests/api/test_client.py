@@ -24,6 +24,7 @@ from peers.local_swarm import wait_until
 from tests.cli.test_commands import paris_peer
 
 
+@pytest.mark.process
 def test_a_peer_started_for_one_command_stays_until_the_last_has_ended(tmp_path: Path) -> None:
     home = Home(tmp_path)
     attached, finish = threading.Event(), threading.Event()
@@ -47,6 +48,7 @@ def test_a_peer_started_for_one_command_stays_until_the_last_has_ended(tmp_path:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.process
 def test_a_command_does_not_wait_for_another_that_keeps_its_peer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ class Stranger:
         victim._lost(peer_id(number.to_bytes(32)))
 
 
+@pytest.mark.process
 async def test_made_up_peers_fill_no_table_beyond_its_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

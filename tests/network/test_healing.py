@@ -24,7 +24,7 @@ from tests.chaos.gates import Gates
 from tests.network.test_hivemind_swarm import nobody_here
 from tests.network.worlds import LibP2PWorld, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def keys_held(peer: HivemindSwarm, keys: Sequence[str]) -> list[str]:
     return [key for key in keys if peer._record_store.under(key_digest(key))]
 
 
+@pytest.mark.slow
 async def test_two_swarms_that_are_linked_become_one(world: LibP2PWorld) -> None:
     """One address is enough: everybody meets, and what was said before is held on both sides."""
     left = await world.circle(3, heal_period=0.5)
@@ -59,6 +60,7 @@ async def test_two_swarms_that_are_linked_become_one(world: LibP2PWorld) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs loopback addresses beyond 127.0.0.1")
+@pytest.mark.slow
 async def test_a_swarm_that_came_apart_finds_together_by_itself(world: LibP2PWorld) -> None:
     """Both halves have neighbours of their own, so nobody is alone; they knew each other once."""
     gates = Gates()
@@ -142,6 +144,7 @@ async def test_a_record_gets_new_holders_when_its_old_ones_are_gone(world: LibP2
     await eventually(lambda: keys_held(third, ["k"]) == ["k"])
 
 
+@pytest.mark.slow
 async def test_a_p2pd_that_hangs_is_ended_and_built_again(
     world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

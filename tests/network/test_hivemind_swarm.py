@@ -28,7 +28,7 @@ from paris_p2p.network.p2pd.socket_folder import PREFIX, sweep
 from paris_p2p.network.swarm import Stream
 from tests.network.worlds import LibP2PWorld, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 
 @pytest.fixture
@@ -239,6 +239,7 @@ class TestDouble:
 
 
 class TestHealing:
+    @pytest.mark.slow
     async def test_an_island_finds_back(self, world: LibP2PWorld) -> None:
         """A peer that lost everybody dials everybody it knew, and says its records again."""
         first = await world.start()

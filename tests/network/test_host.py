@@ -23,7 +23,7 @@ from paris_p2p.network.tasks import end_tasks
 from tests.network.test_hivemind_swarm import running, socket_folders
 from tests.network.worlds import LibP2PWorld, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 
 @pytest.fixture

@@ -198,6 +198,7 @@ async def test_a_memory_swarm_of_more_than_one_page_sees_everybody(
         assert [entry.owner for entry in found] == [swarm.author for swarm in swarms]
 
 
+@pytest.mark.process
 async def test_on_the_real_network_who_is_refused_goes_further_down_and_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

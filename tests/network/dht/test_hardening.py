@@ -34,7 +34,7 @@ from paris_p2p.records import codec
 from tests.network.hostile import Find, Hostile, found
 from tests.network.worlds import LibP2PWorld
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.process]
 
 RECORDS = 400
 PINGS = 350
@@ -406,6 +406,7 @@ class TestAnswers:
             assert scene.hostile.p2p.peer_id in peer._node.neighbours()
         await scene.assert_unharmed()
 
+    @pytest.mark.slow
     async def test_no_answer(self, scene: Scene) -> None:
         """A node that takes questions and never answers costs one timeout, not the search."""
         released = asyncio.Event()

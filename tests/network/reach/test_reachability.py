@@ -17,7 +17,7 @@ from paris_p2p.network.reach.reachability_types import State, Way
 from paris_p2p.network.swarm import Stream
 from tests.network.worlds import LibP2PWorld, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 GREET = "/paris/greet/1"
 

@@ -15,7 +15,7 @@ from paris_p2p.network.reach.circuit import Limit
 from paris_p2p.network.reach.relay_self_test import RESTARTS, SelfTest, from_here, limit_of
 from tests.network.worlds import LibP2PWorld
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 LITTLE, PLENTY = Limit(120, 128 << 10), Limit(1800, 4 << 30)
 

@@ -12,7 +12,7 @@ from paris_p2p.network.p2pd.listening import choose_port
 from paris_p2p.network.reach.tcp_probe import probe
 from tests.network.worlds import LibP2PWorld
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 
 @pytest.fixture

@@ -183,6 +183,7 @@ while True:
 """
 
 
+@pytest.mark.process
 def test_every_entry_that_counted_outlives_kill_9(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", APPEND_FOR_EVER, str(tmp_path)],

@@ -665,7 +665,7 @@ async def test_a_job_waits_until_the_worker_of_an_earlier_life_is_gone(tmp_path:
     with alone_in(peer.slot_folder(0)):
         training = asyncio.create_task(run(peer))
         await asyncio.wait([training], timeout=1)
-        assert not training_job.done()
+        assert not training.done()
     events = await training
     assert events[-1]["event"] == "released"
 
