@@ -29,11 +29,3 @@ def environment(*roots: Path) -> dict[str, str]:
         with suppress(FileNotFoundError):  # a relative one, and the folder we are in is gone
             path.append(str(Path(entry).absolute()))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-
-
-def leave_deleted_folder() -> None:
-    """Go elsewhere when the working directory is gone: torch's libraries end a process there."""
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        os.chdir(LASTING_FOLDER)

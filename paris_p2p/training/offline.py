@@ -1,7 +1,7 @@
 """Isolation by construction: once installed, Python code in this process cannot reach a network.
 
 Python announces every use of a socket to its audit hooks (PEP 578), and a hook cannot be removed.
-It guards against our own libraries, not against hostile native code: what is trained here is data
+It guards against our own libraries, not against hostile native code: what is read here is data
 and weights that were checked before, never code from a stranger.
 """
 
@@ -24,7 +24,7 @@ FORBIDDEN: Final = frozenset(
 
 
 class NetworkForbiddenError(PermissionError):
-    """Something in the training process tried to reach a network."""
+    """Something in this process tried to reach a network."""
 
 
 def forbid_network() -> None:
@@ -35,4 +35,6 @@ def forbid_network() -> None:
 
 def _refuse(event: str, _arguments: object) -> None:
     if event in FORBIDDEN:
-        raise NetworkForbiddenError(f"training is offline by design, but something called {event}")
+        raise NetworkForbiddenError(
+            f"this process is offline by design, but something called {event}"
+        )
