@@ -2,6 +2,7 @@
 
 - `startup`   seconds to help, to status, to a joined peer; memory of an idle peer
 - `transfer`  speed of content between processes, beside libp2p, libtorrent and aria2
+- `sampling`  seconds from a command to its picture
 - `strategies` which strategy and guidance draw what was asked
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from paris_p2p.cli.options import (
     home_of,
 )
 from paris_p2p.cli.output import Reporter, reporting
-from paris_p2p.errors import Interrupted
+from paris_p2p.errors import Interrupted, ParisError
 
 if TYPE_CHECKING:
     from paris_p2p.api.calling import Client
@@ -86,7 +87,8 @@ def _sample(client: Client, reporter: Reporter, request: SampleRequest, file: Pi
                 return
             show(reporter, event, count)
     except KeyboardInterrupt:
-        client.stop(job)
+        with suppress(ParisError):
+            client.stop(job)
         raise
     raise Interrupted("the drawing was stopped")
 

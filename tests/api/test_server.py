@@ -26,6 +26,7 @@ from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.sampling.worker import Sampler
 from paris_p2p.peer.training import claiming
 from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode
@@ -309,6 +310,21 @@ async def test_what_cannot_be_drawn_begins_no_job(
         jobs = (await client.get("/v1/jobs")).json()["jobs"]
     assert response.status_code == 400 and words in response.json()["message"]
     assert jobs == []
+
+
+async def test_training_is_given_the_memory_of_networks_that_wait_for_a_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gave_way: list[bool] = []
+
+    async def give_way(self: Sampler) -> None:
+        gave_way.append(True)
+
+    monkeypatch.setattr(Sampler, "give_way", give_way)
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        await client.post("/v1/jobs", json={"kind": "training", "expert": 77})
+    assert gave_way == [True]
 
 
 async def test_a_seed_begins_no_training(tmp_path: Path) -> None:
