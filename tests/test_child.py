@@ -97,19 +97,6 @@ def test_what_pythonpath_names_is_found_from_another_folder(
     )
 
 
-def test_who_leaves_a_deleted_folder_is_somewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    child.leave_deleted_folder()
-    assert Path.cwd() == gone
-    gone.rmdir()
-    child.leave_deleted_folder()
-    assert Path.cwd() == child.LASTING_FOLDER
-
-
 def test_every_python_process_of_the_project_is_started_that_way() -> None:
     """Nothing else names `-m` to the interpreter."""
     folders = ("paris_p2p", "peers", "bench", "bootstrap", "simulator")

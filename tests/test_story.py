@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.peer.sampling.pictures import read_provenance
+from paris_p2p.sampling.pictures import read_provenance
 from peers.local_swarm import LocalSwarm, SwarmProblem, local_swarm, wait_until
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.process]

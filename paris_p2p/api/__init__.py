@@ -1,6 +1,6 @@
 """The local HTTP API of a running peer, on loopback, behind a token kept in the home.
 
-- `server`   the routes: status, heads, fetch, claim, stop
+- `server`   the routes: status, heads, fetch, jobs
 - `requests` what a request says, bounded and checked
 - `bootstrap` the few routes of a bootstrap
 - `guard`    who may speak to it

@@ -37,7 +37,7 @@ class BootstrapApi:
                 Route("/v1/ping", self._ping),
                 Route("/v1/session", self._session),
                 Route("/v1/checkup", self._checkup),
-                Route("/{path:path}", self._no_run, methods=["GET", "POST"]),
+                Route("/{path:path}", self._no_run, methods=["GET", "POST", "DELETE"]),
             ],
             token,
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from paris_p2p.api.events import SESSION_OPEN, Event, decode_events
+from paris_p2p.api.events import ENDED, SESSION_OPEN, Event, decode_numbered
 from paris_p2p.errors import ParisError, Unreachable, error_from
 
 PING_PATIENCE = 10.0
@@ -19,8 +20,16 @@ ANSWER_PATIENCE = 300.0
 """Seconds a peer has for any other answer: some take a look at the whole swarm first."""
 
 
+RECONNECTING = (0.1, 0.5, 1.0, 2.0)
+"""Seconds before each further try to follow a job, where the connection broke."""
+
+
 class Silent(Unreachable):
     """The peer of this home runs and does not answer."""
+
+
+class ConnectionBroke(Unreachable):
+    """The peer of this home went away, or something on the way to it did."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,47 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._answer("POST", path, body, ANSWER_PATIENCE)
 
+    def begin(self, kind: str, request: Mapping[str, Any]) -> str:
+        """Begin a job; its id."""
+        return str(self._answer("POST", "/v1/jobs", {"kind": kind, **request}, PING_PATIENCE)["id"])
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The jobs that run, and those that ended last."""
+        rows: list[dict[str, Any]] = self.get("/v1/jobs")["jobs"]
+        return rows
+
     def stop(self, job: str) -> None:
-        """Ask a training job to finish, which is answered at once."""
-        self._answer("POST", "/v1/stop", {"job": job}, PING_PATIENCE)
+        """Ask a job to end in good order, which is answered at once."""
+        self._answer("DELETE", f"/v1/jobs/{job}", None, PING_PATIENCE)
+
+    def follow(self, job: str, after: int = 0) -> Iterator[Event]:
+        """The events of a job after that number, until it ends. Raises what it failed with.
+
+        Where the connection breaks, they go on where they were.
+        """
+        pauses = iter(RECONNECTING)
+        while True:
+            try:
+                for number, event in self._following(job, after):
+                    if event["event"] == ENDED:
+                        return
+                    after, pauses = number, iter(RECONNECTING)
+                    yield event
+                broken = Unreachable("the peer of this home broke off", "Run the command again")
+            except ConnectionBroke as error:
+                broken = error
+            pause = next(pauses, None)
+            if pause is None:
+                raise broken
+            time.sleep(pause)
+
+    def _following(self, job: str, after: int) -> Iterator[tuple[int, Event]]:
+        path = f"/v1/jobs/{job}/events?after={after}"
+        with self._translated(), self._http(None) as http, http.stream("GET", path) as response:
+            if response.status_code != 200:
+                response.read()
+                raise _failure(response)
+            yield from decode_numbered(response.iter_lines())
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -66,18 +113,6 @@ class Client:
             if not opened:
                 raise Unreachable("the peer of this home is leaving", "Run the command again")
             yield
-
-    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[Event]:
-        """The events of a long request, as they come."""
-        with (
-            self._translated(),
-            self._http(None) as http,
-            http.stream("POST", path, json=dict(body)) as response,
-        ):
-            if response.status_code != 200:
-                response.read()
-                raise _failure(response)
-            yield from decode_events(response.iter_lines())
 
     def _answer(
         self, method: str, path: str, body: Mapping[str, Any] | None, patience: float
@@ -110,7 +145,7 @@ class Client:
                 f"Is it suspended? Run: kill -CONT {self.pid}",
             ) from error
         except httpx.HTTPError as error:
-            raise Unreachable(
+            raise ConnectionBroke(
                 f"the connection to this home's peer broke ({type(error).__name__})",
                 "See its log; the same command resumes",
             ) from error

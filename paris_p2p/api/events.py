@@ -1,18 +1,29 @@
-"""Server-sent events with one JSON object a message; the last one may be an error."""
+"""Server-sent events with one JSON object a message; the last one may be an error.
+
+Those of a job are numbered (`id:`), so that whoever lost the connection can ask for the rest.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from typing import Any, Final
 
-from paris_p2p.errors import ParisError, error_from
+from paris_p2p.errors import ParisError, error_event, error_from
+from paris_p2p.network.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 PREFIX = "data: "
+NUMBER = "id: "
+ENDED = "ended"
+"""Name of the last event of a job that did not fail."""
+
+KEEP_ALIVE: Final = 15.0
+"""Seconds without an event after which a comment is sent: it shows whether anybody listens."""
 SESSION_OPEN = ": open"
 """First line of a session's stream."""
 
@@ -21,33 +32,67 @@ async def encode_events(events: AsyncIterator[Event]) -> AsyncIterator[str]:
     """Events as the text of a `text/event-stream`; an error becomes the last event."""
     try:
         async for event in events:
-            yield f"{PREFIX}{json.dumps(event)}\n\n"
+            yield _message(event)
     except ParisError as error:
-        yield f"{PREFIX}{json.dumps(error_event(error))}\n\n"
+        yield _message(error_event(error))
     except Exception as error:
         log.exception("an answer of the local API broke off")
-        yield f"{PREFIX}{json.dumps(error_event(unexpected(error)))}\n\n"
+        yield _message(error_event(unexpected(error)))
+
+
+async def encode_job(events: AsyncIterator[tuple[int, Event]]) -> AsyncGenerator[str]:
+    """As `encode_events`, of numbered events; the last message is what the job comes to."""
+    try:
+        async for number, event in events:
+            yield f"{NUMBER}{number}\n{_message(event)}"
+        yield _message({"event": ENDED})
+    except ParisError as error:
+        yield _message(error_event(error))
+
+
+async def kept_alive(
+    messages: AsyncGenerator[str], period: float = KEEP_ALIVE
+) -> AsyncGenerator[str]:
+    """The messages, and a comment after every `period` seconds without one."""
+    pending = asyncio.ensure_future(anext(messages, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({pending}, timeout=period)
+            if not done:
+                yield ": alive\n\n"
+            elif (message := pending.result()) is not None:
+                yield message
+                pending = asyncio.ensure_future(anext(messages, None))
+            else:
+                return
+    finally:
+        await end_tasks(pending)
+        await messages.aclose()
 
 
 def decode_events(lines: Iterable[str]) -> Iterator[Event]:
     """The events of a stream's lines. Raises the error that an error event tells."""
+    for _, event in decode_numbered(lines):
+        yield event
+
+
+def decode_numbered(lines: Iterable[str]) -> Iterator[tuple[int, Event]]:
+    """As `decode_events`, each event with its number, or that of the one before it."""
+    number = 0
     for line in lines:
-        if line.startswith(PREFIX):
+        if line.startswith(NUMBER):
+            number = int(line.removeprefix(NUMBER))
+        elif line.startswith(PREFIX):
             event: Event = json.loads(line.removeprefix(PREFIX))
             if event["event"] == "error":
                 raise error_from(event)
-            yield event
+            yield number, event
+
+
+def _message(event: Event) -> str:
+    return f"{PREFIX}{json.dumps(event)}\n\n"
 
 
 def unexpected(error: Exception) -> ParisError:
     """What the user is told of an error that nobody foresaw."""
     return ParisError(f"the peer failed: {error!r}", "Its log says where")
-
-
-def error_event(error: ParisError) -> Event:
-    return {
-        "event": "error",
-        "message": error.message,
-        "remedy": error.remedy,
-        "exit_code": error.exit_code,
-    }

@@ -80,7 +80,7 @@ async def host_peer(
         _serving(home, swarm, lambda token: Api(peer, token), listener) as api,
     ):
         on_ready(peer)
-        async with volunteering(peer, train) if train else contextlib.nullcontext():
+        async with volunteering(peer, api.jobs, train) if train else contextlib.nullcontext():
             await _until_told(stop, leave, api)
 
 

@@ -76,6 +76,19 @@ def patience_of(body: dict[str, Any]) -> float | None:
     return float(seconds)
 
 
+def after_of(request: Request) -> int:
+    """The number of the last event that was heard, by header or by "after"; 0 where there is none.
+
+    The header is what a browser sends when it connects again.
+    """
+    given = request.headers.get("last-event-id", request.query_params.get("after", "0"))
+    if not (given.isascii() and given.isdecimal() and len(given) <= MAX_DIGITS):
+        raise BadContent(
+            f"the event id {given[:MAX_DIGITS]!r} is no number", "send one that was told"
+        )
+    return int(given)
+
+
 def training_request_of(body: dict[str, Any]) -> TrainingRequest:
     """What the whole body asks to be trained."""
     kinds: dict[str, tuple[type, ...]] = {

@@ -10,15 +10,15 @@
     POST /v1/connect         {"address": multiaddr}: meet one more peer
     POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
                               -> events: fetching*, fetched {"paths"}
-    POST /v1/candidates      {} -> events: looking*, heads: as /v1/heads, but without the heads
-                              that nobody serves
-    POST /v1/fetch-head      {"slot": number, "contents": [hex, ...]}: the first of these heads of a
-                              slot that is complete -> events: fetching*, fetched {"paths"}
-    POST /v1/condemned       {"content": hex, "author": PeerID, "reason": text}: a head or resume
-                              state that proved worthless when it was used -> {"condemned": bool};
-                              without "author", false where several name that content
-    POST /v1/claim           TrainingRequest -> events of the job, until it is released
-    POST /v1/stop            {"job": id} asks that job to finish; answers at once
+    POST /v1/jobs            {"kind": "training", ...TrainingRequest}, or
+                              {"kind": "sampling", ...SampleRequest} -> {"id"}, at once
+    GET  /v1/jobs            {"jobs": [job, ...]}: those that ended last, then those that run
+    GET  /v1/jobs/ID         one job: {"id", "kind", "slot", "started", "ended", "outcome", "error",
+                              "last": its newest event, "newest": the number of that}
+    GET  /v1/jobs/ID/events  its events, numbered, as they come; after that with the number in
+                              `Last-Event-ID` or ?after=. The last is "ended" or "error". Of
+                              progress, only the newest is kept. Who leaves stops nothing
+    DELETE /v1/jobs/ID       asks the job to end in good order; the job, at once
 
 Every request carries `Authorization: Bearer TOKEN`; the Host must be loopback, so that a web page
 cannot reach a peer through a name that resolves to 127.0.0.1.
@@ -27,32 +27,43 @@ cannot reach a peer through a name that resolves to 127.0.0.1.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from paris_p2p.api.events import SESSION_OPEN, Event, encode_events
+from paris_p2p.api.events import (
+    SESSION_OPEN,
+    Event,
+    encode_events,
+    encode_job,
+    kept_alive,
+)
 from paris_p2p.api.guard import guarded
-from paris_p2p.api.requests import body_of, contents_of, patience_of, training_request_of
-from paris_p2p.errors import BadContent, ParisError, Unreachable, UsageProblem
-from paris_p2p.identity import author_of
+from paris_p2p.api.requests import (
+    after_of,
+    body_of,
+    contents_of,
+    patience_of,
+    training_request_of,
+)
+from paris_p2p.errors import BadContent, Unreachable, UsageProblem, error_event
 from paris_p2p.peer.books.contributions import read_log, told
 from paris_p2p.peer.doctor import machine_checks, machine_probes
 from paris_p2p.peer.doctor.peer_checks import report
 from paris_p2p.peer.doctor.peer_probes import peer_checkup, training_need
+from paris_p2p.peer.jobs import Job, Jobs
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.report import heads_report, status_report
-from paris_p2p.peer.training.training_job import TrainingJob
-from paris_p2p.peer.transfer.head_candidates import find_candidates
+from paris_p2p.peer.sampling.sampling_job import SAMPLING, SamplingJob
+from paris_p2p.peer.sampling.worker import Sampler
+from paris_p2p.peer.training.training_job import TRAINING, TrainingJob
 from paris_p2p.peer.transfer.obtaining import checkpoint_limit
-from paris_p2p.peer.transfer.racing import GLANCE, first_complete
 from paris_p2p.records.address import parse_address
-
-log = logging.getLogger(__name__)
+from paris_p2p.sampling.request import SampleRequest
 
 
 class Api:
@@ -60,7 +71,8 @@ class Api:
 
     def __init__(self, peer: Peer, token: str) -> None:
         self._peer = peer
-        self._jobs: dict[TrainingJob, asyncio.Task[None]] = {}
+        self.jobs = Jobs(peer.clock)
+        self._sampler = Sampler(peer.home.log_file)
         self._sessions = 0
         self._unused = asyncio.Event()
         self._closing = asyncio.Event()
@@ -74,11 +86,11 @@ class Api:
                 Route("/v1/contributions", self._contributions),
                 Route("/v1/connect", self._connect, methods=["POST"]),
                 Route("/v1/fetch", self._fetch, methods=["POST"]),
-                Route("/v1/candidates", self._candidates, methods=["POST"]),
-                Route("/v1/fetch-head", self._fetch_head, methods=["POST"]),
-                Route("/v1/condemned", self._condemned, methods=["POST"]),
-                Route("/v1/claim", self._claim, methods=["POST"]),
-                Route("/v1/stop", self._stop, methods=["POST"]),
+                Route("/v1/jobs", self._begin, methods=["POST"]),
+                Route("/v1/jobs", self._all_jobs),
+                Route("/v1/jobs/{id}", self._job),
+                Route("/v1/jobs/{id}", self._stop, methods=["DELETE"]),
+                Route("/v1/jobs/{id}/events", self._follow),
             ],
             token,
         )
@@ -86,9 +98,9 @@ class Api:
     async def close(self) -> None:
         """Stop every job and wait until each has snapshotted, published and released."""
         self._closing.set()
-        for job in self._jobs:
-            job.stop()
-        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+        self.jobs.close()
+        await self.jobs.ended()
+        await self._sampler.close()
 
     async def _ping(self, request: Request) -> Response:
         return JSONResponse({"run": self._peer.run_id.hex()})
@@ -117,7 +129,11 @@ class Api:
                 self._unused.set()
 
     async def _status(self, request: Request) -> Response:
-        jobs = [{"slot": job.expert, **job.last} for job in self._peer.jobs]
+        jobs = [
+            {**job.last, "slot": job.slot}
+            for job in self.jobs.running()
+            if job.slot in self._peer.training
+        ]
         return JSONResponse({**await status_report(self._peer), "jobs": jobs})
 
     async def _heads(self, request: Request) -> Response:
@@ -154,97 +170,62 @@ class Api:
             paths = {content.hex(): str(await peer.path(content)) for content in contents}
         yield {"event": "fetched", "paths": paths}
 
-    async def _candidates(self, request: Request) -> Response:
-        return _stream(find_candidates(self._peer))
-
-    async def _fetch_head(self, request: Request) -> Response:
+    async def _begin(self, request: Request) -> Response:
+        if self._closing.is_set():
+            raise Unreachable("the peer of this home is leaving", "Run the command again")
         body = await body_of(request)
-        slot = body.get("slot")
-        if isinstance(slot, bool) or slot not in self._peer.run.slots():
-            raise BadContent("slot is none of this run", "send the number of one that it has")
-        return _stream(self._fetched_head(int(slot), contents_of(body)))
+        match body.pop("kind", None):
+            case "training":
+                job = await self._begin_training(body)
+            case "sampling":
+                work = SamplingJob(self._peer, self._sampler, SampleRequest.of(body))
+                job = self.jobs.begin(SAMPLING, work)
+            case _:
+                raise BadContent("kind is none of a job", f'send "{TRAINING}" or "{SAMPLING}"')
+        return JSONResponse({"id": job.id})
 
-    async def _fetched_head(self, slot: int, contents: list[bytes]) -> AsyncIterator[Event]:
-        most = self._peer.run.checkpoint_limit(slot)
-
-        def fetch(content: bytes) -> AsyncGenerator[Event]:
-            return self._peer.fetch_events([content], most, GLANCE)
-
-        async with self._peer.using(contents):
-            async with aclosing(first_complete(fetch, contents)) as events:
-                async for event in events:
-                    if event["event"] == "complete":
-                        content = event["content"]
-                    else:
-                        yield event
-            path = await self._peer.path(bytes.fromhex(content))
-        yield {"event": "fetched", "paths": {content: str(path)}}
-
-    async def _condemned(self, request: Request) -> Response:
-        """Where records contradict each other, their authors are to blame, not the content."""
-        body = await body_of(request)
-        (content,) = contents_of({"contents": [body.get("content")]})
-        reason = body.get("reason")
-        if not isinstance(reason, str):
-            raise BadContent("reason is not text", "say why the content is worthless")
-        records = self._peer.naming(content)
-        if "author" in body:
-            author = author_of(str(body["author"]))
-            records = [record for record in records if record.author == author]
-        if len({record.author for record in records}) != 1:
-            return JSONResponse({"condemned": False})
-        for record in records:
-            if not await self._peer.condemn(record, reason):
-                return JSONResponse({"condemned": False})
-        return JSONResponse({"condemned": True})
-
-    async def _claim(self, request: Request) -> Response:
+    async def _begin_training(self, body: dict[str, Any]) -> Job:
+        """Training wants the memory in which networks wait for the next prompt."""
         if self._peer.config.seed_only:
             raise UsageProblem(
                 "this peer is a seed: it stores and serves, and never trains",
                 "start it without seed_only to train here",
             )
-        job = TrainingJob(self._peer, training_request_of(await body_of(request)))
-        return _stream(self._follow(job))
+        job = TrainingJob(self._peer, training_request_of(body))
+        await self._sampler.give_way()
+        return self.jobs.begin(TRAINING, job)
 
-    async def _follow(self, job: TrainingJob) -> AsyncGenerator[Event]:
-        """Run the job as a task of its own; a listener that goes away stops it, cleanly."""
-        if self._closing.is_set():
-            raise Unreachable("the peer of this home is leaving", "Run the command again")
-        queue: asyncio.Queue[Event | ParisError | None] = asyncio.Queue()
-        self._jobs[job] = asyncio.create_task(self._run(job, queue))
-        try:
-            while (item := await queue.get()) is not None:
-                if isinstance(item, ParisError):
-                    raise item
-                yield item
-        finally:
-            job.stop()
+    async def _all_jobs(self, request: Request) -> Response:
+        return JSONResponse({"jobs": [_job_row(job) for job in self.jobs.all()]})
 
-    async def _run(self, job: TrainingJob, queue: asyncio.Queue[Event | ParisError | None]) -> None:
-        try:
-            async for event in job.events():
-                queue.put_nowait(event)
-        except ParisError as error:
-            queue.put_nowait(error)
-        except Exception as error:
-            log.exception("a training job failed")
-            queue.put_nowait(
-                ParisError(
-                    f"training failed: {error!r}",
-                    f"See {self._peer.home.log_file}; the same command resumes",
-                )
-            )
-        finally:
-            queue.put_nowait(None)
-            self._jobs.pop(job, None)
+    async def _job(self, request: Request) -> Response:
+        return JSONResponse(_job_row(self._named(request)))
+
+    async def _follow(self, request: Request) -> Response:
+        events = self._named(request).follow(after_of(request))
+        return StreamingResponse(kept_alive(encode_job(events)), media_type="text/event-stream")
 
     async def _stop(self, request: Request) -> Response:
-        wanted = (await body_of(request)).get("job")
-        stopped = [job for job in self._jobs if job.id == wanted]
-        for job in stopped:
-            job.stop()
-        return JSONResponse({"stopping": len(stopped)})
+        job = self._named(request)
+        job.stop()
+        return JSONResponse(_job_row(job))
+
+    def _named(self, request: Request) -> Job:
+        return self.jobs.named(request.path_params["id"])
+
+
+def _job_row(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "slot": job.slot,
+        "started": job.started,
+        "ended": job.ended,
+        "outcome": job.outcome,
+        "error": error_event(job.error) if job.error else None,
+        "last": job.last,
+        "newest": job.newest,
+    }
 
 
 def _stream(events: AsyncIterator[Event]) -> Response:

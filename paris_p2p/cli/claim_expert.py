@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,11 +18,12 @@ from paris_p2p.cli.options import (
 from paris_p2p.cli.output import Reporter, reporting
 from paris_p2p.cli.signals import on_first_signal
 from paris_p2p.cli.training import show
-from paris_p2p.errors import UsageProblem
-from paris_p2p.records.run import ROUTER
+from paris_p2p.errors import Held, UsageProblem
+from paris_p2p.records.run import ROUTER, slot_name
 
 if TYPE_CHECKING:
     from paris_p2p.api.calling import Client
+    from paris_p2p.api.events import Event
 
 MOST_STEPS = 2**48
 """Where every count of steps ends."""
@@ -56,6 +56,9 @@ def claim_expert(
     Ctrl-C finishes the step, snapshots, publishes and releases; a second one waits no longer for
     it. Even after kill -9 the same command resumes from the last snapshot.
 
+    A peer that was started with `paris-peer start` goes on training where this command is killed;
+    --expert of what it trains then follows that, and Ctrl-C stops it.
+
         paris-peer claim-expert
 
         paris-peer claim-expert --expert 3 --minutes 30
@@ -73,12 +76,12 @@ def claim_expert(
     with (
         connected(home_of(home), bootstrap or [], run) as client,
         reporting(as_json) as reporter,
-        _first_signal_stops(client, reporter) as job,
     ):
-        for event in client.events("/v1/claim", request):
-            if event["event"] == "claimed":
-                job.append(event["job"])
-            show(reporter, event, steps, minutes)
+        training = Training(client, reporter)
+        with on_first_signal(training.stop):
+            after = training.begin_or_join(request)
+            for event in training.events(after):
+                show(reporter, event, steps, minutes)
 
 
 def _seconds(minutes: float) -> float:
@@ -87,19 +90,78 @@ def _seconds(minutes: float) -> float:
     return minutes * 60
 
 
-@contextmanager
-def _first_signal_stops(client: Client, reporter: Reporter) -> Iterator[list[str]]:
-    """The first signal asks the job to end well.
+class Training:
+    """A training job of the peer: begun, or found at work, and followed."""
 
-    Yields a list for the job's id, once it is known; before that there is nothing to end well.
-    """
-    job: list[str] = []
+    def __init__(self, client: Client, reporter: Reporter) -> None:
+        self._client = client
+        self._reporter = reporter
+        self._job: str | None = None
+        self._has_claim = False
+        self._told_to_stop = False
 
-    def ask() -> None:
-        if not job:
+    def stop(self) -> None:
+        """Ask the job to end well. Before it has a claim, there is nothing to wait for."""
+        self._told_to_stop = True
+        if self._job is None:  # it is being begun: its id is a moment away
+            return
+        if self._has_claim:
+            self._reporter.say("stopping: snapshot, publish, release", {"event": "stopping"})
+        self._client.stop(self._job)
+        if not self._has_claim:
             raise KeyboardInterrupt
-        reporter.say("stopping: snapshot, publish, release", {"event": "stopping"})
-        client.stop(job[0])
 
-    with on_first_signal(ask):
-        yield job
+    def begin_or_join(self, request: Mapping[str, Any]) -> int:
+        """Begin a job, or join the one that is at the wanted slot; the event to go on after."""
+        at_work = self._at_work()
+        for row in at_work:
+            if row["slot"] == request["expert"]:
+                return self._join(row, request)
+        for row in at_work:
+            self._tell_of(row)
+        self._job = self._client.begin("training", request)
+        if self._told_to_stop:
+            self.stop()
+        return 0
+
+    def events(self, after: int) -> Iterator[Event]:
+        assert self._job is not None
+        for event in self._client.follow(self._job, after):
+            self._has_claim = self._has_claim or event["event"] == "claimed"
+            yield event
+
+    def _at_work(self) -> list[dict[str, Any]]:
+        """The training jobs that run and have a slot."""
+        return [
+            row
+            for row in self._client.jobs()
+            if row["kind"] == "training" and row["ended"] is None and row["slot"] is not None
+        ]
+
+    def _join(self, row: Mapping[str, Any], request: Mapping[str, Any]) -> int:
+        """Follow a job that is there. Held where this command asks for other limits than its."""
+        name = slot_name(row["slot"])
+        if any(request[limit] is not None for limit in ("max_steps", "max_seconds", "threads")):
+            raise Held(
+                f"this peer is training {name} already, until it is stopped or has what it was "
+                "begun for",
+                f"Follow or stop it without further options: {_command(row['slot'])}",
+            )
+        self._job, self._has_claim = row["id"], True
+        self._reporter.say(
+            f"this peer is training {name} already: this follows it, Ctrl-C stops it",
+            {"event": "joined", "job": row["id"], "slot": row["slot"], "name": name},
+        )
+        return int(row["newest"])
+
+    def _tell_of(self, row: Mapping[str, Any]) -> None:
+        """A word about a job that trains beside the one that is begun."""
+        name, how = slot_name(row["slot"]), _command(row["slot"])
+        self._reporter.say(
+            f"this peer is training {name} too; to follow or stop that: {how}",
+            {"event": "beside", "job": row["id"], "slot": row["slot"], "name": name},
+        )
+
+
+def _command(slot: int) -> str:
+    return f"paris-peer claim-expert {'--router' if slot == ROUTER else f'--expert {slot}'}"

@@ -6,6 +6,7 @@
 - `shipped_run`    the run that ships with the package, and taking it into a store
 - `last_session`   what the peer's last session left: known addresses, port, reachability
 - `peer_exchange`  getting to know more peers than the one we joined through
+- `jobs`           work that takes time, followed by whoever asks
 - `report`         what a peer tells about the run and itself
 - `books/`         what is known of the run: signed records, heard, kept and announced
 - `transfer/`      content by its id: found, fetched, verified

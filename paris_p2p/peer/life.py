@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, ClockSkew, ParisError

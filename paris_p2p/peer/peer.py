@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 from paris_p2p.config import PeerConfig
@@ -46,10 +46,6 @@ from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest, slot_name
 from paris_p2p.store.blobs import Blobs, NoManifest
 from paris_p2p.store.chunks import MissingChunk
-
-if TYPE_CHECKING:
-    from paris_p2p.peer.training.training_job import TrainingJob
-
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +93,6 @@ class Peer:
     """How many verbs are fetching each content now."""
     training: set[int] = field(default_factory=set)
     """Slots that this process is training now."""
-    jobs: set[TrainingJob] = field(default_factory=set)
-    """The training of them."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from making room for own work until a record names it: what none names may go."""
     admitting: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -38,7 +38,13 @@ async def test_a_bootstrap_takes_part_in_no_run_and_never_trains(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/v1/status"), ("GET", "/v1/heads"), ("POST", "/v1/claim"), ("GET", "/anything")],
+    [
+        ("GET", "/v1/status"),
+        ("GET", "/v1/heads"),
+        ("POST", "/v1/jobs"),
+        ("DELETE", "/v1/jobs/7"),
+        ("GET", "/anything"),
+    ],
 )
 async def test_what_needs_a_run_says_what_this_home_is(
     tmp_path: Path, method: str, path: str

@@ -124,6 +124,28 @@ def test_a_silent_peer_is_not_waited_for_to_stop_a_job(
         Client(f"http://127.0.0.1:{port}", "secret", 7).stop("job")
 
 
+def test_a_peer_that_is_gone_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "RECONNECTING", (0.0, 0.0))
+    with silent_program() as port:
+        pass  # free once the block is left
+    with pytest.raises(calling.ConnectionBroke, match="connection to this home's peer broke"):
+        list(Client(f"http://127.0.0.1:{port}", "secret", 7).follow("job"))
+
+
+def test_a_stream_that_ends_before_its_job_is_asked_for_again_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calling, "RECONNECTING", (0.0, 0.0))
+    with web_server(200, b'id: 4\ndata: {"event": "claimed"}\n\n') as port:
+        events = Client(f"http://127.0.0.1:{port}", "secret", 7).follow("job")
+        assert [next(events)["event"] for _ in range(9)] == ["claimed"] * 9
+    with (
+        web_server(200, b": alive\n\n") as port,
+        pytest.raises(calling.Unreachable, match="broke off"),
+    ):
+        list(Client(f"http://127.0.0.1:{port}", "secret", 7).follow("job"))
+
+
 @contextmanager
 def remembered(home: Home, port: int, pid: int) -> Iterator[None]:
     """The home says that process `pid` has its API at `port`."""

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from paris_p2p.api import server
-from paris_p2p.api.events import decode_events
+from paris_p2p.api.events import decode_events, decode_numbered
 from paris_p2p.api.requests import MAX_BODY
 from paris_p2p.api.server import Api
 from paris_p2p.errors import (
@@ -19,16 +20,14 @@ from paris_p2p.errors import (
     DiskFull,
     NotAvailable,
     ParisError,
-    Unreachable,
     error_from,
 )
-from paris_p2p.identity import peer_id_of
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.sampling.worker import Sampler
 from paris_p2p.peer.training import claiming
-from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
 from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import heads_key
@@ -155,64 +154,6 @@ async def test_a_fetch_that_the_quota_has_no_room_for_says_so(tmp_path: Path) ->
         list(decode_events(response.text.splitlines()))
 
 
-async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_condemned(
-    tmp_path: Path,
-) -> None:
-    world = PeerWorld(tmp_path)
-    honest, liar, peer = [await world.join() for _ in range(3)]
-    content = peer.blobs.add_bytes(b"weights", "checkpoint", "weights").id
-    for author, step in ((honest, 5), (liar, 2**40)):
-        peer.heads.add(head_of(author, 0, step, content).seal(author.identity))
-    body = {"content": content.hex(), "reason": "it is far worse than it claims"}
-
-    async with calling(peer) as client:
-        without = (await client.post("/v1/condemned", json=body)).json()
-        named = {**body, "author": peer_id_of(liar.identity.author)}
-        by_name = (await client.post("/v1/condemned", json=named)).json()
-
-    assert (without, by_name) == ({"condemned": False}, {"condemned": True})
-    assert [head.author for head in peer.heads.all()] == [honest.identity.author]
-    assert peer.blobs.complete(content)
-
-
-async def test_no_record_of_a_file_that_rotted_here_is_condemned(tmp_path: Path) -> None:
-    world = PeerWorld(tmp_path)
-    author, peer = await world.join(), await world.join()
-    content = peer.blobs.add_bytes(b"weights", "checkpoint", "weights").id
-    older, newer = (head_of(author, 0, step, content) for step in (5, 6))
-    peer.offers.append({content: older})
-    peer.heads.add(newer.seal(author.identity))
-    peer.blobs.path(content).write_bytes(b"rotten!")
-
-    async with calling(peer) as client:
-        body = {"content": content.hex(), "reason": "it cannot be loaded"}
-        answer = (await client.post("/v1/condemned", json=body)).json()
-
-    assert answer == {"condemned": False}
-    assert set(peer.naming(content)) == {older, newer}
-    assert (await peer.path(content)).read_bytes() == b"weights"
-
-
-async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None:
-    world = PeerWorld(tmp_path)
-    holder, peer = await world.join(), await world.join()
-    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    await holder.announcer.content(content)
-    peer.heads.add(head_of(holder, 1, 7, content).seal(holder.identity))
-    async with calling(peer) as client:
-        response = await client.post("/v1/candidates", json={})
-        *looking, found = decode_events(response.text.splitlines())
-        assert {event["event"] for event in looking} == {"looking"}
-        (row,) = found["heads"]["1"]
-        assert (row["manifest"], row["held"], row["served"]) == (content.hex(), False, True)
-
-        body = {"slot": 1, "contents": [row["manifest"]]}
-        response = await client.post("/v1/fetch-head", json=body)
-    *_, last = decode_events(response.text.splitlines())
-    assert last == {"event": "fetched", "paths": {content.hex(): str(peer.blobs.path(content))}}
-    assert peer.blobs.read(content) == b"weights"
-
-
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
@@ -225,20 +166,18 @@ async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None
         ("/v1/fetch", b'{"contents": ["00"]}', "not 32 bytes"),
         ("/v1/fetch", b'{"contents": [], "patience": -1}', "not a positive number"),
         ("/v1/fetch", b'{"contents": [], "patience": "x"}', "not a positive number"),
-        ("/v1/fetch-head", b'{"slot": 9, "contents": []}', "slot is none"),
-        ("/v1/fetch-head", b'{"slot": true, "contents": []}', "slot is none"),
-        ("/v1/fetch-head", b'{"slot": 0, "contents": 5}', "not a list"),
-        ("/v1/claim", b'{"expert": "3"}', "expert is not a number"),
-        ("/v1/claim", b'{"expert": true}', "expert is not a number"),
-        ("/v1/claim", b'{"threads": 0}', "threads is not over 0"),
-        ("/v1/claim", b'{"max_seconds": NaN}', "number NaN is out of range"),
-        ("/v1/claim", b'{"max_seconds": 1e999}', "number 1e999 is out of range"),
-        ("/v1/claim", b'{"max_steps": 1' + b"0" * 400 + b"}", "is out of range"),
-        ("/v1/claim", b'{"expert": -1' + b"0" * 5000 + b"}", "is out of range"),
+        ("/v1/jobs", b'{"kind": "painting"}', "none of a job"),
+        ("/v1/jobs", b'{"kind": "training", "expert": "3"}', "expert is not a number"),
+        ("/v1/jobs", b'{"kind": "training", "expert": true}', "expert is not a number"),
+        ("/v1/jobs", b'{"kind": "training", "threads": 0}', "threads is not over 0"),
+        ("/v1/jobs", b'{"kind": "training", "max_seconds": NaN}', "number NaN is out of range"),
+        ("/v1/jobs", b'{"kind": "training", "max_seconds": 1e999}', "number 1e999 is out of range"),
+        ("/v1/jobs", b'{"kind": "training", "max_steps": 1' + b"0" * 400 + b"}", "is out of range"),
+        ("/v1/jobs", b'{"kind": "training", "expert": -1' + b"0" * 5000 + b"}", "is out of range"),
         ("/v1/fetch", b'{"contents": [], "patience": 1' + b"0" * 400 + b"}", "is out of range"),
         ("/v1/fetch", b'{"contents": [], "patience": Infinity}', "is out of range"),
-        ("/v1/stop", b'{"job": 9007199254740994}', "is out of range"),
-        ("/v1/claim", b'{"shell": 1}', "unknown field"),
+        ("/v1/jobs", b'{"kind": 9007199254740994}', "is out of range"),
+        ("/v1/jobs", b'{"kind": "training", "shell": 1}', "unknown field"),
     ],
 )
 async def test_a_bad_body_is_one_clear_line(
@@ -272,7 +211,9 @@ async def test_a_senseless_length_is_no_internal_error(tmp_path: Path, length: s
     peer = await PeerWorld(tmp_path).join()
     async with calling(peer) as client:
         headers = {b"content-length": length.encode("latin-1")}
-        assert (await client.post("/v1/stop", content=b"{}", headers=headers)).status_code == 200
+        assert (
+            await client.post("/v1/fetch", content=b'{"contents": []}', headers=headers)
+        ).status_code == 200
 
 
 async def test_an_error_nobody_foresaw_ends_a_stream_with_its_reason_and_is_logged(
@@ -320,12 +261,20 @@ async def test_a_checkup_tells_how_many_files_the_peer_may_open(
     assert row["check"] == "open files" and row["seen"].startswith("300 ")
 
 
-async def test_an_unknown_expert_is_an_error_event(tmp_path: Path) -> None:
+async def test_a_job_is_begun_at_once_and_its_error_is_told_to_whoever_follows(
+    tmp_path: Path,
+) -> None:
     peer = await PeerWorld(tmp_path).join()
     async with calling(peer) as client:
-        response = await client.post("/v1/claim", json={"expert": 77})
+        begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 77})
+        identifier = begun.json()["id"]
+        response = await client.get(f"/v1/jobs/{identifier}/events")
+        row = (await client.get(f"/v1/jobs/{identifier}")).json()
     with pytest.raises(NotAvailable, match="no expert 77"):
         list(decode_events(response.text.splitlines()))
+    assert (row["kind"], row["slot"], row["outcome"]) == ("training", 77, "failed")
+    assert row["error"]["exit_code"] == NotAvailable.exit_code
+    assert row["started"] <= row["ended"]
 
 
 async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
@@ -333,24 +282,137 @@ async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
     api = Api(peer, TOKEN)
     await api.close()
     async with calling(api) as client:
-        response = await client.post("/v1/claim", json={})
-    with pytest.raises(Unreachable, match="is leaving"):
-        list(decode_events(response.text.splitlines()))
+        response = await client.post("/v1/jobs", json={"kind": "training"})
+    assert response.status_code == 400 and "is leaving" in response.json()["message"]
     assert peer.training == set()
 
 
-async def test_a_listener_that_goes_away_ends_its_job(
+@pytest.mark.parametrize(
+    ("request_to_draw", "words"),
+    [
+        ({}, "no prompt"),
+        ({"prompts": []}, "0 images"),
+        ({"prompts": "apple"}, "prompts is none"),
+        ({"prompts": [7]}, "prompts is none"),
+        ({"prompts": [" "]}, "empty"),
+        ({"prompts": ["apple"], "steps": "3"}, "steps is none"),
+        ({"prompts": ["apple"], "steps": True}, "steps is none"),
+        ({"prompts": ["apple"], "scale": 99}, "scale of 99"),
+        ({"prompts": ["apple"], "output": "/etc/passwd"}, "unknown field 'output'"),
+    ],
+)
+async def test_what_cannot_be_drawn_begins_no_job(
+    tmp_path: Path, request_to_draw: dict[str, Any], words: str
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        response = await client.post("/v1/jobs", json={"kind": "sampling", **request_to_draw})
+        jobs = (await client.get("/v1/jobs")).json()["jobs"]
+    assert response.status_code == 400 and words in response.json()["message"]
+    assert jobs == []
+
+
+async def test_training_is_given_the_memory_of_networks_that_wait_for_a_prompt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
+    gave_way: list[bool] = []
+
+    async def give_way(self: Sampler) -> None:
+        gave_way.append(True)
+
+    monkeypatch.setattr(Sampler, "give_way", give_way)
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        await client.post("/v1/jobs", json={"kind": "training", "expert": 77})
+    assert gave_way == [True]
+
+
+async def test_a_seed_begins_no_training(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    peer.config = replace(peer.config, seed_only=True)
+    async with calling(peer) as client:
+        response = await client.post("/v1/jobs", json={"kind": "training"})
+    assert response.status_code == 400 and "is a seed" in response.json()["message"]
+
+
+async def test_a_job_goes_on_without_a_listener_until_it_is_told_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(monkeypatch)
+    monkeypatch.setattr(claiming, "SETTLE", 0.02)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
     api = Api(peer, TOKEN)
-    following = api._follow(TrainingJob(peer, TrainingRequest(expert=0)))
-    assert (await anext(following))["event"] == "claimed"
+    async with calling(api) as client:
+        begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 0})
+        path = f"/v1/jobs/{begun.json()['id']}"
+        job = api.jobs.named(begun.json()["id"])
+        listener = job.follow()
+        async for _, event in listener:
+            if event["event"] == "published":
+                break
+        await listener.aclose()
+        assert (await client.get(path)).json()["ended"] is None
+        (told,) = (await client.get("/v1/status")).json()["jobs"]
 
-    await following.aclose()
+        assert (await client.delete(path)).json()["id"] == job.id
+        whole = list(decode_numbered((await client.get(f"{path}/events")).text.splitlines()))
+        (row,) = (await client.get("/v1/jobs")).json()["jobs"]
+        number = next(n for n, event in whole if event["event"] == "released")
+        rest = await client.get(f"{path}/events", headers={"last-event-id": str(number - 1)})
+        same = await client.get(f"{path}/events", params={"after": number - 1})
+        none = await client.get(f"{path}/events", params={"after": 10**6})
 
-    await eventually(lambda: not peer.training)
+    assert told["slot"] == 0
+    assert [event["event"] for _, event in whole[-2:]] == ["released", "ended"]
+    assert whole[0] == (1, {**whole[0][1], "event": "claimed", "job": job.id})
+    assert (row["outcome"], row["last"]["event"], row["newest"]) == ("stopped", "released", number)
+    assert rest.text == same.text
+    assert [event["event"] for event in decode_events(rest.text.splitlines())] == [
+        "released",
+        "ended",
+    ]
+    assert [event["event"] for event in decode_events(none.text.splitlines())] == ["ended"]
     assert await read_claims(peer.swarm, peer.run_id, 0) == []
+
+
+async def test_a_peer_that_leaves_lets_its_jobs_end_in_good_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch)
+    monkeypatch.setattr(claiming, "SETTLE", 0.02)
+    peer = await PeerWorld(tmp_path).join()
+    await hold(peer, 0)
+    api = Api(peer, TOKEN)
+    async with calling(api) as client:
+        begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 0})
+    job = api.jobs.named(begun.json()["id"])
+    await eventually(lambda: peer.training)
+    await api.close()
+    assert (job.outcome, job.last["event"]) == ("stopped", "released")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/jobs/none", "has no job 'none'"),
+        ("/v1/jobs/none/events", "has no job 'none'"),
+    ],
+)
+async def test_a_job_that_there_is_not_is_one_clear_line(
+    tmp_path: Path, path: str, words: str
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        response = await client.get(path)
+    assert response.status_code == 400 and words in response.json()["message"]
+
+
+@pytest.mark.parametrize("number", ["-1", "x", "²", "1" * 40])
+async def test_a_senseless_event_id_is_refused(tmp_path: Path, number: str) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 77})
+        path = f"/v1/jobs/{begun.json()['id']}/events"
+        response = await client.get(path, params={"after": number})
+    assert response.status_code == 400 and "is no number" in response.json()["message"]

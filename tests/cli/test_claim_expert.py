@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from paris_p2p.errors import Held
 from paris_p2p.home import Home
 from tests.cli.test_commands import paris_peer
 
@@ -33,6 +34,11 @@ class StandIn(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Requests)
         self.stopped = threading.Event()
         self.saved = threading.Event()
+        self.begun = False
+        self.first = CLAIMED
+        self.cuts = 0
+        """How often the connection breaks before the job's second event."""
+        self.followed: list[str] = []
         home.mkdir()
         card = {"url": f"http://127.0.0.1:{self.server_port}", "token": "t", "pid": os.getpid()}
         (home / "api.json").write_text(json.dumps(card))
@@ -46,18 +52,35 @@ class Requests(BaseHTTPRequestHandler):
         if self.path == "/v1/session":
             self._write(": open\n\n")
             self.server.saved.wait(PATIENCE)
+        elif self.path == "/v1/jobs":
+            row = {"id": "7", "kind": "training", "slot": 0, "ended": None, "newest": 1}
+            self._write(json.dumps({"jobs": [row] if self.server.begun else []}))
+        elif self.path.startswith("/v1/jobs/7/events"):
+            self._tell(self.path)
         else:
             self._write(json.dumps({"run": "ab" * 32}))
 
     def do_POST(self) -> None:
         self._answer()
-        if self.path == "/v1/claim":
-            self._write(f"data: {json.dumps(CLAIMED)}\n\n")
-            self.server.saved.wait(PATIENCE)
-            self._write('data: {"event": "released", "name": "expert 0"}\n\n')
-        else:
-            self._write("{}")
-            self.server.stopped.set()
+        self._write('{"id": "7"}')
+        self.server.begun = True
+
+    def do_DELETE(self) -> None:
+        self._answer()
+        self._write("{}")
+        self.server.stopped.set()
+
+    def _tell(self, path: str) -> None:
+        """The job's two events and its end."""
+        self.server.followed.append(path)
+        if path.endswith("after=0"):
+            self._write(f"id: 1\ndata: {json.dumps(self.server.first)}\n\n")
+        if self.server.cuts:
+            self.server.cuts -= 1
+            return
+        self.server.saved.wait(PATIENCE)
+        self._write('id: 2\ndata: {"event": "released", "name": "expert 0"}\n\n')
+        self._write('data: {"event": "ended"}\n\n')
 
     def _answer(self) -> None:
         self.send_response(200)
@@ -87,11 +110,12 @@ Claim = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def claim(peer: StandIn, tmp_path: Path) -> Iterator[Claim]:
-    """Starts `claim-expert`, under another command when one is given, and waits for its claim."""
+    """Starts `claim-expert`, under another command if one is given; waits for its first event."""
     processes = []
 
-    def start(*under: str, **options: Any) -> subprocess.Popen[str]:
+    def start(*under: str, first: str = "claimed", **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "paris_p2p.cli", "claim-expert", "--json"]
+        command += ["--expert", "0"]
         process = subprocess.Popen(
             [*under, *command, "--home", str(tmp_path / "home")],
             stdout=subprocess.PIPE,
@@ -99,7 +123,7 @@ def claim(peer: StandIn, tmp_path: Path) -> Iterator[Claim]:
             **options,
         )
         processes.append(process)
-        assert next_event(process) == "claimed"
+        assert next_event(process) == first
         return process
 
     yield start
@@ -145,6 +169,61 @@ def test_under_nohup_a_closed_terminal_changes_nothing(peer: StandIn, claim: Cla
     assert next_event(process) == "released"
     assert process.wait(PATIENCE) == 0
     assert not peer.stopped.is_set()
+
+
+def test_before_there_is_a_claim_ctrl_c_stops_the_job_and_waits_for_nothing(
+    peer: StandIn, claim: Claim
+) -> None:
+    peer.first = {"event": "warning", "text": "another peer uses this key"}
+    process = claim(first="warning")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 130
+    assert peer.stopped.is_set() and not peer.saved.is_set()
+
+
+def test_where_the_connection_breaks_the_job_is_followed_from_the_event_heard_last(
+    peer: StandIn, claim: Claim
+) -> None:
+    peer.cuts = 2
+    peer.saved.set()
+    process = claim()
+    assert next_event(process) == "released"
+    assert process.wait(PATIENCE) == 0
+    assert [path.rpartition("=")[2] for path in peer.followed] == ["0", "1", "1"]
+    assert not peer.stopped.is_set()
+
+
+def test_who_is_killed_stops_nothing_and_the_same_command_joins_the_job_and_can_stop_it(
+    peer: StandIn, claim: Claim
+) -> None:
+    claim().kill()
+    process = claim(first="joined")
+    assert not peer.stopped.is_set()
+    process.send_signal(signal.SIGINT)
+    assert next_event(process) == "stopping"
+    assert peer.stopped.wait(PATIENCE)
+    peer.saved.set()
+    assert next_event(process) == "released"
+    assert process.wait(PATIENCE) == 0
+
+
+def test_a_job_that_is_there_is_not_taken_for_one_with_other_limits(
+    peer: StandIn, tmp_path: Path
+) -> None:
+    peer.begun = True
+    arguments = ("--expert", "0", "--steps", "3", "--home", str(tmp_path / "home"))
+    done = paris_peer("claim-expert", *arguments)
+    assert done.returncode == Held.exit_code
+    assert "training expert 0 already" in done.stderr
+    assert "paris-peer claim-expert --expert 0" in done.stderr
+
+
+def test_a_job_at_another_slot_is_told_beside(peer: StandIn, tmp_path: Path) -> None:
+    peer.begun = True
+    peer.saved.set()
+    done = paris_peer("claim-expert", "--router", "--home", str(tmp_path / "home"))
+    assert "training expert 0 too; to follow or stop that: paris-peer claim-e" in done.stdout
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "released expert 0")
 
 
 def can_be_first() -> bool:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from paris_p2p.errors import Held, HomeBusy, NotAvailable, ParisError, Unreachable
 from paris_p2p.network.tasks import end_tasks
@@ -37,6 +38,9 @@ from paris_p2p.training.worker import alone_in
 log = logging.getLogger(__name__)
 
 LOCK_POLL = 0.2
+
+TRAINING: Final = "training"
+"""The kind of these jobs."""
 
 RETRY_PAUSES = (2.0, 10.0)
 """Seconds before the same start is tried a second and a third time, where this machine failed."""
@@ -67,7 +71,12 @@ class TrainingJob:
         self._stopped = asyncio.Event()
         self.id = peer.rng.randbytes(8).hex()
         self.expert: int | None = None
-        self.last: Event = {}
+        """The slot that was claimed, once it is."""
+
+    @property
+    def slot(self) -> int | None:
+        """The slot that was claimed or, before that, asked for."""
+        return self._request.expert if self.expert is None else self.expert
 
     def stop(self) -> None:
         """Ask the job to finish its step, snapshot, publish and release."""
@@ -89,7 +98,6 @@ class TrainingJob:
             raise Held(f"this peer is training {slot_name(lease.expert)} already", HELD_REMEDY)
         self.expert = lease.expert
         peer.training.add(lease.expert)
-        peer.jobs.add(self)
         slot = {"slot": lease.expert, "name": slot_name(lease.expert)}
         keeping = asyncio.create_task(lease.keep())
         keeping.add_done_callback(lambda _: self.stop())
@@ -99,7 +107,6 @@ class TrainingJob:
                 async for event in events:
                     while lease.warnings:
                         yield {"event": "warning", **slot, "text": lease.warnings.pop(0)}
-                    self.last = event
                     yield event
             if keeping.done():
                 keeping.result()
@@ -108,7 +115,6 @@ class TrainingJob:
             with contextlib.suppress(ParisError, TimeoutError):
                 await lease.release()
             peer.training.discard(lease.expert)
-            peer.jobs.discard(self)
         yield {"event": "released", **slot}
 
     async def _acquire(self) -> Lease | None:

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from paris_p2p.errors import ParisError
+from paris_p2p.peer.jobs import Job, Jobs
 from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
+from paris_p2p.peer.training.training_job import TRAINING, TrainingJob, TrainingRequest
 from paris_p2p.peer.training.worker import Event
 
 FIRST_PAUSE = 5.0
@@ -31,15 +32,18 @@ class Volunteer:
 
     Parameters
     ----------
+    jobs : where each claim is a job, from choice to release. One that is stopped there leaves its
+        expert alone for the next claim.
     tell : called with the events of every job (see `TrainingJob.events`), and with "looking" and
         "waiting" in between. Training goes on where it fails.
     """
 
-    def __init__(self, peer: Peer, tell: Tell) -> None:
+    def __init__(self, peer: Peer, jobs: Jobs, tell: Tell) -> None:
         self._peer = peer
+        self._jobs = jobs
         self._teller = tell
         self._heard = True
-        self._job: TrainingJob | None = None
+        self._job: Job | None = None
         self._avoid: frozenset[int] = frozenset()
         self._failures = 0
         self._stopped = asyncio.Event()
@@ -64,13 +68,15 @@ class Volunteer:
     async def _train(self) -> None:
         """One claim from choice to release; waits for an expert while all are held."""
         request = TrainingRequest(wait=not self._avoid, avoid=self._avoid)
-        self._job = TrainingJob(self._peer, request)
+        self._job = self._jobs.begin(TRAINING, TrainingJob(self._peer, request))
         self._tell({"event": "looking"})
-        async with aclosing(self._job.events()) as events:
-            async for event in events:
+        async with aclosing(self._job.follow()) as events:
+            async for _, event in events:
                 if event["event"] == "published":
                     self._failures, self._avoid = 0, frozenset()
                 self._tell(event)
+        if self._job.outcome == "stopped":
+            self._avoid = self._slot_of_job()
 
     def _tell(self, event: Event) -> None:
         """Pass an event on. The first failure to is logged, and the next after a success."""
@@ -84,14 +90,18 @@ class Volunteer:
 
     async def _pause(self, error: ParisError) -> None:
         """Wait, and leave alone the expert that failed: for one attempt, should others need it."""
-        failed = self._job.expert if self._job is not None else None
-        self._avoid = frozenset() if failed is None else frozenset({failed})
+        self._avoid = self._slot_of_job()
         seconds = pause_after(self._failures, self._peer.rng)
         self._failures += 1
         self._tell({"event": "waiting", "seconds": seconds, "reason": str(error)})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopped.wait()
+
+    def _slot_of_job(self) -> frozenset[int]:
+        """The expert of the job of now, where it has one."""
+        slot = self._job.slot if self._job is not None else None
+        return frozenset() if slot is None else frozenset({slot})
 
 
 def pause_after(failures: int, rng: random.Random) -> float:
@@ -101,9 +111,9 @@ def pause_after(failures: int, rng: random.Random) -> float:
 
 
 @contextlib.asynccontextmanager
-async def volunteering(peer: Peer, tell: Tell) -> AsyncIterator[None]:
+async def volunteering(peer: Peer, jobs: Jobs, tell: Tell) -> AsyncIterator[None]:
     """Unattended training for as long as the block lasts; it ends with everything saved."""
-    volunteer = Volunteer(peer, tell)
+    volunteer = Volunteer(peer, jobs, tell)
     training = asyncio.create_task(volunteer.run())
     try:
         yield

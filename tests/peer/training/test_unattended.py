@@ -16,6 +16,7 @@ import pytest
 
 from paris_p2p.network.memory import MemoryNetwork
 from paris_p2p.peer.books.resume_states import learn_resumes
+from paris_p2p.peer.jobs import Jobs
 from paris_p2p.peer.peer import Peer
 from paris_p2p.peer.training import claiming, slot_search, training_job, unattended
 from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
@@ -67,7 +68,8 @@ class Unattended:
 
     def __init__(self, peer: Peer) -> None:
         self.events: list[dict[str, Any]] = []
-        self.volunteer = Volunteer(peer, self.events.append)
+        self.jobs = Jobs(peer.clock)
+        self.volunteer = Volunteer(peer, self.jobs, self.events.append)
 
     def told(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == kind]
@@ -110,7 +112,7 @@ async def test_training_goes_on_where_nobody_can_be_told_of_it(
         told.append(event["event"])
         raise BrokenPipeError
 
-    volunteer = Volunteer(peer, tell)
+    volunteer = Volunteer(peer, Jobs(peer.clock), tell)
     running = asyncio.create_task(volunteer.run())
     await eventually(lambda: "published" in told)
     assert not running.done()
@@ -145,7 +147,7 @@ async def test_an_orphaned_expert_is_taken_over_exactly_and_by_itself(tmp_path: 
         world.network.drop(doomed.identity.author)
         clock.ahead = LEASE + 1
         await eventually(lambda: alone.told("published"))
-        assert [job.expert for job in heir.jobs] == [0]
+        assert [job.slot for job in alone.jobs.running()] == [0]
 
     (resumed,) = alone.told("resuming")
     assert (resumed["from"], resumed["step"]) == ("resume", state.step)
@@ -154,9 +156,27 @@ async def test_an_orphaned_expert_is_taken_over_exactly_and_by_itself(tmp_path: 
     assert Path(given["resume_state"]).read_bytes() == b"state at step 1"
     assert (given["start_step"], given["start_images"]) == (state.step, state.images)
     assert alone.events[-1]["event"] == "released"
-    assert heir.jobs == set()
+    assert alone.jobs.running() == []
     job.stop()
     await following
+
+
+async def test_a_claim_is_a_job_and_one_that_is_stopped_leaves_its_expert_to_others(
+    tmp_path: Path,
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    await hold(peer, 0)
+    await hold(peer, 1)
+
+    async with left_alone(peer) as alone:
+        await eventually(lambda: alone.told("published"))
+        (job,) = alone.jobs.running()
+        job.stop()
+        await eventually(lambda: len(alone.told("claimed")) == 2)
+
+    assert (job.kind, job.outcome) == ("training", "stopped")
+    first, second = (event["slot"] for event in alone.told("claimed"))
+    assert (job.slot, second) == (first, 1 - first)
 
 
 async def test_a_trainer_that_crashes_is_tried_again(
@@ -246,7 +266,7 @@ async def test_a_listener_that_fails_does_not_end_the_training(tmp_path: Path) -
         told.append(event["event"])
         raise BrokenPipeError("the terminal is gone")
 
-    volunteer = Volunteer(peer, tell)
+    volunteer = Volunteer(peer, Jobs(peer.clock), tell)
     running = asyncio.create_task(volunteer.run())
     await eventually(lambda: "published" in told)
     volunteer.stop()

@@ -1,0 +1,217 @@
+"""Jobs: work that takes time, whose events anybody may follow, now or later.
+
+A job runs as a task of its own. Nobody who follows it can hold it up or end it by leaving: what it
+tells goes into a log of bounded length, and each follower reads there at a pace of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Final, Protocol
+
+from paris_p2p.errors import NotAvailable, ParisError, Unreachable, UsageProblem
+
+log = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+
+PROGRESS: Final = frozenset(
+    {"queued", "looking", "fetching", "checking", "progress", "snapshot", "loading", "sampling"}
+)
+"""Events that say how far something is: a newer one about the same thing takes their place."""
+
+MOST_EVENTS: Final = 512
+"""Events of a job that are kept."""
+
+MOST_RUNNING: Final = 64
+MOST_ENDED: Final = 16
+"""Jobs that are kept after their end, for whoever still asks what became of them."""
+
+
+class EventLog:
+    """The events of one job, numbered from 1. Those that newer progress replaced are gone."""
+
+    def __init__(self, most: int = MOST_EVENTS) -> None:
+        self._most = most
+        self._events: dict[int, Event] = {}
+        self._progress: dict[tuple[Any, ...], int] = {}
+        self.newest = 0
+        """Number of the newest event, 0 where there is none."""
+
+    def add(self, event: Event) -> None:
+        self.newest += 1
+        if event["event"] in PROGRESS:
+            about = (event["event"], event.get("content"))
+            self._events.pop(self._progress.pop(about, 0), None)
+            self._progress[about] = self.newest
+        self._events[self.newest] = event
+        if len(self._events) > self._most:
+            del self._events[next(iter(self._events))]
+
+    def after(self, number: int) -> list[tuple[int, Event]]:
+        """What was told after the event with that number, oldest first."""
+        later: list[tuple[int, Event]] = []
+        for entry in reversed(self._events.items()):
+            if entry[0] <= number:
+                break
+            later.append(entry)
+        return later[::-1]
+
+
+class Work(Protocol):
+    """What a job does: it tells flat JSON-able dictionaries with an "event" name."""
+
+    id: str
+
+    @property
+    def slot(self) -> int | None:
+        """The slot that it is about, once that is known."""
+
+    def events(self) -> AsyncGenerator[Event]:
+        """Do it; errors are raised."""
+
+    def stop(self) -> None:
+        """Ask for an end in good order."""
+
+
+class Job:
+    """One piece of work, from its begin on."""
+
+    def __init__(self, kind: str, work: Work, clock: Callable[[], float]) -> None:
+        self.id = work.id
+        self.kind = kind
+        self.work = work
+        self.error: ParisError | None = None
+        """What it failed with."""
+        self.started = clock()
+        self.ended: float | None = None
+        """Unix seconds, None while it runs."""
+        self._clock = clock
+        self._log = EventLog()
+        self._stopping = False
+        self._news = asyncio.Event()
+        self._last: Event = {}
+
+    @property
+    def outcome(self) -> str | None:
+        """ "done", "stopped" or "failed"; None while it runs."""
+        if self.ended is None:
+            return None
+        if self.error is not None:
+            return "failed"
+        return "stopped" if self._stopping else "done"
+
+    @property
+    def last(self) -> Event:
+        """The newest event, empty where there is none."""
+        return self._last
+
+    @property
+    def slot(self) -> int | None:
+        return self.work.slot
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest event."""
+        return self._log.newest
+
+    def stop(self) -> None:
+        """Ask for an end in good order; nothing where it has ended."""
+        if self.ended is None:
+            self._stopping = True
+            self.work.stop()
+
+    async def follow(self, after: int = 0) -> AsyncGenerator[tuple[int, Event]]:
+        """The numbered events after that number, as they come, until the job ends.
+
+        Raises what the job failed with.
+        """
+        after = min(after, self.newest)
+        while True:
+            news = self._news
+            for number, event in self._log.after(after):
+                after = number
+                yield number, event
+            if news is self._news:
+                if self.ended is not None:
+                    break
+                await news.wait()
+        if self.error is not None:
+            raise self.error
+
+    async def run(self) -> None:
+        try:
+            async with aclosing(self.work.events()) as events:
+                async for event in events:
+                    self._last = event
+                    self._log.add(event)
+                    self._wake()
+        except ParisError as error:
+            self.error = error
+        except Exception as error:
+            log.exception("the %s job %s failed", self.kind, self.id)
+            self.error = ParisError(
+                f"{self.kind} failed: {error!r}", "The peer's log says where; try again"
+            )
+        finally:
+            self.ended = self._clock()
+            self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+class Jobs:
+    """The jobs of one peer: those that run, and those that ended last."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._running: dict[Job, asyncio.Task[None]] = {}
+        self._ended: list[Job] = []
+        self._closed = False
+
+    def begin(self, kind: str, work: Work) -> Job:
+        """Begin a job. Unreachable once the peer is leaving, UsageProblem beyond MOST_RUNNING."""
+        if self._closed:
+            raise Unreachable("the peer of this home is leaving", "Run the command again")
+        if len(self._running) >= MOST_RUNNING:
+            raise UsageProblem(f"this peer has {MOST_RUNNING} jobs already", "let some end first")
+        job = Job(kind, work, self._clock)
+        task = self._running[job] = asyncio.create_task(job.run())
+        task.add_done_callback(lambda _: self._retire(job))
+        return job
+
+    def all(self) -> list[Job]:
+        """Those that ended, then those that run, each in that order."""
+        return [*self._ended, *self._running]
+
+    def running(self) -> list[Job]:
+        return [job for job in self._running if job.ended is None]
+
+    def named(self, identifier: str) -> Job:
+        """The job with that id. NotAvailable where there is none."""
+        for job in self.all():
+            if job.id == identifier:
+                return job
+        raise NotAvailable(
+            f"this peer has no job {identifier[:32]!r}", "It may have ended long ago: ask for all"
+        )
+
+    def close(self) -> None:
+        """Begin none any more, and ask those that run to stop."""
+        self._closed = True
+        for job in self._running:
+            job.stop()
+
+    async def ended(self) -> None:
+        """Wait until none runs."""
+        if self._running:
+            await asyncio.wait(self._running.values())
+
+    def _retire(self, job: Job) -> None:
+        del self._running[job]
+        self._ended = [*self._ended, job][-MOST_ENDED:]
