@@ -7,6 +7,7 @@
 - `swarm`       many real peers on one machine: join, store, lookup, publish, idle
 - `dht_peer`    one peer of `swarm`
 - `bootstrap`   memory of a bootstrap under load
+- `sampling`    seconds from a command to its picture
 - `strategies`  which sampling strategy and guidance scale give the concept asked for
 """
 

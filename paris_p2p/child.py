@@ -29,11 +29,3 @@ def environment(*roots: Path) -> dict[str, str]:
         with suppress(FileNotFoundError):  # a relative entry, and this folder is gone
             path.append(str(Path(entry).absolute()))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-
-
-def leave_deleted_folder() -> None:
-    """Change a working directory that is gone: torch's libraries end a process in one."""
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        os.chdir(LASTING_FOLDER)

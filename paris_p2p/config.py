@@ -192,9 +192,7 @@ class IpAddress(Setting):
         try:
             return str(ipaddress.ip_address(str(value)))
         except ValueError as error:
-            raise UsageProblem(
-                f"{value!r} is not an IP address", "0.0.0.0 listens on all"
-            ) from error
+            raise UsageProblem(f"{value!r} is not an IP address", "0.0.0.0 means all") from error
 
 
 class Whole(Setting):
@@ -229,9 +227,7 @@ class File(Setting):
 
     def read(self, value: object) -> object:
         if not isinstance(value, str) or "\0" in value:
-            raise UsageProblem(
-                f"{value!r} is not the path of a file", "Write it in quotation marks"
-            )
+            raise UsageProblem(f"{value!r} is not the path of a file", "Write it in quotes")
         return str(absolute(value)) if value else ""
 
 

@@ -119,6 +119,16 @@ def error_with_code(exit_code: int, message: str, remedy: str = "") -> ParisErro
     return known.get(exit_code, ParisError)(message, remedy)
 
 
+def error_event(error: ParisError) -> dict[str, Any]:
+    """An error as another process can be told of it: see `error_from`."""
+    return {
+        "event": "error",
+        "message": error.message,
+        "remedy": error.remedy,
+        "exit_code": error.exit_code,
+    }
+
+
 def error_from(event: Mapping[str, Any]) -> ParisError:
     """The error in an error event: {"message", "remedy", "exit_code"}."""
     return error_with_code(event.get("exit_code", 1), event["message"], event.get("remedy", ""))

@@ -15,6 +15,8 @@ from paris_p2p.home import Home
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.training.worker import Worker
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parent.parent
 PLANTED = ("random", "socket", "json", "torch", "paris_p2p")
 
@@ -93,19 +95,6 @@ def test_what_pythonpath_names_is_found_from_another_folder(
         check=True,
         timeout=60,
     )
-
-
-def test_who_leaves_a_deleted_folder_is_somewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    child.leave_deleted_folder()
-    assert Path.cwd() == gone
-    gone.rmdir()
-    child.leave_deleted_folder()
-    assert Path.cwd() == child.LASTING_FOLDER
 
 
 def test_every_python_process_of_the_project_is_started_that_way() -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "paris_p2p"
 
 BASE = {"errors", "files", "home", "identity"}
-LEARNING = {"model", "data", "training"}
+LEARNING = {"model", "data", "training", "sampling"}
 MAY_IMPORT = {
     "errors": set(),
     "child": set(),
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "model": BASE | {"records"},
     "data": BASE | {"records", "model"},
     "training": BASE | {"records", "model", "data"},
+    "sampling": BASE | {"records", "model", "training"},
     "peer": BASE | LEARNING | {"child", "config", "records", "store", "network"},
     "api": BASE | LEARNING | {"child", "config", "records", "store", "network", "peer"},
     "cli": BASE
@@ -51,10 +52,10 @@ NEVER_TORCH = (
     "records",
     "store",
     "network",
+    "peer",
+    "api",
+    "cli",
 )
-NO_TORCH_AT_IMPORT = (*NEVER_TORCH, "peer", "api", "cli")
-COMPUTES = {"paris_p2p.peer.sampling.ensemble"}
-"""The exception: it is all torch, and imported only where a picture is asked for."""
 
 
 DATA_EXTRA = {"pyarrow", "resvg_py", "sklearn", "timm"}
@@ -185,9 +186,20 @@ def test_a_layer_without_torch_does_not_even_defer_it(layer: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("layer", NO_TORCH_AT_IMPORT)
+@pytest.mark.parametrize("layer", NEVER_TORCH)
 def test_importing_a_layer_does_not_import_torch(layer: str) -> None:
-    paths = [path_to(module, TORCH) for module in modules_of(layer) if module not in COMPUTES]
+    paths = [path_to(module, TORCH) for module in modules_of(layer)]
+    assert [path for path in paths if path] == []
+
+
+@pytest.mark.parametrize("layer", ["peer", "api", "cli"])
+def test_what_a_peer_or_command_imports_only_when_needed_does_not_import_torch(layer: str) -> None:
+    paths = [
+        path_to(found.target, TORCH)
+        for module in modules_of(layer)
+        for found in project()[module]
+        if found.deferred and found.target in project()
+    ]
     assert [path for path in paths if path] == []
 
 
@@ -243,7 +255,7 @@ def test_the_reading_of_imports() -> None:
 
 def test_the_search_for_torch_finds_it_where_it_is() -> None:
     assert path_to("paris_p2p.model.expert", TORCH)
-    assert all(path_to(module, TORCH) for module in COMPUTES)
+    assert path_to("paris_p2p.sampling.ensemble", TORCH)
 
 
 def circles(imports: Mapping[str, Collection[str]]) -> list[list[str]]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.peer.sampling.pictures import read_provenance
+from paris_p2p.sampling.pictures import read_provenance
 from peers.local_swarm import LocalSwarm, SwarmProblem, local_swarm, wait_until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
 
 
 @pytest.fixture
@@ -20,6 +20,7 @@ def swarm(tmp_path: Path) -> Iterator[LocalSwarm]:
         yield made
 
 
+@pytest.mark.slow
 def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
     swarm: LocalSwarm, tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
     assert swarm.status("eve")["peer"]["received_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_trainer_publishes_releases_and_resumes(swarm: LocalSwarm) -> None:
     swarm.start("ada", (), "--seed-shipped-run")
     job = swarm.run("ada", "claim-expert", "--expert", "0", "--threads", "1")
@@ -87,6 +89,7 @@ def test_a_second_process_on_the_same_home_is_refused(swarm: LocalSwarm) -> None
         second.first("ready")
 
 
+@pytest.mark.slow
 def test_no_peer_has_the_run(swarm: LocalSwarm) -> None:
     swarm.start("ada", (), "--no-seed-shipped-run")
     lost = swarm.run("bela", "start", "--bootstrap", swarm.address("ada"), "--run", "ab" * 32)

@@ -19,7 +19,7 @@ from peers.local_swarm import Event, LocalSwarm, Process, local_swarm, wait_unti
 from tests.chaos.small_run import seed_small_run
 from tests.training.jobs import same_content
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
 
 PUBLISH_EVERY = 200
 COPIED, TAKEN_OVER, PUBLISHED = 150, 240, 60
@@ -37,6 +37,7 @@ def swarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSwar
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_takeover_goes_on_exactly_from_the_resume_state_that_survived(
     swarm: LocalSwarm, tmp_path: Path
 ) -> None:

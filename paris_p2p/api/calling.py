@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from paris_p2p.api.events import ENDED, SESSION_OPEN, Event, decode_events, decode_numbered
+from paris_p2p.api.events import ENDED, SESSION_OPEN, Event, decode_numbered
 from paris_p2p.errors import ParisError, Unreachable, error_from
 
 PING_PATIENCE = 10.0
@@ -113,18 +113,6 @@ class Client:
             if not opened:
                 raise Unreachable("the peer of this home is leaving", "Run the command again")
             yield
-
-    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[Event]:
-        """The events of a long request, as they come."""
-        with (
-            self._translated(),
-            self._http(None) as http,
-            http.stream("POST", path, json=dict(body)) as response,
-        ):
-            if response.status_code != 200:
-                response.read()
-                raise _failure(response)
-            yield from decode_events(response.iter_lines())
 
     def _answer(
         self, method: str, path: str, body: Mapping[str, Any] | None, patience: float

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Any, Final
 
-from paris_p2p.errors import ParisError, error_from
+from paris_p2p.errors import ParisError, error_event, error_from
 from paris_p2p.network.tasks import end_tasks
 
 log = logging.getLogger(__name__)
@@ -96,12 +96,3 @@ def _message(event: Event) -> str:
 def unexpected(error: Exception) -> ParisError:
     """What the user is told of an error that nobody foresaw."""
     return ParisError(f"the peer failed: {error!r}", "Its log says where")
-
-
-def error_event(error: ParisError) -> Event:
-    return {
-        "event": "error",
-        "message": error.message,
-        "remedy": error.remedy,
-        "exit_code": error.exit_code,
-    }

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from paris_p2p.api.events import error_event, unexpected
-from paris_p2p.errors import ParisError
+from paris_p2p.api.events import unexpected
+from paris_p2p.errors import ParisError, error_event
 
 WRONG_TOKEN = {"message": "missing or wrong token"}
 SHUT_OUT = {"connection": "close"}

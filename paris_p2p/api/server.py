@@ -10,14 +10,8 @@
     POST /v1/connect         {"address": multiaddr}: meet one more peer
     POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
                               -> events: fetching*, fetched {"paths"}
-    POST /v1/candidates      {} -> events: looking*, heads: as /v1/heads, but without the heads
-                              that nobody serves
-    POST /v1/fetch-head      {"slot": number, "contents": [hex, ...]}: the first of these heads of a
-                              slot that is complete -> events: fetching*, fetched {"paths"}
-    POST /v1/condemned       {"content": hex, "author": PeerID, "reason": text}: a head or resume
-                              state that proved worthless when it was used -> {"condemned": bool};
-                              without "author", false where several name that content
-    POST /v1/jobs            {"kind": "training", ...TrainingRequest} -> {"id"}, at once
+    POST /v1/jobs            {"kind": "training", ...TrainingRequest}, or
+                              {"kind": "sampling", ...SampleRequest} -> {"id"}, at once
     GET  /v1/jobs            {"jobs": [job, ...]}: those that ended last, then those that run
     GET  /v1/jobs/ID         one job: {"id", "kind", "slot", "started", "ended", "outcome", "error",
                               "last": its newest event, "newest": the number of that}
@@ -33,7 +27,7 @@ cannot reach a peer through a name that resolves to 127.0.0.1.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -46,7 +40,6 @@ from paris_p2p.api.events import (
     Event,
     encode_events,
     encode_job,
-    error_event,
     kept_alive,
 )
 from paris_p2p.api.guard import guarded
@@ -57,8 +50,7 @@ from paris_p2p.api.requests import (
     patience_of,
     training_request_of,
 )
-from paris_p2p.errors import BadContent, Unreachable, UsageProblem
-from paris_p2p.identity import author_of
+from paris_p2p.errors import BadContent, Unreachable, UsageProblem, error_event
 from paris_p2p.peer.books.contributions import read_log, told
 from paris_p2p.peer.doctor import machine_checks, machine_probes
 from paris_p2p.peer.doctor.peer_checks import report
@@ -68,11 +60,12 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
 from paris_p2p.peer.report import heads_report, status_report
 from paris_p2p.peer.run_choice import choose
+from paris_p2p.peer.sampling.sampling_job import SAMPLING, SamplingJob
+from paris_p2p.peer.sampling.worker import Sampler
 from paris_p2p.peer.training.training_job import TRAINING, TrainingJob
-from paris_p2p.peer.transfer.head_candidates import find_candidates
 from paris_p2p.peer.transfer.obtaining import checkpoint_limit, obtain
-from paris_p2p.peer.transfer.racing import GLANCE, first_complete
 from paris_p2p.records.address import parse_address
+from paris_p2p.sampling.request import SampleRequest
 
 
 class Api:
@@ -81,6 +74,7 @@ class Api:
     def __init__(self, node: Node[Membership], token: str) -> None:
         self._node = node
         self.jobs = Jobs(node.clock)
+        self._sampler = Sampler(node.home.log_file)
         self._sessions = 0
         self._unused = asyncio.Event()
         self._closing = asyncio.Event()
@@ -94,9 +88,6 @@ class Api:
                 Route("/v1/contributions", self._contributions),
                 Route("/v1/connect", self._connect, methods=["POST"]),
                 Route("/v1/fetch", self._fetch, methods=["POST"]),
-                Route("/v1/candidates", self._candidates, methods=["POST"]),
-                Route("/v1/fetch-head", self._fetch_head, methods=["POST"]),
-                Route("/v1/condemned", self._condemned, methods=["POST"]),
                 Route("/v1/jobs", self._begin, methods=["POST"]),
                 Route("/v1/jobs", self._all_jobs),
                 Route("/v1/jobs/{id}", self._job),
@@ -111,6 +102,7 @@ class Api:
         self._closing.set()
         self.jobs.close()
         await self.jobs.ended()
+        await self._sampler.close()
 
     async def _ping(self, request: Request) -> Response:
         return JSONResponse({"run": self._run(request).run_id.hex()})
@@ -190,68 +182,31 @@ class Api:
             paths = {content.hex(): str(await node.path(content)) for content in contents}
         yield {"event": "fetched", "paths": paths}
 
-    async def _candidates(self, request: Request) -> Response:
-        return _stream(find_candidates(self._run(request)))
-
-    async def _fetch_head(self, request: Request) -> Response:
-        membership, body = self._run(request), await body_of(request)
-        slot = body.get("slot")
-        if isinstance(slot, bool) or slot not in membership.run.slots():
-            raise BadContent("slot is none of this run", "send the number of one that it has")
-        return _stream(self._fetched_head(membership, int(slot), contents_of(body)))
-
-    async def _fetched_head(
-        self, membership: Membership, slot: int, contents: list[bytes]
-    ) -> AsyncIterator[Event]:
-        most = membership.run.checkpoint_limit(slot)
-
-        def fetch(content: bytes) -> AsyncGenerator[Event]:
-            return obtain(membership, [content], most, GLANCE)
-
-        async with self._node.using(contents):
-            async with aclosing(first_complete(fetch, contents)) as events:
-                async for event in events:
-                    if event["event"] == "complete":
-                        content = event["content"]
-                    else:
-                        yield event
-            path = await self._node.path(bytes.fromhex(content))
-        yield {"event": "fetched", "paths": {content: str(path)}}
-
-    async def _condemned(self, request: Request) -> Response:
-        """Where records contradict each other, their authors are to blame, not the content."""
-        membership, body = self._run(request), await body_of(request)
-        (content,) = contents_of({"contents": [body.get("content")]})
-        reason = body.get("reason")
-        if not isinstance(reason, str):
-            raise BadContent("reason is not text", "say why the content is worthless")
-        records = membership.naming(content)
-        if "author" in body:
-            author = author_of(str(body["author"]))
-            records = [record for record in records if record.author == author]
-        if len({record.author for record in records}) != 1:
-            return JSONResponse({"condemned": False})
-        for record in records:
-            if not await membership.condemn(record, reason):
-                return JSONResponse({"condemned": False})
-        return JSONResponse({"condemned": True})
-
     async def _begin(self, request: Request) -> Response:
         if self._closing.is_set():
             raise Unreachable("the peer of this home is leaving", "Run the command again")
         body = await body_of(request)
-        kind = body.pop("kind", None)
-        if kind != TRAINING:
-            raise BadContent("kind is none of a job", f'send "{TRAINING}"')
-        return JSONResponse({"id": self._begin_training(self._run(request), body).id})
+        membership = self._run(request)
+        match body.pop("kind", None):
+            case "training":
+                job = await self._begin_training(membership, body)
+            case "sampling":
+                work = SamplingJob(membership, self._sampler, SampleRequest.of(body))
+                job = self.jobs.begin(SAMPLING, work)
+            case _:
+                raise BadContent("kind is none of a job", f'send "{TRAINING}" or "{SAMPLING}"')
+        return JSONResponse({"id": job.id})
 
-    def _begin_training(self, membership: Membership, body: dict[str, Any]) -> Job:
+    async def _begin_training(self, membership: Membership, body: dict[str, Any]) -> Job:
+        """Training wants the memory in which networks wait for the next prompt."""
         if self._node.config.seed_only:
             raise UsageProblem(
                 "this peer is a seed: it stores and serves, and never trains",
                 "start it without seed_only to train here",
             )
-        return self.jobs.begin(TRAINING, TrainingJob(membership, training_request_of(body)))
+        job = TrainingJob(membership, training_request_of(body))
+        await self._sampler.give_way()
+        return self.jobs.begin(TRAINING, job)
 
     async def _all_jobs(self, request: Request) -> Response:
         return JSONResponse({"jobs": [_job_row(job) for job in self.jobs.all()]})

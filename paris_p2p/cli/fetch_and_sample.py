@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paris_p2p import child
 from paris_p2p.cli.options import (
     BootstrapOption,
     HomeOption,
@@ -17,13 +17,13 @@ from paris_p2p.cli.options import (
     home_of,
 )
 from paris_p2p.cli.output import Reporter, reporting
+from paris_p2p.errors import Interrupted, ParisError
 
 if TYPE_CHECKING:
     from paris_p2p.api.calling import Client
     from paris_p2p.api.events import Event
-    from paris_p2p.peer.sampling.ensemble import HeadRow
     from paris_p2p.peer.sampling.picture_file import PictureFile
-    from paris_p2p.peer.sampling.request import SampleRequest
+    from paris_p2p.sampling.request import SampleRequest
 
 
 def fetch_and_sample(
@@ -54,7 +54,7 @@ def fetch_and_sample(
     paris-peer fetch-and-sample "cat face" "cookie" -n 4 --seed 7 -o sheet.png
     """
     from paris_p2p.peer.sampling.picture_file import PictureFile
-    from paris_p2p.peer.sampling.request import SampleRequest
+    from paris_p2p.sampling.request import SampleRequest
 
     request = SampleRequest(
         prompts=tuple(prompts),
@@ -64,6 +64,7 @@ def fetch_and_sample(
         steps=steps,
         guidance=guidance,
         seed=seed,
+        scale=scale,
     )
     file = PictureFile(output)
     from paris_p2p.api.client import connected
@@ -72,81 +73,52 @@ def fetch_and_sample(
         connected(home_of(home), bootstrap or [], run) as client,
         reporting(as_json) as reporter,
     ):
-        _sample(client, reporter, request, file, scale)
+        _sample(client, reporter, request, file)
 
 
-def _sample(
-    client: Client, reporter: Reporter, request: SampleRequest, file: PictureFile, scale: int
-) -> None:
-    found = _candidates(client, reporter)
-    child.leave_deleted_folder()
-
-    from paris_p2p.peer.sampling.ensemble import Ensemble
-    from paris_p2p.peer.sampling.pictures import png_of
-
-    sealed_run = bytes.fromhex(found["sealed_run"])
+def _sample(client: Client, reporter: Reporter, request: SampleRequest, file: PictureFile) -> None:
+    """Have the peer draw, and write the picture. The job ends with this command."""
     count = len(request.captions())
-    label = "sampling an image" if count == 1 else f"sampling {count} images"
-    ensemble = Ensemble(sealed_run, found["heads"], PeerContents(client, reporter))
-    pictures = ensemble.sample(
-        request,
-        lambda done, total: reporter.wait(
-            label,
-            done,
-            total,
-            {"event": "sampling", "step": done, "steps": total},
-        ),
-    )
-    file.write(png_of(pictures, scale))
-    event = {
-        "event": "sampled",
-        "path": str(file.path.absolute()),
-        "images": [picture.provenance for picture in pictures],
-    }
-    lost = max(picture.provenance["lost_mass"] for picture in pictures)
-    note = f"; up to {lost:.0%} of the router's choice had no expert" if lost > 0.005 else ""
-    reporter.say(f"wrote {file.path.absolute()}{note}", event)
+    job = client.begin("sampling", asdict(request))
+    try:
+        for event in client.follow(job):
+            if event["event"] == "sampled":
+                _write(reporter, event, file)
+                return
+            show(reporter, event, count)
+    except KeyboardInterrupt:
+        with suppress(ParisError):
+            client.stop(job)
+        raise
+    raise Interrupted("the drawing was stopped")
 
 
-def _candidates(client: Client, reporter: Reporter) -> Event:
-    """The heads of every slot that can be had now; what is looked for is told meanwhile."""
-    for event in client.events("/v1/candidates", {}):
-        if event["event"] == "heads":
-            return event
-        total, answering = event["candidates"], event["answering"]
-        counts = f": {answering} of {total} candidates answer" if total else ""
-        reporter.wait(f"looking for checkpoints{counts}", answering, None, event)
-    raise AssertionError("a search ends with heads or an error")
-
-
-class PeerContents:
-    """Content through this home's peer; see `peer.sampling.Contents`."""
-
-    def __init__(self, client: Client, reporter: Reporter) -> None:
-        self._client = client
-        self._reporter = reporter
-
-    def fetch(self, content: str) -> Path:
-        _, path = self._fetched(self._client.events("/v1/fetch", {"contents": [content]}))
-        return path
-
-    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
-        body = {"slot": slot, "contents": list(contents)}
-        return self._fetched(self._client.events("/v1/fetch-head", body))
-
-    def heads(self, slot: int) -> Sequence[HeadRow]:
-        rows: Sequence[HeadRow] = _candidates(self._client, self._reporter)["heads"][str(slot)]
-        return rows
-
-    def condemn(self, head: HeadRow, reason: str) -> bool:
-        refuted = {"content": head["manifest"], "author": head["author"], "reason": reason}
-        return bool(self._client.post("/v1/condemned", refuted).get("condemned"))
-
-    def _fetched(self, events: Iterable[Event]) -> tuple[str, Path]:
-        for event in events:
-            if event["event"] == "fetched":
-                ((content, path),) = event["paths"].items()
-                return content, Path(path)
+def show(reporter: Reporter, event: Event, count: int) -> None:
+    """Tell one event of a job that draws `count` images."""
+    match event["event"]:
+        case "queued":
+            reporter.wait("waiting for the drawing before this one", 0, None, event)
+        case "looking":
+            total, answering = event["candidates"], event["answering"]
+            counts = f": {answering} of {total} candidates answer" if total else ""
+            reporter.wait(f"looking for checkpoints{counts}", answering, None, event)
+        case "fetching":
             label = f"fetching {event['content'][:8]}, {event['total'] / 1e6:.1f} MB"
-            self._reporter.wait(label, event["bytes"], event["total"], event)
-        raise AssertionError("a fetch ends with its paths or an error")
+            reporter.wait(label, event["bytes"], event["total"], event)
+        case "loading":
+            reporter.wait("loading the networks", 0, None, event)
+        case "sampling":
+            label = "sampling an image" if count == 1 else f"sampling {count} images"
+            reporter.wait(label, event["step"], event["steps"], event)
+        case "warning":
+            reporter.say(f"warning: {event['text']}", event)
+
+
+def _write(reporter: Reporter, event: Event, file: PictureFile) -> None:
+    """The finished picture to where it was asked for."""
+    file.write(Path(event["file"]).read_bytes())
+    where = str(file.path.absolute())
+    lost = max(image["lost_mass"] for image in event["images"])
+    note = f"; up to {lost:.0%} of the router's choice had no expert" if lost > 0.005 else ""
+    told = {"event": "sampled", "path": where, "images": event["images"]}
+    reporter.say(f"wrote {where}{note}", told)

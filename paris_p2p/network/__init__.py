@@ -10,12 +10,14 @@
 - `key_pages`        sets of owners too wide for one key, spread over a tree of keys
 - `chunk_protocol`   many hashed chunks over one stream
 - `clock`            the time protocol: how far our clock is off the swarm's
-- `stream_slots`     whom we serve when not everybody can be served
+- `stream_permits`     whom we serve when not everybody can be served
+- `token_bucket`     a rate kept in the long run, with a burst after a rest
 - `pacing`           rate limits, fair between peers
 - `private_swarm`    who knows the swarm's key is answered
 - `swarm_key`        that key, and its file
 - `allowlist`        runs that list their members: the others do not exist
 - `open_files`       how many files and connections may be open
+- `periodic`         work done every so many seconds, whatever fails; clocks that jump
 - `tasks`            ending asyncio tasks for certain
 - `p2pd/`            the libp2p daemon: its process, its sockets
 - `dht/`             the DHT node, closed against what strangers send

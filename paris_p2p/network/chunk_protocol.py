@@ -32,7 +32,7 @@ from functools import partial
 
 from paris_p2p.errors import BadContent, ParisError, Unreachable
 from paris_p2p.network.pacing import Pacers, paced, unlimited
-from paris_p2p.network.stream_slots import NetworkOf, Places, nowhere
+from paris_p2p.network.stream_permits import NetworkOf, StreamPermits, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream, StreamClosed
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id
 
@@ -56,7 +56,7 @@ READ_AHEAD = 2
 
 STREAMS = 64
 STREAMS_PER_PEER = 8
-"""Streams a `ChunkServer` serves at a time, in all and to one peer; see `stream_slots` for who is
+"""Streams a `ChunkServer` serves at a time, in all and to one peer; see `stream_permits` for who is
 told "busy" then."""
 
 READY, BUSY = b"\0", b"\1"
@@ -172,7 +172,7 @@ class ChunkServer:
 
     `read` is asked with (author of the client, chunk id), so that it may count what goes where.
     Under an upload limit all peers get equal parts of it, however many streams they open, and no
-    more peers are served than can have enough. `network_of` and `clock` as in `Places`.
+    more peers are served than can have enough. `network_of` and `clock` as in `StreamPermits`.
     """
 
     def __init__(
@@ -188,20 +188,20 @@ class ChunkServer:
         self._read = read
         self._pacers = pacers or unlimited()
         most_authors = self._pacers.upload.most_peers
-        self._places = Places(
+        self._permits = StreamPermits(
             streams, streams_per_peer, network_of, most_authors=most_authors, clock=clock
         )
 
     async def __call__(self, author: bytes, stream: Stream) -> None:
-        place = await self._places.take(stream)
-        if place is None:
+        permit = await self._permits.take(stream)
+        if permit is None:
             await stream.write(BUSY)
             return
-        rest = partial(self._places.rest, place)
+        rest = partial(self._permits.rest, permit)
         try:
             await serve_chunks(paced(stream, self._pacers), partial(self._read, author), rest)
         finally:
-            self._places.leave(place)
+            self._permits.leave(permit)
 
 
 async def serve_chunks(

@@ -14,13 +14,12 @@ slow one way as the other the error is nil, in the worst case half the round tri
 
 from __future__ import annotations
 
-import asyncio
 import math
 import statistics
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from paris_p2p.errors import BadContent
@@ -34,12 +33,6 @@ networks of liars cannot move."""
 
 PATIENCE = 4.0
 """Seconds that one of them has: a node that starts waits for all."""
-
-TICK = 5.0
-"""Seconds after which a pause looks at the clock on the wall."""
-
-JUMP = 15.0
-"""Seconds that a clock gains on a pause when the machine slept meanwhile, or the clock was set."""
 
 _ANSWER = struct.Struct(">d")
 
@@ -89,23 +82,3 @@ def believed_offset(voices: Collection[Voice]) -> float | None:
 
 def _median(offsets: Sequence[float]) -> float:
     return min(statistics.median_low(offsets), statistics.median_high(offsets), key=abs)
-
-
-async def pause(
-    seconds: float,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> bool:
-    """Sleep for `seconds` by the clock on the wall. True when that has jumped meanwhile.
-
-    asyncio's own clock stands still while a machine is suspended: what is due by then would wait
-    its full time again. A jump ends the pause, within TICK seconds of waking up.
-    """
-    left = seconds
-    while left > 0:
-        step, began = min(TICK, left), clock()
-        await sleep(step)
-        left -= step
-        if abs(clock() - began - step) > JUMP:
-            return True
-    return False

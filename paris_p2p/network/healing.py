@@ -18,18 +18,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from paris_p2p.errors import BadContent, ParisError, Unreachable
+from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import author_of, peer_id_of
-from paris_p2p.network.clock import pause
 from paris_p2p.network.host import Host
 from paris_p2p.network.own_records import OwnRecords
 from paris_p2p.network.p2pd.daemon import AnotherKey
+from paris_p2p.network.periodic import attempt, pause, spread
 from paris_p2p.network.private_swarm import NotAdmitted
-from paris_p2p.network.reach.reachability import Standing
+from paris_p2p.network.reach.reachability import ReachabilityKeeper
 from paris_p2p.records.address import Address, parse_address
 
 logger = logging.getLogger(__name__)
@@ -63,13 +63,19 @@ class Healer:
     period : seconds between rounds.
     """
 
-    def __init__(self, host: Host, records: OwnRecords, standing: Standing, period: float) -> None:
+    def __init__(
+        self,
+        host: Host,
+        records: OwnRecords,
+        reachability_keeper: ReachabilityKeeper,
+        period: float,
+    ) -> None:
         self._host = host
         self._records = records
-        self._standing = standing
+        self._reachability_keeper = reachability_keeper
         self._period = period
         self._known: dict[Address, None] = {}
-        self._own_end = "/p2p/" + peer_id_of(host.place.identity.author)
+        self._own_end = "/p2p/" + peer_id_of(host.listen_config.identity.author)
 
     def online(self) -> bool:
         """Whether anybody is in our routing table."""
@@ -112,7 +118,7 @@ class Healer:
 
     async def rejoin(self) -> None:
         """Dial everybody known, and say everything again. Never raises."""
-        await self._unfailing(self._rejoin)
+        await attempt(self._rejoin)
 
     async def _rejoin(self) -> None:
         await self._introduce_all(self.known())
@@ -169,17 +175,17 @@ class Healer:
 
     async def settle(self) -> None:
         """Find out where we stand, and what follows from it, before anything else is begun."""
-        await self._unfailing(self._standing.look)
+        await attempt(self._reachability_keeper.look)
         await self._host.until_ready()
 
     async def forever(self) -> None:
         """Heal, every period, until cancelled; look where we stand at once."""
-        await self._unfailing(self._standing.look)
+        await attempt(self._reachability_keeper.look)
         while True:
             period = self._period if self.online() else self._period / 6
-            jumped = await pause(period * random.uniform(0.8, 1.2))
+            jumped = await pause(spread(period, random.SystemRandom()))
             await self._host.ready.wait()
-            await self._unfailing(partial(self.heal, jumped))
+            await attempt(partial(self.heal, jumped))
 
     async def heal(self, jumped: bool = False) -> None:
         """One round. `jumped` says that the machine slept: then nothing said before counts."""
@@ -192,7 +198,7 @@ class Healer:
             await self._introduce_all(self._strayed())
             await self._explore()
             await self._records.say_to_newcomers()
-        await self._standing.look()
+        await self._reachability_keeper.look()
         self._records.forget_expired()
 
     def _strayed(self) -> list[str]:
@@ -200,15 +206,6 @@ class Healer:
         near = {peer.to_base58() for peer in self._host.neighbours()}
         lost = [str(address) for address in self._known if address.peer_id not in near]
         return random.sample(lost, min(REDIALLED, len(lost)))
-
-    async def _unfailing(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step of keeping the swarm; whatever goes wrong, there will be another."""
-        try:
-            await step()
-        except ParisError as error:
-            logger.warning("could not look after the swarm: %s", error)
-        except Exception:
-            logger.exception("a bug while looking after the swarm")
 
 
 def unanswered(failures: Sequence[Unreachable], asked: int) -> str:

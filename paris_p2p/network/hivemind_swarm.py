@@ -29,14 +29,14 @@ from paris_p2p.network.clock import (
 from paris_p2p.network.dht.call_quota import Limits, Quotas
 from paris_p2p.network.dht.dialling import worth_dialling
 from paris_p2p.network.dht.node import ParisNode
-from paris_p2p.network.dht.record_store import Shelf
+from paris_p2p.network.dht.record_store import RecordStore
 from paris_p2p.network.dht.subnets import network_in, taking_turns
 from paris_p2p.network.healing import HEAL_PERIOD, Healer, parse_all
 from paris_p2p.network.host import Host
 from paris_p2p.network.own_records import OwnRecords
 from paris_p2p.network.p2pd.daemon import Daemon, author_in, connections
-from paris_p2p.network.p2pd.listening import Place, announced_transport, choose_port
-from paris_p2p.network.reach.reachability import Standing, first_mode
+from paris_p2p.network.p2pd.listening import ListenConfig, announced_transport, choose_port
+from paris_p2p.network.reach.reachability import ReachabilityKeeper, first_mode
 from paris_p2p.network.reach.reachability_types import Reachability, State, Way
 from paris_p2p.network.swarm import INACTIVITY, Entry, Handler, Stream
 from paris_p2p.network.swarm_key import SwarmKey
@@ -48,12 +48,17 @@ class HivemindSwarm:
     """A peer among others. Make one with `start`; it keeps the `Swarm` contract."""
 
     def __init__(
-        self, shelf: Shelf, host: Host, records: OwnRecords, standing: Standing, healer: Healer
+        self,
+        record_store: RecordStore,
+        host: Host,
+        records: OwnRecords,
+        reachability_keeper: ReachabilityKeeper,
+        healer: Healer,
     ) -> None:
-        self._shelf = shelf
+        self._record_store = record_store
         self._host = host
         self._records = records
-        self._standing = standing
+        self._reachability_keeper = reachability_keeper
         self._healer = healer
         self._named: set[Author] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -101,19 +106,27 @@ class HivemindSwarm:
         """
         announced = tuple(announced_transport(text, identity.peer_id) for text in announce)
         free = choose_port(listen, port)
-        place = Place(identity_file, identity, listen, free, announced, inactivity, upnp)
-        shelf = Shelf(time.time)
+        listen_config = ListenConfig(
+            identity_file, identity, listen, free, announced, inactivity, upnp
+        )
+        record_store = RecordStore(time.time)
         mode = first_mode(bool(announced), was, serve_relay)
-        host = Host(place, mode, shelf, Quotas(time.monotonic, limits), swarm_key)
+        host = Host(listen_config, mode, record_store, Quotas(time.monotonic, limits), swarm_key)
         host.hidden = was is State.PRIVATE and not announced
         records = OwnRecords(host)
-        standing = Standing(host, was, serve_relay, tuple(parse_all(relays)))
-        swarm = cls(shelf, host, records, standing, Healer(host, records, standing, heal_period))
+        reachability_keeper = ReachabilityKeeper(host, was, serve_relay, tuple(parse_all(relays)))
+        swarm = cls(
+            record_store,
+            host,
+            records,
+            reachability_keeper,
+            Healer(host, records, reachability_keeper, heal_period),
+        )
         swarm._note_named(bootstrap)
         try:
             await host.build()
             host.ready.set()
-            await standing.note_addresses()
+            await reachability_keeper.note_addresses()
             await swarm._healer.join([*bootstrap, *known], require_contact)
             swarm._keep(host.supervise(swarm._healer.rejoin))
             if was is State.UNKNOWN:
@@ -135,12 +148,12 @@ class HivemindSwarm:
 
     @property
     def author(self) -> bytes:
-        return self._host.place.identity.author
+        return self._host.listen_config.identity.author
 
     @property
     def port(self) -> int:
         """The TCP port we listen on."""
-        return self._host.place.port
+        return self._host.listen_config.port
 
     @property
     def p2pd_pid(self) -> int:
@@ -148,7 +161,7 @@ class HivemindSwarm:
         return self._daemon.pid
 
     def addresses(self) -> list[str]:
-        return self._standing.addresses()
+        return self._reachability_keeper.addresses()
 
     def known_addresses(self) -> list[str]:
         """Addresses through which we would rejoin: those given to us and those that answered."""
@@ -161,7 +174,7 @@ class HivemindSwarm:
         return len(self._node.neighbours())
 
     def reachability(self) -> Reachability:
-        return self._standing.reachability()
+        return self._reachability_keeper.reachability()
 
     async def way_to(self, author: bytes) -> Way:
         return await self._daemon.way_to(author)
@@ -201,7 +214,7 @@ class HivemindSwarm:
 
     async def _worth_dialling(self, named: Sequence[str]) -> list[Address]:
         given = [address.transport for address in parse_all(self.known_addresses())]
-        return await worth_dialling(parse_all(named), self._standing.transports(), given)
+        return await worth_dialling(parse_all(named), self._reachability_keeper.transports(), given)
 
     def doubled(self) -> bool:
         return self._records.doubled()

@@ -20,14 +20,14 @@ from paris_p2p.network.clock import TIME_PROTOCOL, tell_time
 from paris_p2p.network.dht.call_quota import Quotas
 from paris_p2p.network.dht.hardening import ParisProtocol
 from paris_p2p.network.dht.node import ParisNode
-from paris_p2p.network.dht.record_store import Shelf
+from paris_p2p.network.dht.record_store import RecordStore
 from paris_p2p.network.dht.validator import Validator
 from paris_p2p.network.p2pd.daemon import Daemon, DaemonStream, peer_id
-from paris_p2p.network.p2pd.listening import MAX_ADDRESSES, Place
+from paris_p2p.network.p2pd.listening import MAX_ADDRESSES, ListenConfig
 from paris_p2p.network.p2pd.process import DAEMON_ERRORS, START_TIMEOUT, Mode
 from paris_p2p.network.private_swarm import membership
 from paris_p2p.network.reach.reachability_types import Way
-from paris_p2p.network.stream_slots import Places
+from paris_p2p.network.stream_permits import StreamPermits
 from paris_p2p.network.swarm import Handler, Stream
 from paris_p2p.network.swarm_key import SwarmKey
 from paris_p2p.network.tasks import end_tasks
@@ -46,7 +46,7 @@ REBUILD_PAUSES = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 MAX_STREAMS = 256
 MAX_STREAMS_PER_PEER = 64
-"""Streams we serve at a time; see `stream_slots` for which are closed at once then."""
+"""Streams we serve at a time; see `stream_permits` for which are closed at once then."""
 
 DIRECT_FIRST = 1.0
 """Seconds that direct dials have before relays are dialled too."""
@@ -61,28 +61,33 @@ class Host:
     """One peer's libp2p and DHT node. `build` it, then keep it with `supervise`."""
 
     def __init__(
-        self, place: Place, mode: Mode, shelf: Shelf, quotas: Quotas, swarm_key: SwarmKey | None
+        self,
+        listen_config: ListenConfig,
+        mode: Mode,
+        record_store: RecordStore,
+        quotas: Quotas,
+        swarm_key: SwarmKey | None,
     ) -> None:
-        self.place = place
+        self.listen_config = listen_config
         self.mode = mode
         self.hidden = False
-        self.membership = membership(swarm_key, place.identity.author, self._dial_stream)
+        self.membership = membership(swarm_key, listen_config.identity.author, self._dial_stream)
         self.ready = asyncio.Event()
         self.daemon: Daemon
         self.node: ParisNode
-        self._shelf = shelf
+        self._record_store = record_store
         self._quotas = quotas
         self._validator = Validator()
         self._handlers: dict[str, Handler] = {}
         self._serving: set[asyncio.Task[None]] = set()
-        self._places = Places(MAX_STREAMS, MAX_STREAMS_PER_PEER, self.network_of)
+        self._permits = StreamPermits(MAX_STREAMS, MAX_STREAMS_PER_PEER, self.network_of)
         self._opened: WeakSet[DaemonStream] = WeakSet()
 
     # Life and death
 
     async def build(self) -> None:
         """Start p2pd, and be a DHT node on it that serves what we serve. Raises `ParisError`."""
-        self.daemon = await Daemon.start(self.place, self.mode)
+        self.daemon = await Daemon.start(self.listen_config, self.mode)
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 await self._take_up_work()
@@ -156,7 +161,7 @@ class Host:
     async def _take_up_work(self) -> None:
         protocol = await ParisProtocol.start(
             self.daemon.p2p,
-            self._shelf,
+            self._record_store,
             self._validator,
             time.time,
             self.membership,
@@ -235,7 +240,7 @@ class Host:
 
     async def network_of(self, author: bytes) -> str:
         """See `Swarm.network_of`."""
-        network: str = await self.node.protocol.origins.network_of(author)
+        network: str = await self.node.protocol.subnets.network_of(author)
         return network
 
     async def ping(self, author: bytes) -> bool:
@@ -259,8 +264,8 @@ class Host:
         task = asyncio.current_task()
         if task is None or not self._quotas.streams.take(stream.author):
             return
-        place = await self._places.take(stream)
-        if place is None:
+        permit = await self._permits.take(stream)
+        if permit is None:
             return
         self._serving.add(task)
         try:
@@ -272,7 +277,7 @@ class Host:
             logger.exception("the handler of %s failed", protocol)
         finally:
             self._serving.discard(task)
-            self._places.leave(place)
+            self._permits.leave(permit)
 
 
 async def _one_succeeds(dials: set[asyncio.Task[None]], patience: float | None) -> bool:

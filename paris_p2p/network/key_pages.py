@@ -40,7 +40,7 @@ MOST_ROUNDS_SKIPPED = 8
 """Rounds, on average, between two attempts of an owner for whom there was never a place."""
 
 
-class Pages:
+class KeyPages:
     """One owner's records under keys that many owners share.
 
     Parameters
@@ -108,7 +108,7 @@ class Pages:
 async def read_pages(swarm: Swarm, key: str, depth: int) -> list[Entry]:
     """Everything any owner says under `key` on any page now, sorted by owner.
 
-    `depth` as in `Pages`. Raises `Unreachable` while our own libp2p is down.
+    `depth` as in `KeyPages`. Raises `Unreachable` while our own libp2p is down.
     """
     newest: dict[bytes, Entry] = {}
     for entry in await _read_from(swarm, key, "", depth):

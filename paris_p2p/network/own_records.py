@@ -36,7 +36,7 @@ class OwnRecords:
     def __init__(self, host: Host, clock: Callable[[], float] = time.monotonic) -> None:
         self._host = host
         self._clock = clock
-        self._identity = host.place.identity
+        self._identity = host.listen_config.identity
         self._expirations = Expirations()
         self._mine: dict[str, Record] = {}
         self._near: dict[str, frozenset[int]] = {}

@@ -4,7 +4,8 @@ A `Pacer` lets bytes pass at no more than a rate, in small pieces, each in turn 
 wait: a peer with eight streams gets as much as one with a single stream. `paced` puts a pacer on
 both directions of a stream.
 
-The decisions, `TokenBucket` and `FairQueue`, are pure: `now` is an argument, in seconds.
+The decisions, `TokenBucket` and `FairQueue`, are pure. What passes is paid for afterwards, before
+anything else may pass.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 from paris_p2p.network.swarm import Stream
+from paris_p2p.network.token_bucket import Rate, TokenBucket
 
 T = TypeVar("T")
 
@@ -34,30 +36,6 @@ FORGETTING = 64
 
 LEAST_SHARE = 16 << 10
 """Bytes a second below which a peer is better served elsewhere."""
-
-
-class TokenBucket:
-    """A debt-based bucket: what passes is paid for afterwards, before anything else may pass."""
-
-    def __init__(self, rate: float, now: float) -> None:
-        """`rate` in bytes a second."""
-        self._rate = rate
-        self._tokens = rate * BURST
-        self._at = now
-
-    def wait(self, now: float) -> float:
-        """Seconds until something may pass."""
-        self._refill(now)
-        return max(0.0, -self._tokens / self._rate)
-
-    def take(self, size: int, now: float) -> None:
-        """Let `size` bytes pass."""
-        self._refill(now)
-        self._tokens -= size
-
-    def _refill(self, now: float) -> None:
-        self._tokens = min(self._rate * BURST, self._tokens + (now - self._at) * self._rate)
-        self._at = now
 
 
 class FairQueue(Generic[T]):
@@ -90,13 +68,18 @@ class FairQueue(Generic[T]):
         return size, item
 
 
+def paying_bucket(rate: float, now: float) -> TokenBucket:
+    """A full bucket for `rate` bytes a second."""
+    return TokenBucket(Rate(rate, rate * BURST), rate * BURST, now)
+
+
 class Pacer:
     """Lets bytes of many peers pass at no more than `rate` bytes a second; None: at any rate."""
 
     def __init__(self, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = rate
         self._clock = clock
-        self._bucket = TokenBucket(rate or 1.0, clock())
+        self._bucket = paying_bucket(rate or 1.0, clock())
         self._queue: FairQueue[asyncio.Future[None]] = FairQueue()
         self._letting: asyncio.Task[None] | None = None
 
@@ -127,7 +110,7 @@ class Pacer:
             await asyncio.sleep(self._bucket.wait(self._clock()))
             size, turn = self._queue.pop()
             if not turn.done():  # else its stream was closed meanwhile
-                self._bucket.take(size, self._clock())
+                self._bucket.spend(size, self._clock())
                 turn.set_result(None)
 
 

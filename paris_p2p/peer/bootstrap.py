@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-import paris_p2p
 from paris_p2p.errors import ParisError
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.network.clock import pause
-from paris_p2p.network.key_pages import Pages
+from paris_p2p.network.key_pages import KeyPages
+from paris_p2p.network.periodic import attempt, repeat
 from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
@@ -29,9 +28,7 @@ from paris_p2p.peer.doctor.alarms import Alarms
 from paris_p2p.peer.doctor.dial_back_check import dialback_server
 from paris_p2p.peer.last_session import remember_peers
 from paris_p2p.records.keys import PEER_LEVELS, peers_key
-from paris_p2p.records.presence import BOOTSTRAP, Presence
-
-log = logging.getLogger(__name__)
+from paris_p2p.records.presence import BOOTSTRAP, sealed_presence
 
 
 @dataclass
@@ -45,11 +42,11 @@ class Bootstrap:
     clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.SystemRandom)
     alarms: Alarms = field(init=False)
-    _pages: Pages = field(init=False)
+    _pages: KeyPages = field(init=False)
 
     def __post_init__(self) -> None:
         self.alarms = Alarms(self.swarm)
-        self._pages = Pages(self.swarm, PEER_LEVELS, self.rng)
+        self._pages = KeyPages(self.swarm, PEER_LEVELS, self.rng)
 
     @property
     def runs(self) -> tuple[bytes, ...]:
@@ -60,16 +57,11 @@ class Bootstrap:
         """Say "I am here" for LIFETIME seconds, where newcomers of the run look for peers."""
         if self.run_id is None:
             return
-        presence = Presence(
-            run=self.run_id,
-            author=self.identity.author,
-            addresses=tuple(self.swarm.addresses()),
-            agent=f"paris-p2p/{paris_p2p.__version__}",
-            role=BOOTSTRAP,
-            time=self.clock(),
+        now = self.clock()
+        presence = sealed_presence(
+            self.identity, self.run_id, self.swarm.addresses(), BOOTSTRAP, now
         )
-        expires = self.clock() + LIFETIME
-        await self._pages.store(peers_key(self.run_id), presence.seal(self.identity), expires)
+        await self._pages.store(peers_key(self.run_id), presence, now + LIFETIME)
 
     async def withdraw(self) -> None:
         """Take back what `announce` said."""
@@ -89,7 +81,8 @@ async def running_bootstrap(
     bootstrap = Bootstrap(home, identity, swarm, run_id)
     await swarm.serve(DIALBACK_PROTOCOL, dialback_server(swarm, bootstrap.runs, time.monotonic))
     await bootstrap.alarms.look()
-    keeping = asyncio.create_task(_keep(bootstrap))
+    duties = partial(_do_duties, bootstrap)
+    keeping = asyncio.create_task(repeat(PERIOD, duties, bootstrap.rng, first=0))
     try:
         yield bootstrap
     finally:
@@ -99,14 +92,6 @@ async def running_bootstrap(
                 await bootstrap.withdraw()
 
 
-async def _keep(bootstrap: Bootstrap) -> None:
-    """Do what has to be done every PERIOD seconds (+-20%); a failure waits for the next round."""
-    while True:
-        for duty in (bootstrap.announce, bootstrap.remember, bootstrap.alarms.look):
-            try:
-                await duty()
-            except (ParisError, TimeoutError, OSError) as error:
-                log.warning("%s", error)
-            except Exception:
-                log.exception("%s failed and is tried again", duty.__name__)
-        await pause(PERIOD * bootstrap.rng.uniform(0.8, 1.2))
+async def _do_duties(bootstrap: Bootstrap) -> None:
+    for duty in (bootstrap.announce, bootstrap.remember, bootstrap.alarms.look):
+        await attempt(duty)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from functools import partial
 
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, ParisError
 from paris_p2p.files import sweep_partial_files
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.network.clock import pause
 from paris_p2p.network.pacing import Pacer, Pacers
+from paris_p2p.network.periodic import attempt, repeat
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer import peer_exchange
@@ -32,12 +31,8 @@ from paris_p2p.peer.upkeep import garbage_collection, replication, scrubbing
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 
-log = logging.getLogger(__name__)
-
 AT_ONCE = 0.5
 """Seconds before what need not wait, nor be waited for, is done for the first time."""
-
-Subject = TypeVar("Subject", Node[Membership], Membership)
 
 
 @contextlib.asynccontextmanager
@@ -140,7 +135,7 @@ def _in_each_run(
 
     async def act(node: Node[Membership]) -> None:
         memberships = list(node.memberships.values())
-        await asyncio.gather(*(_tried(action, membership) for membership in memberships))
+        await asyncio.gather(*(attempt(partial(action, membership)) for membership in memberships))
 
     return act
 
@@ -155,22 +150,4 @@ def _repeat(
 
     `first` is the wait before the first time, when it is not the same.
     """
-
-    async def run() -> None:
-        wait = period if first is None else first
-        while True:
-            await pause(wait * node.rng.uniform(0.8, 1.2))
-            wait = period
-            await _tried(action, node)
-
-    return asyncio.create_task(run())
-
-
-async def _tried(action: Callable[[Subject], Awaitable[None]], subject: Subject) -> None:
-    """Do something; where it fails, the log says so."""
-    try:
-        await action(subject)
-    except (ParisError, TimeoutError, OSError) as error:
-        log.warning("%s", error)
-    except Exception:
-        log.exception("%s failed and is tried again", action)
+    return asyncio.create_task(repeat(period, partial(action, node), node.rng, first))

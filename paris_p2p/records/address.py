@@ -31,6 +31,12 @@ _NOT_ONE_MACHINE = tuple(
 """What the standard library takes for public although it is for protocols, for documentation, or
 carries an IPv4 address, which may be any."""
 
+GLOBAL, LOOPBACK = "global", "loopback"
+_PRIVATE = tuple(
+    ipaddress.ip_network(block)
+    for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
 
 
@@ -66,6 +72,47 @@ def is_public(host: IpAddress) -> bool:
             return False
     special = any(host in network for network in _NOT_ONE_MACHINE)
     return host.is_global and not (host.is_multicast or host.is_reserved or special)
+
+
+def scope_of(host: IpAddress | None) -> str:
+    """Who can dial a host: GLOBAL, LOOPBACK, or the private block it is in.
+
+    "" for None, and for what no peer has: multicast, link-local, documentation, unspecified.
+    """
+    if host is None or host.is_multicast or host.is_unspecified:
+        return ""
+    if host.is_loopback:
+        return LOOPBACK
+    private = next((str(b) for b in _PRIVATE if b.version == host.version and host in b), "")
+    return private or (GLOBAL if is_public(host) else "")
+
+
+def ip_of(multiaddr: str) -> IpAddress | None:
+    """The IP that a multiaddr of any form begins with; None for a name.
+
+    An IPv4 address that is written as IPv6 is returned as IPv4.
+    """
+    match multiaddr.split("/"):
+        case ["", "ip4" | "ip6", text, *_]:
+            return _parse_ip(text)
+    return None
+
+
+def _parse_ip(text: str) -> IpAddress | None:
+    try:
+        host = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    inner = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+    return inner or host
+
+
+def tcp_endpoint(transport: str) -> tuple[str, int] | None:
+    """Host and port of a TCP transport; None for QUIC. BadContent for what is no transport."""
+    match parse_transport(transport).split("/"):
+        case ["", _, host, "tcp", port]:
+            return host, int(port)
+    return None
 
 
 def parse_address(text: str) -> Address:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import paris_p2p
+from paris_p2p.identity import Identity
 from paris_p2p.records.fields import AuthorKey, Hash, Many, OneOf, Signed, Text, Time
 
 PEER, BOOTSTRAP, SEED = "peer", "bootstrap", "seed"
@@ -26,3 +29,17 @@ class Presence(Signed):
     role: Annotated[str, OneOf(ROLES)]
     time: Time
     """When this was written."""
+
+
+def sealed_presence(
+    identity: Identity, run: bytes, addresses: Iterable[str], role: str, now: float
+) -> bytes:
+    """The signed record that says: this software runs here as `identity`, at these addresses."""
+    return Presence(
+        run=run,
+        author=identity.author,
+        addresses=tuple(addresses),
+        agent=f"paris-p2p/{paris_p2p.__version__}",
+        role=role,
+        time=now,
+    ).seal(identity)

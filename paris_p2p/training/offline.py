@@ -1,8 +1,8 @@
 """Isolation by construction: an audit hook that cuts Python code off from the network.
 
 Python reports every use of a socket to its audit hooks (PEP 578), and a hook cannot be removed. The
-hook guards against the libraries in use, not against hostile native code. Training reads data and
-weights that were checked before, and runs no code from strangers.
+hook guards against the libraries in use, not against hostile native code. It guards a process that
+reads data and weights that were checked before, and runs no code from strangers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORBIDDEN: Final = frozenset(
 
 
 class NetworkForbiddenError(PermissionError):
-    """Code in the training process tried to reach the network."""
+    """Code in this process tried to reach the network."""
 
 
 def forbid_network() -> None:
@@ -35,4 +35,6 @@ def forbid_network() -> None:
 
 def _refuse(event: str, _arguments: object) -> None:
     if event in FORBIDDEN:
-        raise NetworkForbiddenError(f"training is offline by design, but something called {event}")
+        raise NetworkForbiddenError(
+            f"this process is offline by design, but something called {event}"
+        )

@@ -24,6 +24,7 @@ from peers.local_swarm import wait_until
 from tests.cli.test_commands import paris_peer
 
 
+@pytest.mark.process
 def test_a_peer_started_for_one_command_stays_until_the_last_has_ended(tmp_path: Path) -> None:
     home = Home(tmp_path)
     attached, finish = threading.Event(), threading.Event()
@@ -47,6 +48,7 @@ def test_a_peer_started_for_one_command_stays_until_the_last_has_ended(tmp_path:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.process
 def test_a_command_does_not_wait_for_another_that_keeps_its_peer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +122,28 @@ def test_a_silent_peer_is_not_waited_for_to_stop_a_job(
     monkeypatch.setattr(calling, "PING_PATIENCE", 0.2)
     with silent_program() as port, pytest.raises(calling.Silent, match="kill -CONT 7"):
         Client(f"http://127.0.0.1:{port}", "secret", 7).stop("job")
+
+
+def test_a_peer_that_is_gone_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "RECONNECTING", (0.0, 0.0))
+    with silent_program() as port:
+        pass  # free once the block is left
+    with pytest.raises(calling.ConnectionBroke, match="connection to this home's peer broke"):
+        list(Client(f"http://127.0.0.1:{port}", "secret", 7).follow("job"))
+
+
+def test_a_stream_that_ends_before_its_job_is_asked_for_again_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calling, "RECONNECTING", (0.0, 0.0))
+    with web_server(200, b'id: 4\ndata: {"event": "claimed"}\n\n') as port:
+        events = Client(f"http://127.0.0.1:{port}", "secret", 7).follow("job")
+        assert [next(events)["event"] for _ in range(9)] == ["claimed"] * 9
+    with (
+        web_server(200, b": alive\n\n") as port,
+        pytest.raises(calling.Unreachable, match="broke off"),
+    ):
+        list(Client(f"http://127.0.0.1:{port}", "secret", 7).follow("job"))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,11 +22,11 @@ from paris_p2p.errors import (
     ParisError,
     error_from,
 )
-from paris_p2p.identity import peer_id_of
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.sampling.worker import Sampler
 from paris_p2p.peer.training import claiming
 from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode
@@ -153,67 +154,6 @@ async def test_a_fetch_that_the_quota_has_no_room_for_says_so(tmp_path: Path) ->
         list(decode_events(response.text.splitlines()))
 
 
-async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_condemned(
-    tmp_path: Path,
-) -> None:
-    world = PeerWorld(tmp_path)
-    honest, liar, peer = [await world.join() for _ in range(3)]
-    content = peer.node.blobs.add_bytes(b"weights", "checkpoint", "weights").id
-    for author, step in ((honest, 5), (liar, 2**40)):
-        peer.heads.add(head_of(author, 0, step, content).seal(author.node.identity))
-    body = {"content": content.hex(), "reason": "it is far worse than it claims"}
-
-    async with calling(peer) as client:
-        without = (await client.post("/v1/condemned", json=body)).json()
-        named = {**body, "author": peer_id_of(liar.node.identity.author)}
-        by_name = (await client.post("/v1/condemned", json=named)).json()
-
-    assert (without, by_name) == ({"condemned": False}, {"condemned": True})
-    assert [head.author for head in peer.heads.all()] == [honest.node.identity.author]
-    assert peer.node.blobs.complete(content)
-
-
-async def test_no_record_of_a_file_that_rotted_here_is_condemned(tmp_path: Path) -> None:
-    world = PeerWorld(tmp_path)
-    author, peer = await world.join(), await world.join()
-    content = peer.node.blobs.add_bytes(b"weights", "checkpoint", "weights").id
-    older, newer = (head_of(author, 0, step, content) for step in (5, 6))
-    peer.offers.append({content: older})
-    peer.heads.add(newer.seal(author.node.identity))
-    peer.node.blobs.path(content).write_bytes(b"rotten!")
-
-    async with calling(peer) as client:
-        body = {"content": content.hex(), "reason": "it cannot be loaded"}
-        answer = (await client.post("/v1/condemned", json=body)).json()
-
-    assert answer == {"condemned": False}
-    assert set(peer.naming(content)) == {older, newer}
-    assert (await peer.node.path(content)).read_bytes() == b"weights"
-
-
-async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None:
-    world = PeerWorld(tmp_path)
-    holder, peer = await world.join(), await world.join()
-    content = holder.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    await holder.announcer.content(content)
-    peer.heads.add(head_of(holder, 1, 7, content).seal(holder.node.identity))
-    async with calling(peer) as client:
-        response = await client.post("/v1/candidates", json={})
-        *looking, found = decode_events(response.text.splitlines())
-        assert {event["event"] for event in looking} == {"looking"}
-        (row,) = found["heads"]["1"]
-        assert (row["manifest"], row["held"], row["served"]) == (content.hex(), False, True)
-
-        body = {"slot": 1, "contents": [row["manifest"]]}
-        response = await client.post("/v1/fetch-head", json=body)
-    *_, last = decode_events(response.text.splitlines())
-    assert last == {
-        "event": "fetched",
-        "paths": {content.hex(): str(peer.node.blobs.path(content))},
-    }
-    assert peer.node.blobs.read(content) == b"weights"
-
-
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
@@ -226,9 +166,6 @@ async def test_the_first_head_that_can_be_had_is_fetched(tmp_path: Path) -> None
         ("/v1/fetch", b'{"contents": ["00"]}', "not 32 bytes"),
         ("/v1/fetch", b'{"contents": [], "patience": -1}', "not a positive number"),
         ("/v1/fetch", b'{"contents": [], "patience": "x"}', "not a positive number"),
-        ("/v1/fetch-head", b'{"slot": 9, "contents": []}', "slot is none"),
-        ("/v1/fetch-head", b'{"slot": true, "contents": []}', "slot is none"),
-        ("/v1/fetch-head", b'{"slot": 0, "contents": 5}', "not a list"),
         ("/v1/jobs", b'{"kind": "painting"}', "none of a job"),
         ("/v1/jobs", b'{"kind": "training", "expert": "3"}', "expert is not a number"),
         ("/v1/jobs", b'{"kind": "training", "expert": true}', "expert is not a number"),
@@ -348,6 +285,46 @@ async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
         response = await client.post("/v1/jobs", json={"kind": "training"})
     assert response.status_code == 400 and "is leaving" in response.json()["message"]
     assert peer.training == set()
+
+
+@pytest.mark.parametrize(
+    ("request_to_draw", "words"),
+    [
+        ({}, "no prompt"),
+        ({"prompts": []}, "0 images"),
+        ({"prompts": "apple"}, "prompts is none"),
+        ({"prompts": [7]}, "prompts is none"),
+        ({"prompts": [" "]}, "empty"),
+        ({"prompts": ["apple"], "steps": "3"}, "steps is none"),
+        ({"prompts": ["apple"], "steps": True}, "steps is none"),
+        ({"prompts": ["apple"], "scale": 99}, "scale of 99"),
+        ({"prompts": ["apple"], "output": "/etc/passwd"}, "unknown field 'output'"),
+    ],
+)
+async def test_what_cannot_be_drawn_begins_no_job(
+    tmp_path: Path, request_to_draw: dict[str, Any], words: str
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        response = await client.post("/v1/jobs", json={"kind": "sampling", **request_to_draw})
+        jobs = (await client.get("/v1/jobs")).json()["jobs"]
+    assert response.status_code == 400 and words in response.json()["message"]
+    assert jobs == []
+
+
+async def test_training_is_given_the_memory_of_networks_that_wait_for_a_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gave_way: list[bool] = []
+
+    async def give_way(self: Sampler) -> None:
+        gave_way.append(True)
+
+    monkeypatch.setattr(Sampler, "give_way", give_way)
+    peer = await PeerWorld(tmp_path).join()
+    async with calling(peer) as client:
+        await client.post("/v1/jobs", json={"kind": "training", "expert": 77})
+    assert gave_way == [True]
 
 
 async def test_a_seed_begins_no_training(tmp_path: Path) -> None:

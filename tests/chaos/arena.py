@@ -215,7 +215,7 @@ class Arena:
 
     def sample(self, newcomer: str, folder: Path) -> Report:
         """A peer nobody knows fetches everything and draws; its provenance, and what it said."""
-        from paris_p2p.peer.sampling.pictures import read_provenance
+        from paris_p2p.sampling.pictures import read_provenance
 
         picture = folder / f"{newcomer}.png"
         door = self.swarm.address(self.living()[0])

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.peer.sampling.pictures import read_provenance
 from paris_p2p.records.codec import encode
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import heads_key
 from paris_p2p.records.run import ROUTER
+from paris_p2p.sampling.pictures import read_provenance
 from peers.local_swarm import local_swarm
 from tests.chaos.small_run import seed_small_run
 from tests.network.hostile import Hostile

@@ -20,8 +20,8 @@ def seed_small_run(
     trusted_authors: tuple[Author, ...] = (),
 ) -> bytes:
     """Put the run and all its content into the store of `home`; returns the run's id."""
-    shipped = load_shipped_run()
-    shipped = shipped.run
+    source = load_shipped_run()
+    shipped = source.run
     creator = Identity.generate()
     run = replace(
         shipped,
@@ -42,7 +42,7 @@ def seed_small_run(
     blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
     blobs.chunks.put(sealed)
     shards = {f"expert-{index}" for index in range(clusters)}
-    for path, kind in shipped.content_files():
+    for path, kind in source.content_files():
         if kind == "encoder" or (kind == "shard" and path.stem in shards):
             blobs.add_file(path, kind, path.name)
     return run_id(sealed)

@@ -19,7 +19,7 @@ from tests.chaos.faults import (
 )
 from tests.chaos.invariants import left_behind, survive
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.process]
 
 SHORT: tuple[Fault, ...] = (
     kill_a_trainer,
@@ -31,6 +31,7 @@ SHORT: tuple[Fault, ...] = (
 )
 
 
+@pytest.mark.slow
 def test_nothing_is_lost(tmp_path: Path) -> None:
     rng = random.Random(3)
     with arena(tmp_path / "swarm", volunteers=4) as swarm:

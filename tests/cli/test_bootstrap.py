@@ -17,6 +17,8 @@ from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from tests.cli.test_commands import paris_peer
 
+pytestmark = pytest.mark.process
+
 HEAVY = ("torch", "numpy", "diffusers")
 
 
@@ -60,6 +62,7 @@ def test_no_torch_is_in_the_process(running: Running) -> None:
     assert [name for name in HEAVY if f"/{name}/" in libraries] == []
 
 
+@pytest.mark.slow
 def test_the_doctor_of_a_newcomer_is_answered_by_it(running: Running, tmp_path: Path) -> None:
     done = paris_peer(
         *("doctor", "--home", str(tmp_path / "newcomer"), "--json"),

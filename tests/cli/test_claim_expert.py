@@ -35,6 +35,7 @@ class StandIn(ThreadingHTTPServer):
         self.stopped = threading.Event()
         self.saved = threading.Event()
         self.begun = False
+        self.first = CLAIMED
         self.cuts = 0
         """How often the connection breaks before the job's second event."""
         self.followed: list[str] = []
@@ -73,7 +74,7 @@ class Requests(BaseHTTPRequestHandler):
         """The job's two events and its end."""
         self.server.followed.append(path)
         if path.endswith("after=0"):
-            self._write(f"id: 1\ndata: {json.dumps(CLAIMED)}\n\n")
+            self._write(f"id: 1\ndata: {json.dumps(self.server.first)}\n\n")
         if self.server.cuts:
             self.server.cuts -= 1
             return
@@ -168,6 +169,16 @@ def test_under_nohup_a_closed_terminal_changes_nothing(peer: StandIn, claim: Cla
     assert next_event(process) == "released"
     assert process.wait(PATIENCE) == 0
     assert not peer.stopped.is_set()
+
+
+def test_before_there_is_a_claim_ctrl_c_stops_the_job_and_waits_for_nothing(
+    peer: StandIn, claim: Claim
+) -> None:
+    peer.first = {"event": "warning", "text": "another peer uses this key"}
+    process = claim(first="warning")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 130
+    assert peer.stopped.is_set() and not peer.saved.is_set()
 
 
 def test_where_the_connection_breaks_the_job_is_followed_from_the_event_heard_last(

@@ -11,6 +11,8 @@ import pytest
 
 import paris_p2p
 
+pytestmark = pytest.mark.process
+
 
 def paris_peer(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

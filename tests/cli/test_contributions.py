@@ -57,6 +57,8 @@ def test_ones_own_log_is_told_without_a_peer_and_with_what_it_proves(tmp_path: P
     assert last.endswith("Not proven: that the steps were made.")
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_anothers_log_is_fetched_and_checked(tmp_path: Path) -> None:
     author_home, author = home_with_log(tmp_path / "author", 100, 250)
     reader = str(tmp_path / "reader")

@@ -21,11 +21,14 @@ from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.store.chunks import ChunkStore
 from tests.cli.test_commands import paris_peer
 
+pytestmark = pytest.mark.process
+
 
 def rows_of(stdout: str) -> dict[str, dict[str, Any]]:
     return {row["check"]: row for row in json.loads(stdout)}
 
 
+@pytest.mark.slow
 def test_this_machine_alone_is_checked_without_a_peer_and_what_is_wrong_is_bad(
     tmp_path: Path,
 ) -> None:
@@ -43,6 +46,7 @@ def test_this_machine_alone_is_checked_without_a_peer_and_what_is_wrong_is_bad(
     assert done.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_dead_bootstrap_is_a_bad_line_with_a_remedy_and_no_traceback(tmp_path: Path) -> None:
     dead = f"/ip4/127.0.0.1/tcp/9/p2p/{Identity.generate().peer_id}"
     done = paris_peer("doctor", "--home", str(tmp_path), "--bootstrap", dead)
@@ -51,6 +55,7 @@ def test_a_dead_bootstrap_is_a_bad_line_with_a_remedy_and_no_traceback(tmp_path:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_checkup_takes_no_content_into_the_home_and_leaves_its_port(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
@@ -68,6 +73,7 @@ def test_a_checkup_takes_no_content_into_the_home_and_leaves_its_port(tmp_path: 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a home to another user")
+@pytest.mark.slow
 def test_root_changes_nothing_in_the_home_of_a_stopped_service(tmp_path: Path) -> None:
     service = 12345
     for folder in (tmp_path, tmp_path / "store"):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from paris_p2p.home import Home
 from paris_p2p.network.swarm_key import SwarmKey
 from tests.cli.test_commands import paris_peer
 from tests.cli.test_contributions import running
+
+pytestmark = pytest.mark.process
 
 
 def configured(home: Home, key: Path) -> Home:
@@ -16,6 +20,7 @@ def configured(home: Home, key: Path) -> Home:
     return home
 
 
+@pytest.mark.slow
 def test_only_who_has_the_key_joins_a_private_swarm(tmp_path: Path) -> None:
     key = tmp_path / "swarm.key"
     SwarmKey.generate().save(key)

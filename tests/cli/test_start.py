@@ -16,9 +16,10 @@ from peers.local_swarm import local_swarm, wait_until
 from tests.api.test_client import silent_program
 from tests.cli.test_commands import paris_peer
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
 
 
+@pytest.mark.slow
 def test_a_peer_that_trains_unattended_shows_it_and_leaves_with_everything_published(
     tmp_path: Path,
 ) -> None:
@@ -61,6 +62,7 @@ def log_of(home: Home) -> str:
     return home.log_file.read_text() if home.log_file.exists() else ""
 
 
+@pytest.mark.slow
 def test_a_peer_that_nobody_hears_lives_on_and_leaves_in_good_order_when_the_terminal_closes(
     unheard: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from paris_p2p.errors import Unreachable
 from paris_p2p.home import Home
 from tests.cli.test_contributions import running
 
+pytestmark = pytest.mark.process
+
 
 def test_a_suspended_peer_is_named_and_how_to_wake_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -13,6 +13,8 @@ import pytest
 
 from tests.cli.test_commands import paris_peer
 
+pytestmark = pytest.mark.process
+
 
 def processes_of(home: Path) -> list[psutil.Process]:
     return [p for p in psutil.process_iter(["cmdline"]) if str(home) in (p.info["cmdline"] or [])]
@@ -26,6 +28,7 @@ def test_status_on_an_empty_home_answers_and_leaves_nothing_running(tmp_path: Pa
     assert not (tmp_path / "api.json").exists()
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_share_one_peer(tmp_path: Path) -> None:
     def status(_: int) -> subprocess.CompletedProcess[str]:
         return paris_peer("status", "--json", "--home", str(tmp_path))

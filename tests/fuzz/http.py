@@ -33,17 +33,18 @@ PATHS = (
     "/v1/heads",
     "/v1/connect",
     "/v1/fetch",
-    "/v1/fetch-head",
     "/v1/jobs",
     "/v1/jobs/none",
     "/v1/jobs/none/events",
 )
+KEYS = ("address", "contents", "expert", "kind", "prompts")
 ODD_PATHS = ("/", "/v1/", "/v1/../v1/ping", "/v1/ping/", "/v2/ping", "//v1/ping", "/v1/%00")
 BODIES: tuple[dict[str, Any], ...] = (
     {"address": "/ip4/127.0.0.1/tcp/1/p2p/12D3KooW"},
     {"contents": []},
     {"contents": ["zz" * 32]},
     {"kind": "training", "expert": 77},
+    {"kind": "sampling", "prompts": [], "steps": 2, "guidance": 1.5, "top_k": None},
     {"kind": "training", "expert": "3", "max_steps": 1, "max_seconds": None, "threads": 1},
 )
 
@@ -110,9 +111,7 @@ def _headers(mutator: Mutator, knows: bool) -> list[tuple[bytes, bytes]]:
 def _body(mutator: Mutator) -> bytes:
     body = mutator.value(mutator.rng.choice(BODIES))
     if mutator.rng.random() < 0.3:
-        body = {
-            key: mutator.rng.choice(LEAVES) for key in ("address", "contents", "expert", "kind")
-        }
+        body = {key: mutator.rng.choice(LEAVES) for key in KEYS}
     data = json.dumps(_jsonable(body)).encode()
     return mutator.rng.choice((data, data, mutator.bent(data), mutator.garbage(), b"[" * 2000))
 

@@ -12,15 +12,16 @@ from google.protobuf.message import DecodeError
 
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.dht.call_quota import Limit, Limits, Quotas, Rate
+from paris_p2p.network.dht.call_quota import Limit, Limits, Quotas
 from paris_p2p.network.dht.hardening import KEYS_PER_CALL, ParisProtocol
 from paris_p2p.network.dht.light_hivemind import P2PContext, PeerID, dht_pb2
 from paris_p2p.network.dht.node import ParisNode
-from paris_p2p.network.dht.record_store import Shelf
+from paris_p2p.network.dht.record_store import RecordStore
 from paris_p2p.network.dht.validator import Record, Validator, sign_record
 from paris_p2p.network.p2pd.daemon import peer_id
 from paris_p2p.network.private_swarm import membership
 from paris_p2p.network.swarm import MAX_OWNERS
+from paris_p2p.network.token_bucket import Rate
 from paris_p2p.records.codec import encode
 
 from .mutate import Mutator
@@ -77,7 +78,7 @@ class Victim:
         wire = Wire()
         protocol = await ParisProtocol.start(
             wire,
-            Shelf(lambda: NOW),
+            RecordStore(lambda: NOW),
             Validator(),
             lambda: NOW,
             membership(None, bytes(32), nobody),

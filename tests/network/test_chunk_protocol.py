@@ -311,6 +311,7 @@ async def test_under_an_upload_limit_no_more_peers_are_served_than_get_enough() 
         await peer.close()
 
 
+@pytest.mark.process
 async def test_over_libp2p_from_two_providers() -> None:
     shop = Shop(*(os.urandom(CHUNK_SIZE) for _ in range(24)))
     async with LibP2PWorld() as world:

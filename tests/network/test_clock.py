@@ -11,13 +11,10 @@ import pytest
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
 from paris_p2p.network.clock import (
-    JUMP,
-    TICK,
     TIME_PROTOCOL,
     Voice,
     ask_offset,
     believed_offset,
-    pause,
     tell_time,
 )
 from paris_p2p.network.memory import MemoryNetwork
@@ -69,39 +66,3 @@ def test_a_network_has_one_voice_and_who_was_named_the_first(
     voices: list[Voice], believed: float | None
 ) -> None:
     assert believed_offset(voices) == believed
-
-
-class Night:
-    """A clock on the wall, and a sleep during which the machine may be suspended."""
-
-    def __init__(self, suspended: dict[int, float]) -> None:
-        self.now = 1000.0
-        self.slept = 0.0
-        self._suspended = suspended
-        self._ticks = 0
-
-    def clock(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept += seconds
-        self.now += seconds + self._suspended.get(self._ticks, 0.0)
-        self._ticks += 1
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("suspended", "jumped", "slept"),
-    [
-        ({}, False, 30.0),
-        ({0: JUMP - 1}, False, 30.0),
-        ({1: 3600.0}, True, 2 * TICK),
-        ({1: -3600.0}, True, 2 * TICK),
-    ],
-)
-async def test_a_pause_ends_when_the_machine_wakes_up(
-    suspended: dict[int, float], jumped: bool, slept: float
-) -> None:
-    night = Night(suspended)
-    assert await pause(30.0, night.clock, night.sleep) is jumped
-    assert night.slept == slept

@@ -11,7 +11,7 @@ from paris_p2p.network.dht import bounded_tables, validator
 from paris_p2p.network.dht.call_quota import Quotas
 from paris_p2p.network.dht.hardening import BUCKET, SUBKEY_HEADER, ParisProtocol, node_id_of
 from paris_p2p.network.dht.light_hivemind import P2PContext, dht_pb2
-from paris_p2p.network.dht.record_store import Allowance, Shelf
+from paris_p2p.network.dht.record_store import Allowance, RecordStore
 from paris_p2p.network.dht.validator import Validator, sign_record
 from paris_p2p.network.p2pd.daemon import peer_id
 from paris_p2p.network.private_swarm import membership
@@ -50,6 +50,7 @@ class Stranger:
         victim._lost(peer_id(number.to_bytes(32)))
 
 
+@pytest.mark.process
 async def test_made_up_peers_fill_no_table_beyond_its_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -58,7 +59,7 @@ async def test_made_up_peers_fill_no_table_beyond_its_bound(
     quotas = Quotas(lambda: NOW, peers=BOUND)
     victim = await ParisProtocol.start(
         Wire(),
-        Shelf(lambda: NOW, SMALL),
+        RecordStore(lambda: NOW, SMALL),
         Validator(),
         lambda: NOW,
         membership(None, bytes(32), nobody),
@@ -66,10 +67,10 @@ async def test_made_up_peers_fill_no_table_beyond_its_bound(
     )
     for number in range(PEERS):
         await Stranger().do_everything(victim, number)
-    table, shelf = victim.routing_table, victim.shelf
+    table, record_store = victim.routing_table, victim.record_store
     assert len(table.uid_to_peer_id) <= 2 * BUCKET * len(table.buckets)
     assert len(victim._pings) <= len(table.uid_to_peer_id)
-    assert len(shelf) == len(shelf._held) == BOUND
+    assert len(record_store) == len(record_store._held) == BOUND
     assert 0 < len(victim.blacklist.ban_counter) <= BOUND
     assert len(victim.validator._verified) == BOUND
     assert [len(quota) for quota in (quotas.pings, quotas.records, quotas.keys)] == [BOUND] * 3

@@ -18,13 +18,13 @@ from paris_p2p.network.dht.validator import Record, key_digest, sign_record
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.p2pd import daemon as daemon_module
 from paris_p2p.network.p2pd.listening import choose_port
-from paris_p2p.network.reach.reachability import Standing
+from paris_p2p.network.reach.reachability import ReachabilityKeeper
 from paris_p2p.network.tasks import end_tasks
 from tests.chaos.gates import Gates
 from tests.network.test_hivemind_swarm import nobody_here
 from tests.network.worlds import LibP2PWorld, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 
 @pytest.fixture
@@ -38,9 +38,10 @@ def soon() -> float:
 
 
 def keys_held(peer: HivemindSwarm, keys: Sequence[str]) -> list[str]:
-    return [key for key in keys if peer._shelf.under(key_digest(key))]
+    return [key for key in keys if peer._record_store.under(key_digest(key))]
 
 
+@pytest.mark.slow
 async def test_two_swarms_that_are_linked_become_one(world: LibP2PWorld) -> None:
     """One address is enough: everybody meets, and what was said before is held on both sides."""
     left = await world.circle(3, heal_period=0.5)
@@ -59,6 +60,7 @@ async def test_two_swarms_that_are_linked_become_one(world: LibP2PWorld) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs loopback addresses beyond 127.0.0.1")
+@pytest.mark.slow
 async def test_a_swarm_that_came_apart_finds_together_by_itself(world: LibP2PWorld) -> None:
     """Both halves have neighbours of their own, so nobody is alone; they knew each other once."""
     gates = Gates()
@@ -142,6 +144,7 @@ async def test_a_record_gets_new_holders_when_its_old_ones_are_gone(world: LibP2
     await eventually(lambda: keys_held(third, ["k"]) == ["k"])
 
 
+@pytest.mark.slow
 async def test_a_p2pd_that_hangs_is_ended_and_built_again(
     world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +161,7 @@ async def test_a_p2pd_that_hangs_is_ended_and_built_again(
 
 async def test_a_record_that_is_spread_twice_at_a_time_is_taken_twice(world: LibP2PWorld) -> None:
     one, _ = await world.circle(2)
-    record = sign_record(one._host.place.identity, key_digest("k"), b"value", soon())
+    record = sign_record(one._host.listen_config.identity, key_digest("k"), b"value", soon())
     spreading = (one._node.spread(record) for _ in range(2))
     assert await asyncio.gather(*spreading) == [(1, 0), (1, 0)]
 
@@ -233,10 +236,10 @@ async def test_addresses_that_change_are_told(
 async def test_an_unreachable_peer_is_in_nobodys_table_and_takes_part(
     world: LibP2PWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def think_nothing_of_it(self: Standing) -> None:
+    async def think_nothing_of_it(self: ReachabilityKeeper) -> None:
         """Nobody is asked whether it can be reached: the client is told so below."""
 
-    monkeypatch.setattr(Standing, "look", think_nothing_of_it)
+    monkeypatch.setattr(ReachabilityKeeper, "look", think_nothing_of_it)
     one, two = await world.circle(2, heal_period=0.5)
     client = await world.start(bootstrap=one.addresses(), heal_period=60.0)
     await eventually(lambda: one.peers() == 2)

@@ -28,7 +28,7 @@ from paris_p2p.network.p2pd.socket_folder import PREFIX, sweep
 from paris_p2p.network.swarm import Stream
 from tests.network.worlds import LibP2PWorld, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ class TestDouble:
         earlier = sign_record(identity, key_digest("k"), b"earlier", time.time() + 1000)
         author = await world.start(identity=identity, bootstrap=reader.addresses())
         assert await author.store("k", b"now", soon())
-        assert reader._shelf.put(earlier)
+        assert reader._record_store.put(earlier)
         for _ in range(2):
             await author.lookup("k")
             assert not author.doubled()
@@ -239,6 +239,7 @@ class TestDouble:
 
 
 class TestHealing:
+    @pytest.mark.slow
     async def test_an_island_finds_back(self, world: LibP2PWorld) -> None:
         """A peer that lost everybody dials everybody it knew, and says its records again."""
         first = await world.start()
@@ -246,11 +247,11 @@ class TestHealing:
         await first.close()
         await eventually(lambda: not islander.online())
         assert await islander.store("k", b"from the island", soon())
-        back = await world.start(identity=first._host.place.identity, port=first.port)
+        back = await world.start(identity=first._host.listen_config.identity, port=first.port)
         await eventually(islander.online)
 
         async def heard() -> bool:
-            return [record.value for record in back._shelf.under(key_digest("k"))] == [
+            return [record.value for record in back._record_store.under(key_digest("k"))] == [
                 b"from the island"
             ]
 
@@ -314,7 +315,7 @@ class TestRecords:
         identity = Identity.generate()
         earlier = sign_record(identity, key_digest("k"), b"earlier", time.time() + 300)
         for peer in (reader, other):
-            assert peer._shelf.put(earlier)
+            assert peer._record_store.put(earlier)
         author = await world.start(identity=identity, bootstrap=reader.addresses())
         assert await author.store("k", b"now", soon())
         assert [entry.value for entry in await reader.lookup("k")] == [b"now"]
@@ -324,7 +325,7 @@ class TestRecords:
         identity = Identity.generate()
         earlier = sign_record(identity, key_digest("k"), b"earlier", time.time() + 1000)
         for peer in (reader, other):
-            assert peer._shelf.put(earlier)
+            assert peer._record_store.put(earlier)
         author = await world.start(identity=identity, bootstrap=reader.addresses())
         await author.withdraw("k")
         assert await reader.lookup("k") == []

@@ -15,15 +15,15 @@ from paris_p2p.errors import ParisError
 from paris_p2p.network import host as host_module
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.p2pd.daemon import Daemon
-from paris_p2p.network.p2pd.listening import Place
+from paris_p2p.network.p2pd.listening import ListenConfig
 from paris_p2p.network.p2pd.process import Mode
-from paris_p2p.network.stream_slots import Places
+from paris_p2p.network.stream_permits import StreamPermits
 from paris_p2p.network.swarm import Stream, StreamClosed
 from paris_p2p.network.tasks import end_tasks
 from tests.network.test_hivemind_swarm import running, socket_folders
 from tests.network.worlds import LibP2PWorld, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_p2pd_is_started_again_whatever_fails_meanwhile(
     failures = iter([failure] * 4)
     start, stop = Daemon.start, Daemon.stop
 
-    async def start_at_last(place: Place, mode: Mode) -> Daemon:
+    async def start_at_last(place: ListenConfig, mode: Mode) -> Daemon:
         if (error := next(failures, None)) is not None:
             raise error
         return await start(place, mode)
@@ -147,7 +147,7 @@ async def test_whom_we_serve_is_not_served_after_we_left(world: LibP2PWorld) -> 
 
 async def test_who_takes_all_places_keeps_nobody_out(world: LibP2PWorld) -> None:
     one, greedy, modest = await world.circle(3)
-    one._host._places = Places(4, 4, one.network_of)
+    one._host._permits = StreamPermits(4, 4, one.network_of)
 
     async def greet_and_stay(author: bytes, stream: Stream) -> None:
         await stream.write(b"hello")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paris_p2p.network import key_pages
 from paris_p2p.network.dht import record_store
 from paris_p2p.network.dht.record_store import Allowance
-from paris_p2p.network.key_pages import Pages, read_pages
+from paris_p2p.network.key_pages import KeyPages, read_pages
 from paris_p2p.network.memory import MemoryNetwork
 from paris_p2p.network.swarm import MAX_OWNERS, Entry, Swarm
 from tests.network.worlds import LibP2PWorld
@@ -50,7 +50,7 @@ class Owner:
 
     def __init__(self, board: Board, author: bytes) -> None:
         self.board, self.author = board, author
-        self.pages = Pages(self, DEPTH, random.Random(author))  # type: ignore[arg-type]
+        self.pages = KeyPages(self, DEPTH, random.Random(author))  # type: ignore[arg-type]
 
     async def store(self, key: str, value: bytes, expires: float) -> bool:
         return self.board.put(key, Entry(self.author, value, expires))
@@ -165,7 +165,7 @@ async def test_strangers_who_fill_a_page_hide_nobody_and_may_leave_again() -> No
 async def test_who_finds_no_place_asks_less_and_less_and_gets_the_first_that_falls_free() -> None:
     board = Board()
     late = Owner(board, bytes(32))
-    late.pages = Pages(late, 0, random.Random(3))  # type: ignore[arg-type]
+    late.pages = KeyPages(late, 0, random.Random(3))  # type: ignore[arg-type]
     for index in range(PLACES):
         board.put(KEY, Entry(bytes([index + 1]) * 32, b"here", 1e9))
     tried = 0
@@ -191,13 +191,14 @@ async def test_a_memory_swarm_of_more_than_one_page_sees_everybody(
     for swarm in swarms[1:]:
         await swarm.connect(swarms[0].addresses()[0])
     for swarm in swarms:
-        assert await Pages(swarm, 1, random.Random(0)).store(KEY, b"here", 100.0)
+        assert await KeyPages(swarm, 1, random.Random(0)).store(KEY, b"here", 100.0)
 
     for reader in (swarms[0], swarms[-1]):
         found = await read_pages(reader, KEY, 1)
         assert [entry.owner for entry in found] == [swarm.author for swarm in swarms]
 
 
+@pytest.mark.process
 async def test_on_the_real_network_who_is_refused_goes_further_down_and_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -205,7 +206,7 @@ async def test_on_the_real_network_who_is_refused_goes_further_down_and_is_found
     monkeypatch.setattr(record_store, "Allowance", partial(Allowance, owners_per_key=2))
     async with LibP2PWorld() as world:
         swarms = await world.circle(4)
-        owners = [Pages(swarm, 2, random.Random(0)) for swarm in swarms]
+        owners = [KeyPages(swarm, 2, random.Random(0)) for swarm in swarms]
         for owner in owners:
             assert await owner.store(KEY, b"here", time.time() + 100)
 

@@ -28,6 +28,7 @@ def test_the_limit_goes_up_and_never_down(soft: int, hard: int, limit: int) -> N
     assert raised(soft, hard) == limit
 
 
+@pytest.mark.process
 def test_a_process_gets_the_limit_it_may_have() -> None:
     script = (
         "import resource as r\n"

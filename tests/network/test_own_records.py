@@ -43,7 +43,7 @@ class SlowHost:
     """A swarm of one other node, which holds what an earlier life of this process said."""
 
     def __init__(self, identity: Identity, earlier: Record) -> None:
-        self.place = SimpleNamespace(identity=identity)
+        self.listen_config = SimpleNamespace(identity=identity)
         self.node = self
         self.held = self.earlier = earlier
         self.reading = asyncio.Event()

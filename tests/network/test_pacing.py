@@ -18,8 +18,8 @@ from paris_p2p.network.pacing import (
     FairQueue,
     Pacer,
     Pacers,
-    TokenBucket,
     paced,
+    paying_bucket,
     unlimited,
 )
 from paris_p2p.network.swarm import Stream
@@ -29,27 +29,27 @@ RATE = 1000.0
 
 @given(st.lists(st.tuples(st.integers(1, 500), st.floats(0, 2)), min_size=1, max_size=60))
 def test_no_more_than_the_rate_passes(steps: list[tuple[int, float]]) -> None:
-    bucket, now, passed, largest = TokenBucket(RATE, 0.0), 0.0, 0, 0
+    bucket, now, passed, largest = paying_bucket(RATE, 0.0), 0.0, 0, 0
     for size, rest in steps:
         now += rest
         now += bucket.wait(now)
-        bucket.take(size, now)
+        bucket.spend(size, now)
         passed, largest = passed + size, max(largest, size)
     assert passed <= RATE * (now + BURST) + largest + 1e-6
 
 
 def test_all_of_the_rate_may_be_used() -> None:
-    bucket, now, passed = TokenBucket(RATE, 0.0), 0.0, 0
+    bucket, now, passed = paying_bucket(RATE, 0.0), 0.0, 0
     while now < 100:
         now += bucket.wait(now) + 1e-9
-        bucket.take(100, now)
+        bucket.spend(100, now)
         passed += 100
     assert passed >= RATE * 99
 
 
 def test_a_rest_does_not_save_up_more_than_a_burst() -> None:
-    bucket = TokenBucket(RATE, 0.0)
-    bucket.take(int(RATE * BURST) + 100, 1e6)
+    bucket = paying_bucket(RATE, 0.0)
+    bucket.spend(int(RATE * BURST) + 100, 1e6)
     assert bucket.wait(1e6) == pytest.approx(0.1)
 
 

@@ -306,6 +306,7 @@ async def told(peer: HivemindSwarm, by: HivemindSwarm) -> bytes:
         await stream.close()
 
 
+@pytest.mark.process
 async def test_members_speak_freely_and_again_after_one_has_forgotten(world: LibP2PWorld) -> None:
     alice, bob = await telling(world)
     for value in (b"first", b"second"):
@@ -320,6 +321,7 @@ async def test_members_speak_freely_and_again_after_one_has_forgotten(world: Lib
     [(None, "this swarm is private"), (OTHER_KEY, "swarm key does not match")],
     ids=["no key", "another key"],
 )
+@pytest.mark.process
 async def test_an_outsider_learns_that_it_is_one_and_nothing_else(
     world: LibP2PWorld, key: SwarmKey | None, refusal: str
 ) -> None:
@@ -347,6 +349,7 @@ async def test_an_outsider_learns_that_it_is_one_and_nothing_else(
         await stream.read_exactly(1)
 
 
+@pytest.mark.process
 async def test_a_member_cannot_be_drawn_into_an_open_swarm(world: LibP2PWorld) -> None:
     member, open_peer = await world.start(swarm_key=KEY), await world.start()
     with pytest.raises(NotAdmitted, match="not in a private swarm"):

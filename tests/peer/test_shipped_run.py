@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from paris_p2p.model.expert import build_expert
 from paris_p2p.model.router import build_router
 from paris_p2p.model.weights import load_into
@@ -17,6 +19,7 @@ from paris_p2p.store.chunks import ChunkStore
 SMALL = 40 << 20
 
 
+@pytest.mark.slow
 def test_the_shipped_run_can_be_served_whole(tmp_path: Path) -> None:
     shipped = load_shipped_run()
     blobs = Blobs(ChunkStore(tmp_path / "store"), tmp_path / "cache")

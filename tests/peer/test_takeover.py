@@ -86,6 +86,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_job, "RETRY_PAUSES", (0.01, 0.01))
 
 
+@pytest.mark.slow
 async def test_a_takeover_equals_unbroken_training_bit_for_bit(tmp_path: Path) -> None:
     world = await world_of(write_run(tmp_path), tmp_path)
     first, heir = world.peers
@@ -139,6 +140,7 @@ async def lie(
     await liar.announcer.everything()
 
 
+@pytest.mark.slow
 async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed_at_is_not(
     tmp_path: Path,
 ) -> None:

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import Identity
-from paris_p2p.records.address import EXAMPLE, is_public, parse_address, parse_transport
+from paris_p2p.records.address import (
+    EXAMPLE,
+    ip_of,
+    is_public,
+    parse_address,
+    parse_transport,
+    scope_of,
+    tcp_endpoint,
+)
 
 PEER = Identity(bytes(range(32))).peer_id
 
@@ -142,3 +150,31 @@ def test_private_addresses_are_known_as_such(text: str) -> None:
 )
 def test_public_addresses_are_known_as_such(text: str) -> None:
     assert is_public(ipaddress.ip_address(text))
+
+
+@pytest.mark.parametrize(
+    ("multiaddr", "ip", "scope"),
+    [
+        ("/ip4/8.8.8.8/tcp/1", "8.8.8.8", "global"),
+        ("/ip6/::ffff:10.0.0.1/tcp/1", "10.0.0.1", "10.0.0.0/8"),
+        ("/ip6/::ffff:127.0.0.1/udp/1/quic-v1", "127.0.0.1", "loopback"),
+        ("/ip6/fe80::1/tcp/1", "fe80::1", ""),
+        ("/ip4/203.0.113.7/tcp/1", "203.0.113.7", ""),
+        ("/dns4/localhost/tcp/1", None, ""),
+        ("/ip4/1.2.3/tcp/1", None, ""),
+        ("", None, ""),
+    ],
+)
+def test_the_ip_of_a_multiaddr_says_who_can_dial_it(
+    multiaddr: str, ip: str | None, scope: str
+) -> None:
+    host = ip_of(multiaddr)
+    assert host == (None if ip is None else ipaddress.ip_address(ip))
+    assert scope_of(host) == scope
+
+
+def test_only_a_tcp_transport_has_a_tcp_endpoint() -> None:
+    assert tcp_endpoint("/dns4/seed.example.org/tcp/31337") == ("seed.example.org", 31337)
+    assert tcp_endpoint("/ip4/203.0.113.7/udp/31337/quic-v1") is None
+    with pytest.raises(BadContent, match="must come /tcp/PORT"):
+        tcp_endpoint("/ip4/203.0.113.7/tcp/31337/ws")

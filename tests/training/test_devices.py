@@ -6,6 +6,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from paris_p2p.training.devices import accelerators
+
+pytestmark = pytest.mark.process
+
 
 def test_devices_are_a_json_list_of_names_and_bytes() -> None:
     done = subprocess.run(
@@ -14,4 +20,4 @@ def test_devices_are_a_json_list_of_names_and_bytes() -> None:
         text=True,
         check=True,
     )
-    assert all(isinstance(name, str) and memory >= 0 for name, memory in json.loads(done.stdout))
+    assert json.loads(done.stdout) == [list(device) for device in accelerators()]

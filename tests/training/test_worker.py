@@ -20,6 +20,8 @@ from paris_p2p.training.worker import emit, work
 
 from .jobs import RunFiles, as_json
 
+pytestmark = pytest.mark.process
+
 Event = dict[str, Any]
 WORKER = [sys.executable, "-m", "paris_p2p.training.worker"]
 
@@ -81,6 +83,7 @@ def until(process: subprocess.Popen[str], event: str) -> Event:
     raise AssertionError(f"the worker ended without a {event}")
 
 
+@pytest.mark.slow
 def test_it_trains_with_the_network_forbidden_and_imports_none_of_it(run: RunFiles) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOOK_INSIDE, write_job(run.job())],
@@ -102,6 +105,7 @@ def test_it_trains_with_the_network_forbidden_and_imports_none_of_it(run: RunFil
     assert events[-1]["held_out_loss"] == checkpoints[-1]["held_out_loss"]
 
 
+@pytest.mark.slow
 def test_a_signal_lets_it_finish_its_step_and_save(run: RunFiles) -> None:
     with a_worker(run.job(max_steps=None)) as process:
         until(process, "progress")
@@ -113,6 +117,7 @@ def test_a_signal_lets_it_finish_its_step_and_save(run: RunFiles) -> None:
         assert Path(checkpoint["path"]).exists()
 
 
+@pytest.mark.slow
 def test_the_end_of_the_parent_lets_it_finish_its_step_and_save(run: RunFiles) -> None:
     with a_worker(run.job(max_steps=None)) as process:
         until(process, "progress")
@@ -140,6 +145,7 @@ def test_bad_input_is_one_line_and_an_exit_code(run: RunFiles) -> None:
     assert "needs 1 of" in error["message"]
 
 
+@pytest.mark.slow
 def test_a_start_that_is_none_is_told_apart_from_all_else(run: RunFiles) -> None:
     start = run.folder / "state.safetensors"
     start.write_bytes(b"not a state")

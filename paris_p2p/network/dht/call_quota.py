@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from paris_p2p.network.token_bucket import Rate, TokenBucket
+
 MAX_PEERS = 4096
 """Peers whose buckets are remembered."""
 
@@ -24,42 +26,11 @@ LIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class Rate:
-    """`per_second` in the long run, `burst` at once."""
-
-    per_second: float
-    burst: float
-
-
-@dataclass(frozen=True)
 class Limit:
     """The rate of one peer, and of all together."""
 
     each: Rate
     total: Rate
-
-
-class Bucket:
-    """What is left of a rate. `now` must not go back; where it does, nothing is added."""
-
-    def __init__(self, rate: Rate, level: float, now: float) -> None:
-        self._rate = rate
-        self._level = level
-        self._at = now
-
-    def level(self, now: float) -> float:
-        """What may be taken at once."""
-        gained = max(0.0, now - self._at) * self._rate.per_second
-        self._level = min(self._rate.burst, self._level + gained)
-        self._at = now
-        return self._level
-
-    def take(self, amount: float, now: float) -> bool:
-        """Take `amount`, all of it or nothing."""
-        if amount > self.level(now):
-            return False
-        self._level -= amount
-        return True
 
 
 class Quota:
@@ -74,9 +45,9 @@ class Quota:
     def __init__(self, clock: Callable[[], float], limit: Limit, peers: int = MAX_PEERS) -> None:
         self._clock = clock
         self._each = limit.each
-        self._total = Bucket(limit.total, limit.total.burst, clock())
+        self._total = TokenBucket(limit.total, limit.total.burst, clock())
         self._peers = peers
-        self._buckets: OrderedDict[bytes, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()
 
     def __len__(self) -> int:
         """Peers remembered."""
@@ -93,10 +64,10 @@ class Quota:
             return False
         return bucket.take(amount, now)
 
-    def _bucket(self, peer: bytes, now: float) -> Bucket:
+    def _bucket(self, peer: bytes, now: float) -> TokenBucket:
         bucket = self._buckets.get(peer)
         if bucket is None:
-            bucket = self._buckets[peer] = Bucket(self._each, NEWCOMER * self._each.burst, now)
+            bucket = self._buckets[peer] = TokenBucket(self._each, NEWCOMER * self._each.burst, now)
         self._buckets.move_to_end(peer)
         if len(self._buckets) > self._peers:
             self._buckets.popitem(last=False)

@@ -22,20 +22,13 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from paris_p2p.records.address import Address, IpAddress, is_public
+from paris_p2p.records.address import GLOBAL, LOOPBACK, Address, ip_of, scope_of
 
 RESOLVING = 3.0
 """Seconds for a name."""
 
 MOST_PER_NAME = 2
 """Addresses of one name that are tried."""
-
-GLOBAL, LOOPBACK = "global", "loopback"
-
-_PRIVATE = tuple(
-    ipaddress.ip_network(block)
-    for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
-)
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """The IP addresses of a host name; none when there are none. Never raises."""
@@ -75,22 +68,8 @@ def scopes(ours: Iterable[str], given: Iterable[str]) -> set[str]:
 
 
 def _scope(transport: str) -> str:
-    """What network a transport's host is in; "" for names and for what no peer has."""
-    try:
-        host = ipaddress.ip_address(transport.split("/")[2])
-    except (ValueError, IndexError):
-        return ""
-    inner = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
-    return _scope_of(inner or host)
-
-
-def _scope_of(host: IpAddress) -> str:
-    if host.is_loopback:
-        return LOOPBACK
-    if host.is_multicast or host.is_unspecified:
-        return ""
-    private = next((str(b) for b in _PRIVATE if b.version == host.version and host in b), "")
-    return private or (GLOBAL if is_public(host) else "")
+    """Who can dial a transport; "" for names and for what no peer has."""
+    return scope_of(ip_of(transport))
 
 
 async def _literal(address: Address, resolve: Resolve) -> list[Address]:

@@ -7,14 +7,14 @@ library is patched: these are subclasses, and they never call the methods they r
     attack on the stock node                        closed by
     nested msgpack extension types, a crash         codec: strict, no extensions, bounded depth
     a signed, undecodable payload hangs readers     Validator: decodes before it accepts
-    replaying an older record ends the newer one    Shelf: a refused record changes nothing;
+    replaying an older record ends the newer one    RecordStore: a refused record changes nothing;
                                                     and only its owner may store a record
     records pushed into another node's cache        there is no cache; in_cache is refused
     expirations of infinity, NaN, a year ahead      Validator: finite and within the hour
     a ping that claims somebody else's DHT id       the id is the hash of the PeerID, always
     many made-up ids from one PeerID                same
     made-up neighbours crowd out the real ones      Frontier: only nodes that answer count
-    a flood of records                              Shelf: bounded per owner, key and network
+    a flood of records                              RecordStore: bounded per owner, key and network
     a flood of calls, answers that are enormous     Quotas: per caller, and for all together
     made-up peers fill tables and spare places      bounded.py: hivemind's tables, bounded
     one bad entry spoils a whole dictionary         entries are judged one by one
@@ -48,8 +48,8 @@ from paris_p2p.network.dht.light_hivemind import (
     PeerID,
     dht_pb2,
 )
-from paris_p2p.network.dht.record_store import Clock, Shelf
-from paris_p2p.network.dht.subnets import Origins
+from paris_p2p.network.dht.record_store import Clock, RecordStore
+from paris_p2p.network.dht.subnets import Subnets
 from paris_p2p.network.dht.validator import KEY_LENGTH, MAX_BODY, Record, Validator
 from paris_p2p.network.p2pd.daemon import author_in, connections
 from paris_p2p.network.private_swarm import Membership
@@ -102,7 +102,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
     async def start(
         cls,
         p2p: Any,
-        shelf: Shelf,
+        record_store: RecordStore,
         validator: Validator,
         clock: Clock,
         membership: Membership,
@@ -112,9 +112,14 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         self = cls(_initialized_with_create=True)
         self._pings = set()
         self.blacklist = BoundedBlacklist(BLACKLISTED, backoff_rate=2.0)
-        self.p2p, self.shelf, self.validator, self.clock = p2p, shelf, validator, clock
+        self.p2p, self.record_store, self.validator, self.clock = (
+            p2p,
+            record_store,
+            validator,
+            clock,
+        )
         self.membership, self.quotas = membership, quotas
-        self.origins = Origins(partial(connections, p2p))
+        self.subnets = Subnets(partial(connections, p2p))
         self.node_id = node_id_of(p2p.peer_id)
         self.node_info = dht_pb2.NodeInfo(node_id=self.node_id.to_bytes())
         self.routing_table = BoundedTable(self.node_id, BUCKET, depth_modulo=5)
@@ -212,7 +217,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         self._met(context.remote_id, request.peer.node_id)
         verdicts = [False] * count
         if sender is not None and self.quotas.records.take(context.remote_id.to_bytes(), count):
-            network = await self.origins.network_of(sender)
+            network = await self.subnets.network_of(sender)
             verdicts = [
                 not in_cache and self._keep(sender, network, key, subkey, body, expires)
                 for key, subkey, body, expires, in_cache in zip(request.keys, *columns, strict=True)
@@ -237,7 +242,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
             return response
         for key in request.keys:
             result = self._near(DHTID.from_bytes(key), node_id_of(asker))
-            records = self.shelf.under(key)
+            records = self.record_store.under(key)
             size = sum(record.size for record in records)
             room -= size
             if records and room >= 0 and self.quotas.bytes.take(asker.to_bytes(), size):
@@ -257,7 +262,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         return (
             record.owner == sender
             and self.validator.accepts(record, self.clock())
-            and self.shelf.put(record, network)
+            and self.record_store.put(record, network)
         )
 
     def _near(self, key: Any, asker: Any) -> Any:

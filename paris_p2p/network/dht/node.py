@@ -25,7 +25,7 @@ MAX_GATHERED = 2 * MAX_OWNERS
 """Owners that a reader takes from one key; two nodes may hold different ones, and both be right."""
 
 OURS = "ours"
-"""In a network's place: our own records on our own shelf."""
+"""In a network's place: our own records in our own record store."""
 
 
 class ParisNode(DHTNode):  # type: ignore[misc]
@@ -70,7 +70,7 @@ class ParisNode(DHTNode):  # type: ignore[misc]
 
         Returns how many others took it, and how many answered but refused.
         """
-        self.protocol.shelf.put(record, OURS)
+        self.protocol.record_store.put(record, OURS)
         candidates = deque(await self._nearest_to(record.key))
         taken = refused = 0
         pending: set[asyncio.Task[bool | None]] = set()
@@ -91,7 +91,7 @@ class ParisNode(DHTNode):  # type: ignore[misc]
         more owners than MAX_GATHERED, those that the most nodes told of stay.
         """
         told: Counter[bytes] = Counter()
-        _merge(found, told, self.protocol.shelf.under(key))
+        _merge(found, told, self.protocol.record_store.under(key))
         try:
             await self._search(DHTID.from_bytes(key), found, told)
         finally:

@@ -2,8 +2,8 @@
 
 * Of one owner's records under one key the later expiration wins, and a refused older one changes
   nothing, not even the newer one's life.
-* An owner holds at most so many records, a key so many owners, the shelf so much in all, so that
-  what a reader downloads and what a node holds stay small.
+* An owner holds at most so many records, a key so many owners, the store so much in all. What a
+  reader downloads and what a node holds stays small.
 * Where a bound is reached, a place is shared out by network: identities cost nothing, addresses
   do. A newcomer takes a place, drawn at random, from the network (see `subnets`) that has the
   most of them, as long as that leaves it no fewer than the newcomer's own. Within one network
@@ -14,7 +14,7 @@
 * The wall's clock says what has expired, and nothing else: it may be set back. What expires later
   than a record can live was said before it was, and counts as expired.
 
-So whoever fills a key or a shelf from one address displaces others from that address only. Many
+So whoever fills a key or the store from one address displaces others from that address only. Many
 addresses are many networks: what that can do is in SECURITY.md.
 """
 
@@ -36,8 +36,8 @@ LAPSE = 300.0
 
 NEARLY_FULL = 0.9
 ROOM_MADE = 64
-"""From which share of all that fits on a shelf what may go does go; and how many of a crowd leave
-a full one together. Finding either reads everything, so neither happens for every record."""
+"""The share of its bounds from which a store drops what may go; and how many records of a crowd
+leave a full store together. Finding either reads everything: neither is done for every record."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class _Moment:
     steady: float
 
 
-class Shelf:
+class RecordStore:
     """Records by key and owner, until they expire.
 
     Parameters
@@ -142,7 +142,7 @@ class Shelf:
         return True
 
     def _of_crowd(self, network: str) -> list[_Place]:
-        """Places all over the shelf that go to newcomers from `network`."""
+        """Places all over the record store that go to newcomers from `network`."""
         crowd, surplus = _crowd(self._shares, network)
         if surplus <= 0:
             return []
@@ -163,7 +163,7 @@ class Shelf:
         return bool(chosen)
 
     def _sweep(self) -> None:
-        """Forget what has expired, and from a nearly full shelf what may go; once a second."""
+        """Forget what has expired, and what may go once nearly full; at most once a second."""
         now = self._now()
         if now.steady < self._next_sweep:
             return

@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from itertools import islice, zip_longest
 
+from paris_p2p.records.address import ip_of
+
 PREFIXES = {4: 24, 6: 48}
 """Bits of an address that name its network."""
 
@@ -24,7 +26,7 @@ Connections = Callable[[], Awaitable[Iterable[tuple[bytes, str]]]]
 """Who is connected: (public key, multiaddr of the connection). Never raises."""
 
 
-class Origins:
+class Subnets:
     """The networks of the peers that are connected now.
 
     Parameters
@@ -71,17 +73,7 @@ def taking_turns(
 
 def network_in(multiaddr: str) -> str:
     """The network of a connection's multiaddr; "" for one without an IP."""
-    match multiaddr.split("/"):
-        case ["", "ip4" | "ip6", host, *_]:
-            return _network_of(host)
-    return ""
-
-
-def _network_of(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    address = ip_of(multiaddr)
+    if address is None:
         return ""
-    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    address = inner or address
     return str(ipaddress.ip_network((address, PREFIXES[address.version]), strict=False))

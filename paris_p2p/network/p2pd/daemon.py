@@ -18,13 +18,13 @@ from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import author_of, peer_id_of
 from paris_p2p.network.dht.bounded_tables import bind_tables
 from paris_p2p.network.dht.light_hivemind import Multiaddr, PeerID
-from paris_p2p.network.p2pd.listening import Place
+from paris_p2p.network.p2pd.listening import ListenConfig
 from paris_p2p.network.p2pd.pipe import SocketPipe
 from paris_p2p.network.p2pd.process import DAEMON_ERRORS, Mode, end_now, hear_out, launch
 from paris_p2p.network.p2pd.socket_folder import SocketFolder
 from paris_p2p.network.reach.circuit import circuit_bytes
 from paris_p2p.network.reach.reachability_types import Way
-from paris_p2p.network.reach.tcp_probe import knock
+from paris_p2p.network.reach.tcp_probe import probe
 from paris_p2p.records.address import CIRCUIT, Address
 
 logger = logging.getLogger(__name__)
@@ -101,11 +101,11 @@ class Daemon:
             task.add_done_callback(hear_out)
 
     @classmethod
-    async def start(cls, place: Place, mode: Mode) -> Daemon:
+    async def start(cls, listen_config: ListenConfig, mode: Mode) -> Daemon:
         """Start p2pd. It dials nobody by itself. Raises `ParisError`."""
-        p2p, folder = await launch(place, mode)
+        p2p, folder = await launch(listen_config, mode)
         bind_tables(p2p._client.control)
-        return cls(p2p, folder, place.inactivity)
+        return cls(p2p, folder, listen_config.inactivity)
 
     @property
     def pid(self) -> int:
@@ -196,7 +196,7 @@ class Daemon:
         """Connect to a peer at an address. Raises `Unreachable`."""
         target = PeerID.from_base58(address.peer_id)
         try:
-            await knock((address.relay or address).transport, DIAL_TIMEOUT)
+            await probe((address.relay or address).transport, DIAL_TIMEOUT)
             transport = Multiaddr(_encoded(address))
             async with asyncio.timeout(DIAL_TIMEOUT):
                 await self.p2p._client.connect(target, [transport])

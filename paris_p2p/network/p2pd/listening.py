@@ -12,14 +12,21 @@ from pathlib import Path
 
 from paris_p2p.errors import BadContent, ParisError, PortInUse, UsageProblem
 from paris_p2p.identity import Identity
-from paris_p2p.records.address import IpAddress, is_public, parse_transport
+from paris_p2p.records.address import (
+    GLOBAL,
+    LOOPBACK,
+    IpAddress,
+    ip_of,
+    parse_transport,
+    scope_of,
+)
 
 MAX_ADDRESSES = 8
 """Own addresses told to others."""
 
 
 @dataclass(frozen=True)
-class Place:
+class ListenConfig:
     """Who we are and where we listen: what p2pd needs to come back as the same peer."""
 
     identity_file: Path
@@ -83,22 +90,19 @@ def tellable(transports: Iterable[str]) -> list[str]:
     for transport in dict.fromkeys(transports):
         with suppress(BadContent):
             good.append(parse_transport(transport))
-    specific = [t for t in good if t.split("/")[2] not in ("0.0.0.0", "::")]
+    specific = [transport for transport in good if not _is_unspecific(transport)]
     return sorted(specific, key=is_loopback)[:MAX_ADDRESSES]
 
 
 def dialable_from_here(transport: str) -> bool:
     """Whether a peer that nobody outside can dial should still tell this transport: to its LAN."""
-    host = host_of(transport)
-    return host is not None and not (is_public(host) or host.is_loopback)
+    return scope_of(ip_of(transport)) not in ("", GLOBAL, LOOPBACK)
 
 
-def host_of(transport: str) -> IpAddress | None:
-    """The IP in a transport; None for a name."""
-    try:
-        return ipaddress.ip_address(transport.split("/")[2])
-    except (ValueError, IndexError):
-        return None
+def _is_unspecific(transport: str) -> bool:
+    """Whether the host is that of any machine (0.0.0.0) or of several (multicast)."""
+    host = ip_of(transport)
+    return host is not None and (host.is_unspecified or host.is_multicast)
 
 
 def is_ours(host: IpAddress) -> bool:
@@ -114,5 +118,4 @@ def is_ours(host: IpAddress) -> bool:
 
 def is_loopback(transport: str) -> bool:
     """Whether only this machine can dial it."""
-    host = transport.split("/")[2]
-    return host.startswith("127.") or host in ("::1", "localhost")
+    return scope_of(ip_of(transport)) == LOOPBACK or transport.split("/")[2] == "localhost"

@@ -17,7 +17,7 @@ from typing import Any
 from paris_p2p.errors import ParisError, PortInUse
 from paris_p2p.network.dht.light_hivemind import P2P, P2PDaemonError
 from paris_p2p.network.p2pd import socket_folder
-from paris_p2p.network.p2pd.listening import Place
+from paris_p2p.network.p2pd.listening import ListenConfig
 from paris_p2p.network.p2pd.socket_folder import SocketFolder
 
 START_TIMEOUT = 15.0
@@ -45,7 +45,7 @@ class Mode(enum.StrEnum):
     """For who does not know yet, and for who can be dialled but relays nobody."""
 
 
-async def launch(place: Place, mode: Mode) -> tuple[Any, SocketFolder]:
+async def launch(listen_config: ListenConfig, mode: Mode) -> tuple[Any, SocketFolder]:
     """A new p2pd, as hivemind sees it, and the folder of its sockets. Raises `ParisError`.
 
     Bootstrap peers are never handed to p2pd: a dead one makes it exit or block. It has one
@@ -83,12 +83,12 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, SocketFolder]:
     try:
         async with asyncio.timeout(START_TIMEOUT):
             p2p = await PrivateP2P.create(
-                identity_path=str(place.identity_file),
+                identity_path=str(listen_config.identity_file),
                 check_if_identity_free=False,
-                host_maddrs=[place.transport],
-                announce_maddrs=list(place.announce) or None,
-                nat_port_map=place.upnp,
-                **_options(mode, place),
+                host_maddrs=[listen_config.transport],
+                announce_maddrs=list(listen_config.announce) or None,
+                nat_port_map=listen_config.upnp,
+                **_options(mode, listen_config),
             )
             if task.cancelling() > cancelled_before:
                 raise asyncio.CancelledError
@@ -97,12 +97,12 @@ async def launch(place: Place, mode: Mode) -> tuple[Any, SocketFolder]:
             end_now(p2p, folder)
         folder.remove()
         if isinstance(error, DAEMON_ERRORS):
-            raise _why_not_started(error, place.transport) from error
+            raise _why_not_started(error, listen_config.transport) from error
         raise
     return p2p, folder
 
 
-def _options(mode: Mode, place: Place) -> dict[str, Any]:
+def _options(mode: Mode, listen_config: ListenConfig) -> dict[str, Any]:
     """What a mode is to p2pd.
 
     p2pd keeps the address that our router has outside to itself only while it looks for relays.
@@ -113,8 +113,8 @@ def _options(mode: Mode, place: Place) -> dict[str, Any]:
     if mode is Mode.RELAY:
         return {"force_reachability": "public", "auto_nat": False}
     options: dict[str, Any] = {"force_reachability": "private", "auto_nat": True}
-    if mode is Mode.PUNCH and not place.upnp:
-        itself = f"{place.transport}/p2p/{place.identity.peer_id}"
+    if mode is Mode.PUNCH and not listen_config.upnp:
+        itself = f"{listen_config.transport}/p2p/{listen_config.identity.peer_id}"
         options |= {"use_auto_relay": True, "trusted_relays": [itself]}
     return options
 

@@ -19,7 +19,6 @@ asker's own key was proven there), "failed", "refused" (not an address of the as
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -30,9 +29,9 @@ from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import Author
 from paris_p2p.network.dht.subnets import network_in
 from paris_p2p.network.reach.handshake import PATIENCE, author_at
-from paris_p2p.network.stream_slots import NetworkOf, nowhere
+from paris_p2p.network.stream_permits import NetworkOf, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream
-from paris_p2p.records.address import IpAddress, is_public, parse_transport
+from paris_p2p.records.address import ip_of, is_public, tcp_endpoint
 from paris_p2p.records.codec import decode, encode
 from paris_p2p.records.fields import Checked, Many, OneOf, Part, Text
 
@@ -116,19 +115,14 @@ def may_dial(transport: str, seen: Collection[str], announced: Collection[str]) 
     Only a literal address over TCP, at an IP that the asker is seen to come from, or a global one
     that it announces to everybody: whoever reads that announcement dials it anyway.
     """
-    host = literal_host(transport)
-    if host is None or transport.split("/")[3] != "tcp":
-        return False
-    return host in map(literal_host, seen) or (transport in announced and is_public(host))
-
-
-def literal_host(transport: str) -> IpAddress | None:
-    """The IP of a transport; None for names and for what is no transport."""
     try:
-        host = parse_transport(transport).split("/")[2]
-        return ipaddress.ip_address(host)
-    except (BadContent, ValueError):
-        return None
+        endpoint = tcp_endpoint(transport)
+    except BadContent:
+        return False
+    host = ip_of(transport)
+    if endpoint is None or host is None:
+        return False
+    return host in map(ip_of, seen) or (transport in announced and is_public(host))
 
 
 class DialbackServer:

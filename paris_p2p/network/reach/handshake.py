@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import AUTHOR_LENGTH, SIGNATURE_LENGTH, Author, verify
-from paris_p2p.records.address import parse_transport
+from paris_p2p.records.address import tcp_endpoint
 
 PATIENCE = 5.0
 """Seconds for the whole handshake."""
@@ -53,7 +53,7 @@ async def author_at(transport: str, patience: float = PATIENCE) -> Author:
 
     Raises Unreachable, saying how far it came: no connection, something else, no proof.
     """
-    host, port = _host_and_port(transport)
+    host, port = _endpoint(transport)
     try:
         async with asyncio.timeout(patience):
             return await _ask(host, port)
@@ -135,11 +135,11 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _host_and_port(transport: str) -> tuple[str, int]:
+def _endpoint(transport: str) -> tuple[str, int]:
     try:
-        _, _, host, protocol, port, *_ = parse_transport(transport).split("/")
+        endpoint = tcp_endpoint(transport)
     except BadContent as error:
         raise Unreachable(error.message, error.remedy) from error
-    if protocol != "tcp":
+    if endpoint is None:
         raise Unreachable("only TCP addresses can be tried")
-    return host, int(port)
+    return endpoint

@@ -20,7 +20,6 @@ from paris_p2p.network.p2pd.daemon import author_in
 from paris_p2p.network.p2pd.listening import (
     MAX_ADDRESSES,
     dialable_from_here,
-    host_of,
     is_loopback,
     is_ours,
     tellable,
@@ -30,7 +29,7 @@ from paris_p2p.network.reach.reachability_types import Nat, Reachability, State
 from paris_p2p.network.reach.relay_self_test import SelfTest, limit_of
 from paris_p2p.network.reach.relays import Relays, circuit_through, reserve_at
 from paris_p2p.network.reach.witnesses import Verdict, hear_witnesses, judge
-from paris_p2p.records.address import Address, is_public
+from paris_p2p.records.address import Address, ip_of, is_public
 
 ASK_PERIOD = 600.0
 """Seconds between two askings of witnesses who agreed; who heard none asks every round."""
@@ -48,7 +47,7 @@ def fitting_mode(state: State, serve_relay: bool) -> Mode:
     return Mode.PUNCH if state is State.PRIVATE else Mode.PLAIN
 
 
-class Standing:
+class ReachabilityKeeper:
     """What one host knows of its own reachability, and does about it. `look` every heal period.
 
     Parameters
@@ -70,7 +69,7 @@ class Standing:
         self._host = host
         self._serve_relay = serve_relay
         self._clock = clock
-        self._verdict = Verdict(State.PUBLIC if host.place.announce else was)
+        self._verdict = Verdict(State.PUBLIC if host.listen_config.announce else was)
         self._asked: tuple[float, tuple[str, ...]] = (-ASK_PERIOD, ())
         self._transports: list[str] = []
         self._relays = Relays(named, lambda relay: reserve_at(host.daemon, relay))
@@ -79,17 +78,17 @@ class Standing:
 
     def addresses(self) -> list[str]:
         """What others are told to dial: direct ways first, those over relays last."""
-        own = self._host.place.identity.peer_id
+        own = self._host.listen_config.identity.peer_id
         relayed = [circuit_through(relay, own) for relay in self._relays.in_use()]
         direct = self._transports
-        if self._verdict.state is State.PRIVATE and not self._host.place.announce:
+        if self._verdict.state is State.PRIVATE and not self._host.listen_config.announce:
             direct = [transport for transport in direct if dialable_from_here(transport)]
         told = [str(Address(transport, own)) for transport in direct]
         return [*told[: MAX_ADDRESSES - len(relayed)], *relayed]
 
     def transports(self) -> list[str]:
         """Where we listen, or say that we do, and where others see us."""
-        hosts = ((transport, host_of(transport)) for transport in self._verdict.observed)
+        hosts = ((transport, ip_of(transport)) for transport in self._verdict.observed)
         return [*self._transports, *(t for t, host in hosts if host and is_public(host))]
 
     def reachability(self) -> Reachability:
@@ -111,7 +110,7 @@ class Standing:
     async def note_addresses(self) -> None:
         """Look up where p2pd listens now. Raises `Unreachable` when it does not answer."""
         self._transports = tellable(
-            self._host.place.announce or await self._host.daemon.transports()
+            self._host.listen_config.announce or await self._host.daemon.transports()
         )
 
     async def look(self) -> None:
@@ -136,7 +135,7 @@ class Standing:
 
     async def _ask(self) -> None:
         others = [author for author in map(author_in, self._host.neighbours()) if author]
-        port = None if self._host.place.announce else self._host.place.port
+        port = None if self._host.listen_config.announce else self._host.listen_config.port
         answers = await hear_witnesses(self._host.open, others, self._transports, port)
         verdict = judge(answers, is_ours)
         if verdict.state is not State.UNKNOWN:
@@ -156,14 +155,14 @@ class Standing:
 
         Who listens on this machine alone has nobody to relay.
         """
-        if self._host.busy() or is_loopback(self._host.place.transport):
+        if self._host.busy() or is_loopback(self._host.listen_config.transport):
             return
         self._host.switch(fitting_mode(self._verdict.state, self._serve_relay))
         await self._host.until_ready()
 
     def _mapped(self) -> str:
         """The transport that leads to us although no interface has its address."""
-        if not self._host.place.upnp or self._verdict.state is not State.PUBLIC:
+        if not self._host.listen_config.upnp or self._verdict.state is not State.PUBLIC:
             return ""
-        hosts = ((transport, host_of(transport)) for transport in self._transports)
+        hosts = ((transport, ip_of(transport)) for transport in self._transports)
         return next((t for t, host in hosts if host is not None and not is_ours(host)), "")

@@ -15,7 +15,7 @@ from paris_p2p.errors import ParisError
 from paris_p2p.identity import Identity
 from paris_p2p.network.host import Host
 from paris_p2p.network.p2pd.daemon import Daemon
-from paris_p2p.network.p2pd.listening import Place, choose_port, transport_of
+from paris_p2p.network.p2pd.listening import ListenConfig, choose_port, transport_of
 from paris_p2p.network.p2pd.process import Mode
 from paris_p2p.network.p2pd.socket_folder import SocketFolder
 from paris_p2p.network.reach.circuit import Limit
@@ -29,7 +29,7 @@ RESTARTS = 5
 
 INACTIVITY = 5.0
 
-Measure = Callable[[Place], Awaitable[Limit]]
+Measure = Callable[[ListenConfig], Awaitable[Limit]]
 
 
 class SelfTest:
@@ -47,7 +47,7 @@ class SelfTest:
         if self._host.mode is not Mode.RELAY or daemon is self._tested:
             return
         try:
-            limit = await self._measure(self._host.place)
+            limit = await self._measure(self._host.listen_config)
         except ParisError as error:
             logger.info("our own relay could not be tested: %s", error)
             return
@@ -62,27 +62,31 @@ class SelfTest:
             self._host.restart()
 
 
-async def limit_of(place: Place) -> Limit:
-    """What the peer at `place`, on this machine, carries as a relay. Raises `ParisError`."""
+async def limit_of(listen_config: ListenConfig) -> Limit:
+    """What a peer on this machine carries as a relay. Raises `ParisError`."""
     folder = SocketFolder()
     try:
         asker = await Daemon.start(_anybody(folder.path), Mode.PUNCH)
         try:
-            return await reserve_at(asker, Address(from_here(place), place.identity.peer_id))
+            return await reserve_at(
+                asker, Address(from_here(listen_config), listen_config.identity.peer_id)
+            )
         finally:
             await asker.stop()
     finally:
         folder.remove()
 
 
-def from_here(place: Place) -> str:
-    """The transport by which this machine itself reaches who listens at `place`."""
+def from_here(listen_config: ListenConfig) -> str:
+    """The transport by which this machine itself reaches who listens at `listen_config`."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    return transport_of(here.get(place.listen, place.listen), place.port)
+    return transport_of(here.get(listen_config.listen, listen_config.listen), listen_config.port)
 
 
-def _anybody(folder: Path) -> Place:
+def _anybody(folder: Path) -> ListenConfig:
     """Where somebody listens who is new, and will not be heard of again."""
     identity = Identity.generate()
     identity.save(folder / "key")
-    return Place(folder / "key", identity, "127.0.0.1", choose_port("127.0.0.1", 0), (), INACTIVITY)
+    return ListenConfig(
+        folder / "key", identity, "127.0.0.1", choose_port("127.0.0.1", 0), (), INACTIVITY
+    )

@@ -5,7 +5,7 @@ or a proxy that forwards to nobody.
 
 libp2p remembers addresses that did not answer and refuses to dial them again, for 6 seconds at
 first and for 5 minutes after some failures. A peer that is alone dials everybody it knows every
-few seconds: it would find who has come back minutes late. What has been knocked at in vain, libp2p
+few seconds: it would find who has come back minutes late. What has been probed in vain, libp2p
 is not asked to dial, so it holds nothing against it.
 """
 
@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import asyncio
 
+from paris_p2p.records.address import tcp_endpoint
 
-async def knock(transport: str, patience: float) -> None:
+
+async def probe(transport: str, patience: float) -> None:
     """Return when somebody speaks at a TCP transport; at once for any other kind.
 
     Raises OSError or EOFError when nobody does, TimeoutError after `patience` seconds.
     """
-    match transport.split("/"):
-        case ["", _, host, "tcp", port]:
-            async with asyncio.timeout(patience):
-                reader, writer = await asyncio.open_connection(host, int(port))
-                try:
-                    await reader.readexactly(1)
-                finally:
-                    writer.close()
+    endpoint = tcp_endpoint(transport)
+    if endpoint is None:
+        return
+    async with asyncio.timeout(patience):
+        reader, writer = await asyncio.open_connection(*endpoint)
+        try:
+            await reader.readexactly(1)
+        finally:
+            writer.close()

@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from paris_p2p.errors import ParisError
-from paris_p2p.network.p2pd.listening import host_of, transport_of
+from paris_p2p.network.p2pd.listening import transport_of
 from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL, Answer, Dial, ask_dialback
 from paris_p2p.network.reach.reachability_types import Nat, State
 from paris_p2p.network.swarm import Stream
-from paris_p2p.records.address import IpAddress, is_public
+from paris_p2p.records.address import IpAddress, ip_of, is_public
 
 Open = Callable[[bytes, str], Awaitable[Stream]]
 IsOurs = Callable[[IpAddress], bool]
@@ -83,7 +83,7 @@ async def _ask(open_: Open, witness: bytes, transports: Sequence[str]) -> Answer
 
 def _unasked(seen: Iterable[str], asked: Collection[str], port: int) -> list[str]:
     """Our port at the IPs where we are seen, unless they were asked about."""
-    hosts = {host for host in map(host_of, seen) if host is not None}
+    hosts = {host for host in map(ip_of, seen) if host is not None}
     guesses = (transport_of(str(host), port) for host in hosts)
     return [guess for guess in guesses if guess not in asked]
 
@@ -101,7 +101,7 @@ def judge(answers: Sequence[Answer], is_ours: IsOurs) -> Verdict:
 
 
 def _from_outside(answer: Answer) -> bool:
-    hosts = [host for host in map(host_of, answer.seen) if host is not None]
+    hosts = [host for host in map(ip_of, answer.seen) if host is not None]
     return any(map(is_public, hosts))
 
 
@@ -116,7 +116,7 @@ def _missed(dials: Sequence[Dial]) -> bool:
 def _nat(answers: Sequence[Answer], is_ours: IsOurs) -> Nat:
     """Which kind of router is in between: whether two see us at the same port of it."""
     places = Counter(place for answer in answers for place in set(answer.seen))
-    hosts = [host for host in map(host_of, places) if host is not None]
+    hosts = [host for host in map(ip_of, places) if host is not None]
     if any(map(is_ours, hosts)):
         return Nat.NONE
     if sum(bool(answer.seen) for answer in answers) < 2:

@@ -18,10 +18,9 @@ import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-import paris_p2p
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.key_pages import Pages
+from paris_p2p.network.key_pages import KeyPages
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.provider_records import ProviderRecords
@@ -36,7 +35,7 @@ from paris_p2p.records.keys import (
     peers_key,
     resume_key,
 )
-from paris_p2p.records.presence import PEER, Presence
+from paris_p2p.records.presence import PEER, sealed_presence
 from paris_p2p.records.resume import Resume, ranked_resumes
 from paris_p2p.records.run import RunManifest
 from paris_p2p.store.blobs import Blobs
@@ -86,8 +85,8 @@ class Announcer:
         self._addresses = swarm.addresses
         self._clock = clock
         self._rng = rng or random.SystemRandom()
-        self._peers = Pages(swarm, PEER_LEVELS, self._rng)
-        self._shared = Pages(swarm, SHARED_LEVELS, self._rng)
+        self._peers = KeyPages(swarm, PEER_LEVELS, self._rng)
+        self._shared = KeyPages(swarm, SHARED_LEVELS, self._rng)
         self._places = asyncio.Semaphore(CONCURRENT_STORES)
         self._given_up: set[bytes] = set()
         self._passed_on: dict[str, set[bytes]] = {}
@@ -228,16 +227,11 @@ class Announcer:
         return passes_on(does, len(set(others) - {self._identity.author}), self._rng)
 
     def _presence(self) -> bytes:
-        return Presence(
-            run=self._run_id,
-            author=self._identity.author,
-            addresses=tuple(self._addresses()),
-            agent=f"paris-p2p/{paris_p2p.__version__}",
-            role=self.role,
-            time=self._clock(),
-        ).seal(self._identity)
+        return sealed_presence(
+            self._identity, self._run_id, self._addresses(), self.role, self._clock()
+        )
 
-    async def _store(self, pages: Pages, key: str, value: bytes) -> None:
+    async def _store(self, pages: KeyPages, key: str, value: bytes) -> None:
         """A record that cannot be spread now is spread in the next round."""
         async with self._turn("announced later"):
             await pages.store(key, value, self._clock() + LIFETIME)

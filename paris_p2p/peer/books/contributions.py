@@ -22,17 +22,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import paris_p2p
 from paris_p2p.errors import BadContent, NotAvailable, ParisError, Unreachable
 from paris_p2p.identity import Author, Identity, peer_id_of
 from paris_p2p.network.pacing import Pacers, paced, unlimited
-from paris_p2p.network.stream_slots import NetworkOf, Places, nowhere
+from paris_p2p.network.stream_permits import NetworkOf, StreamPermits, nowhere
 from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream, Swarm
 from paris_p2p.peer.books.contribution_logs import LOG_LIMIT, ContributionLogs, frames, last_frame
 from paris_p2p.records.contribution import Contribution, End, continued
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import contributions_key
-from paris_p2p.records.presence import PEER, Presence
+from paris_p2p.records.presence import PEER, Presence, sealed_presence
 from paris_p2p.records.run import slot_name
 
 log = logging.getLogger(__name__)
@@ -40,8 +39,8 @@ log = logging.getLogger(__name__)
 CONTRIBUTIONS_PROTOCOL = PROTOCOL_PREFIX + "contributions/1"
 
 READERS = 8
-"""Logs that we send at a time, one to a peer; others are told that we have none. See `stream_slots`
-for who gives way to whom."""
+"""Logs that we send at a time, one to a peer; others are told that we have none. See
+`stream_permits` for who gives way to whom."""
 
 HOLDERS = 4
 """Peers that are asked for one log."""
@@ -91,7 +90,7 @@ class _Log:
 class LogServer:
     """Answers who asks for a log that is here, under the upload limit. Pass it to `Swarm.serve`.
 
-    `network_of` and `clock` as in `Places`.
+    `network_of` and `clock` as in `StreamPermits`.
     """
 
     def __init__(
@@ -104,12 +103,12 @@ class LogServer:
     ) -> None:
         self._logs = logs
         self._pacers = pacers or unlimited()
-        self._places = Places(READERS, 1, network_of, clock=clock)
+        self._permits = StreamPermits(READERS, 1, network_of, clock=clock)
 
     async def __call__(self, caller: bytes, stream: Stream) -> None:
         author, had = _REQUEST.unpack(await stream.read_exactly(_REQUEST.size))
-        place = await self._places.take(stream)
-        if place is None:
+        permit = await self._permits.take(stream)
+        if permit is None:
             await stream.write(_LENGTH.pack(_ABSENT))
             return
         try:
@@ -118,7 +117,7 @@ class LogServer:
         except TimeoutError:
             log.info("%s took too long over a contribution log", caller.hex())
         finally:
-            self._places.leave(place)
+            self._permits.leave(permit)
 
     async def _send(self, stream: Stream, author: Author, had: int) -> None:
         data = await asyncio.to_thread(self._logs.read, author)
@@ -144,14 +143,7 @@ async def announce(
     swarm: Swarm, identity: Identity, run_id: bytes, logs: ContributionLogs, now: float
 ) -> None:
     """Tell the swarm whose logs are here. What cannot be told now is told the next time."""
-    presence = Presence(
-        run=run_id,
-        author=identity.author,
-        addresses=tuple(swarm.addresses()),
-        agent=f"paris-p2p/{paris_p2p.__version__}",
-        role=PEER,
-        time=now,
-    ).seal(identity)
+    presence = sealed_presence(identity, run_id, swarm.addresses(), PEER, now)
     for author in await asyncio.to_thread(logs.authors):
         with contextlib.suppress(Unreachable, TimeoutError):
             await swarm.store(contributions_key(author), presence, now + LIFE)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 
-from paris_p2p.network.key_pages import Pages
+from paris_p2p.network.key_pages import KeyPages
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.records.keys import SHARED_LEVELS, providers_key
 
 
 class ProviderRecords:
-    """The provider records of one node, told for its runs. Errors are those of `Pages`."""
+    """The provider records of one node, told for its runs. Errors are those of `KeyPages`."""
 
     def __init__(self, swarm: Swarm, rng: random.Random) -> None:
-        self._pages = Pages(swarm, SHARED_LEVELS, rng)
+        self._pages = KeyPages(swarm, SHARED_LEVELS, rng)
         self._runs: dict[bytes, dict[bytes, None]] = {}
 
     def of(self, run: bytes) -> set[bytes]:

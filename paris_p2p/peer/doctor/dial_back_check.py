@@ -21,11 +21,10 @@ from paris_p2p.network.reach.dial_back import (
     Budget,
     DialbackServer,
     ask_dialback,
-    literal_host,
 )
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.books.survey import read_peers
-from paris_p2p.records.address import parse_address
+from paris_p2p.records.address import ip_of, parse_address, tcp_endpoint
 
 PEERS_ASKED = 5
 """Peers asked to dial back."""
@@ -115,16 +114,16 @@ def own_transports(addresses: Iterable[str]) -> list[str]:
 def guesses(transports: Sequence[str], answers: Iterable[Answer]) -> list[str]:
     """Our port at the IPs where most others see us and that we do not announce: what a router
     that forwards our port would make of it."""
-    announced = set(map(literal_host, transports))
-    ports = [int(text.split("/")[4]) for text in transports if text.split("/")[3] == "tcp"]
+    announced = set(map(ip_of, transports))
+    endpoints = [endpoint for endpoint in map(tcp_endpoint, transports) if endpoint]
     seen = Counter(
         host
         for answer in answers
-        for host in set(map(literal_host, answer.seen))
+        for host in set(map(ip_of, answer.seen))
         if host is not None and host not in announced
     )
     common = [str(host) for host, _ in seen.most_common(GUESSES)]
-    return [transport_of(host, ports[0]) for host in common] if ports else []
+    return [transport_of(host, endpoints[0][1]) for host in common] if endpoints else []
 
 
 async def _others(swarm: Swarm, runs: Collection[bytes]) -> Found:

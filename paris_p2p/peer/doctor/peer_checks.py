@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from paris_p2p.identity import PeerId
-from paris_p2p.network.reach.dial_back import Answer, Dial, literal_host
+from paris_p2p.network.reach.dial_back import Answer, Dial
 from paris_p2p.network.reach.reachability_types import Nat, Reachability
 from paris_p2p.network.reach.reachability_types import State as Reach
-from paris_p2p.records.address import is_public
+from paris_p2p.records.address import ip_of, is_public
 
 SKEW_NOTED = 2.0
 """Seconds off the other peers' clocks that are worth a word."""
@@ -189,7 +189,7 @@ def _reached_row(transport: str, dials: Sequence[Dial], announced: Sequence[str]
             f"{seen}, but this peer does not announce it",
             f"Start with --announce {transport}",
         )
-    host = literal_host(transport)
+    host = ip_of(transport)
     if host is not None and not is_public(host):
         where = "this machine" if host.is_loopback else "this network"
         remedy = f"To be reached from elsewhere: {_FORWARD[0].lower()}{_FORWARD[1:]}"
@@ -207,7 +207,7 @@ def _failed_row(transport: str, dials: Sequence[Dial], other: bool, relayed: boo
 
 def _untried(answers: Iterable[Answer]) -> Row:
     """Nobody tried, for our addresses are none that others see or could dial."""
-    hosts = {str(literal_host(transport)) for answer in answers for transport in answer.seen}
+    hosts = {str(ip_of(transport)) for answer in answers for transport in answer.seen}
     seen = f"no address of this peer could be tried; others see it at {', '.join(sorted(hosts))}"
     return Row("dial back", State.WARNING, seen if hosts else seen.split(";")[0], _FORWARD)
 

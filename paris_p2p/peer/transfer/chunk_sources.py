@@ -56,7 +56,7 @@ class Seed:
         return f"web seed {self.url}"
 
 
-class Standing:
+class Reputation:
     """Which sources may be asked now, from how they have behaved towards this process.
 
     A liar is never asked again. One that froze, was busy, left or could not be reached is asked

@@ -15,7 +15,7 @@ from typing import Protocol
 from paris_p2p.errors import ParisError
 from paris_p2p.network.chunk_protocol import LyingProvider
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer.transfer.chunk_sources import Seed, Source, Standing
+from paris_p2p.peer.transfer.chunk_sources import Reputation, Seed, Source
 from paris_p2p.peer.transfer.scheduling import Scheduler
 from paris_p2p.records.manifest import CHUNK_SIZE
 
@@ -82,7 +82,7 @@ class Download:
         seeds: Sequence[Seed],
         open_: Open,
         keep: Keep,
-        standing: Standing,
+        reputation: Reputation,
         clock: Clock,
         on_lie: OnLie = lambda source, error: None,
     ) -> None:
@@ -91,7 +91,7 @@ class Download:
         self._seeds: Mapping[bytes, Seed] = {seed.key: seed for seed in seeds}
         self._open = open_
         self._keep = keep
-        self._standing = standing
+        self._reputation = reputation
         self._clock = clock
         self._on_lie = on_lie
         self._peers: Mapping[bytes, Source] = {}
@@ -158,7 +158,7 @@ class Download:
 
     def _begin(self, source: Source | Seed, now: float) -> None:
         key = source.key
-        self._plan.join(key, now, self._standing.strikes(key))
+        self._plan.join(key, now, self._reputation.strikes(key))
         self._talks[key] = talk = asyncio.create_task(self._talk(source))
         talk.add_done_callback(lambda _: self._ended(key))
 
@@ -169,7 +169,7 @@ class Download:
         self._changed.set()
 
     def _askable(self, sources: Iterable[bytes], now: float) -> list[bytes]:
-        return self._standing.askable((key for key in sources if key not in self._talks), now)
+        return self._reputation.askable((key for key in sources if key not in self._talks), now)
 
     def _in_need(self, now: float) -> bool:
         """Whether the peers do not deliver."""
@@ -181,8 +181,8 @@ class Download:
         idler = self._plan.superfluous(now)
         if idler is None or not candidates:
             return
-        if self._standing.strikes(candidates[0]) <= self._standing.strikes(idler) + 1:
-            self._standing.failed(idler, now)
+        if self._reputation.strikes(candidates[0]) <= self._reputation.strikes(idler) + 1:
+            self._reputation.failed(idler, now)
             self._talks[idler].cancel()
 
     async def _talk(self, source: Source | Seed) -> None:
@@ -192,17 +192,17 @@ class Download:
             async with self._open(source, self._note_movement) as conversation:
                 await self._converse(key, conversation)
             if self._plan.missing:
-                self._standing.failed(key, self._clock())
+                self._reputation.failed(key, self._clock())
         except LyingProvider as error:
             log.warning("%s is dropped for good: %s", source.name, error)
-            self._standing.lied(key)
+            self._reputation.lied(key)
             self._on_lie(source, error)
         except ParisError as error:
             log.info("%s: %s", source.name, error)
-            self._standing.failed(key, self._clock())
+            self._reputation.failed(key, self._clock())
         except Exception:
             log.exception("a bug while asking %s", source.name)
-            self._standing.failed(key, self._clock())
+            self._reputation.failed(key, self._clock())
 
     async def _converse(self, key: bytes, conversation: Conversation) -> None:
         """Ask and receive until `key` has nothing that is missing."""
@@ -221,7 +221,7 @@ class Download:
             self._plan.lacks(key, chunk, self._clock())
         elif self._plan.arrived(key, chunk, self._clock()):
             self._note_movement()
-            self._standing.delivered(key)
+            self._reputation.delivered(key)
             await self._room.acquire()
             writing = asyncio.create_task(self._write(key, chunk, buffer, size))
             self._writes.add(writing)

@@ -22,7 +22,7 @@ from paris_p2p.network.pacing import Pacers, paced, unlimited
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.books.refusals import Refusals
 from paris_p2p.peer.books.survey import presences
-from paris_p2p.peer.transfer.chunk_sources import Seed, Source, Standing
+from paris_p2p.peer.transfer.chunk_sources import Reputation, Seed, Source
 from paris_p2p.peer.transfer.downloading import Clock, Conversation, Download
 from paris_p2p.records.keys import SHARED_LEVELS, providers_key
 from paris_p2p.records.manifest import Manifest
@@ -68,7 +68,7 @@ class Fetcher:
         self.pacers = pacers or unlimited()
         self._allow_private_seeds = allow_private_seeds
         self._rng = random.Random()
-        self._standing = Standing(self._rng)
+        self._reputation = Reputation(self._rng)
         self._refusals = refusals or Refusals(None, time.time)
         self._places = asyncio.Semaphore(CONVERSATIONS)
         self.seeds: Sequence[Seed] = ()
@@ -96,10 +96,10 @@ class Fetcher:
         honest = [
             source
             for source in sources
-            if source.author != self._swarm.author and not self._standing.is_liar(source.key)
+            if source.author != self._swarm.author and not self._reputation.is_liar(source.key)
         ]
         self._rng.shuffle(honest)
-        return sorted(honest, key=lambda source: self._standing.strikes(source.key))
+        return sorted(honest, key=lambda source: self._reputation.strikes(source.key))
 
     async def fetch(
         self,
@@ -189,7 +189,7 @@ class Fetcher:
             self.seeds,
             self._converse,
             keep,
-            self._standing,
+            self._reputation,
             self._clock,
             self._note_lie,
         )

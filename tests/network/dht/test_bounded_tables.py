@@ -56,6 +56,7 @@ def test_who_does_not_answer_is_left_out_longer_and_longer_whatever_the_wall_sho
     assert "a" not in blacklist
 
 
+@pytest.mark.process
 def test_made_up_nodes_do_not_fill_the_routing_table() -> None:
     table = BoundedTable(made_up()[0], BUCKET, depth_modulo=5)
     doubted = [table.add_or_update_node(*made_up()) for _ in range(NEIGHBOURS)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paris_p2p.network.dht.call_quota import LIGHT, NEWCOMER, Limit, Quota, Rate
+from paris_p2p.network.dht.call_quota import LIGHT, NEWCOMER, Limit, Quota
+from paris_p2p.network.token_bucket import Rate
 
 EACH, TOTAL = Rate(10, 80), Rate(40, 200)
 A, B = b"a" * 32, b"b" * 32

@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from paris_p2p.identity import Identity
 from paris_p2p.network.dht import node
-from paris_p2p.network.dht.call_quota import NEWCOMER, Limit, Limits, Rate
+from paris_p2p.network.dht.call_quota import NEWCOMER, Limit, Limits
 from paris_p2p.network.dht.hardening import (
     KEYS_PER_CALL,
     SUBKEY_HEADER,
@@ -29,11 +29,12 @@ from paris_p2p.network.dht.hardening import (
 from paris_p2p.network.dht.validator import Record, key_digest, sign_record
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.p2pd.daemon import peer_id
+from paris_p2p.network.token_bucket import Rate
 from paris_p2p.records import codec
 from tests.network.hostile import Find, Hostile, found
 from tests.network.worlds import LibP2PWorld
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.process]
 
 RECORDS = 400
 PINGS = 350
@@ -75,7 +76,7 @@ class Scene:
 
     def held(self) -> list[Record]:
         """What the victim keeps under the key."""
-        return self.victim._shelf.under(self.digest)
+        return self.victim._record_store.under(self.digest)
 
     def knows(self, node_id: Any) -> Any:
         """Whom the victim believes to be behind a DHT id."""
@@ -231,7 +232,7 @@ class TestStoring:
             flood = [sign_record(scene.hostile.identity, key, b"flood", soon()) for key in keys]
             taken += sum(await scene.store(*flood))
         assert taken == RECORDS
-        assert scene.victim._shelf._held[scene.hostile.identity.author] == RECORDS
+        assert scene.victim._record_store._held[scene.hostile.identity.author] == RECORDS
         await scene.assert_unharmed()
 
     @pytest.mark.parametrize("columns", ["misaligned", "too many", "none", "short key", "long key"])
@@ -258,7 +259,7 @@ class TestStoring:
         for _ in range(200):
             stranger = Identity.generate()
             record = sign_record(stranger, scene.digest, b"crowd", soon())
-            scene.victim._shelf.put(record)
+            scene.victim._record_store.put(record)
         assert len(scene.held()) == 128
         await scene.assert_unharmed()
 
@@ -279,7 +280,7 @@ class TestAsking:
         await scene.assert_unharmed()
         for _ in range(128):
             record = sign_record(Identity.generate(), scene.digest, bytes(2048), soon())
-            scene.victim._shelf.put(record)
+            scene.victim._record_store.put(record)
         results = await scene.hostile.find(scene.victim.author, *[scene.digest] * 16)
         assert sum(len(result.value) for result in results) < 1 << 21
         await scene.assert_unharmed()
@@ -405,6 +406,7 @@ class TestAnswers:
             assert scene.hostile.p2p.peer_id in peer._node.neighbours()
         await scene.assert_unharmed()
 
+    @pytest.mark.slow
     async def test_no_answer(self, scene: Scene) -> None:
         """A node that takes questions and never answers costs one timeout, not the search."""
         released = asyncio.Event()

@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 MEASURE = """
-import sys, time
-started = time.perf_counter()
+import sys
 import paris_p2p.network.hivemind_swarm
-seconds = time.perf_counter() - started
 [rss] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS")]
-print(seconds, int(rss) / 1024, *[name for name in ("torch", "numpy") if name in sys.modules])
+print(int(rss) / 1024, *[name for name in ("torch", "numpy", "scipy") if name in sys.modules])
 """
 
 AFTER_ANOTHER_IMPORT = """
@@ -43,11 +43,11 @@ def run(script: str) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_node_comes_without_torch() -> None:
-    seconds, mebibytes, *heavy = run(MEASURE).split()
+    mebibytes, *heavy = run(MEASURE).split()
     assert heavy == []
     assert float(mebibytes) < 100
-    assert float(seconds) < 10
 
 
+@pytest.mark.slow
 def test_an_ordinary_import_before_is_left_alone() -> None:
     assert run(AFTER_ANOTHER_IMPORT) == ""

@@ -1,4 +1,4 @@
-"""Origins: identities at one address share a network; p2pd is asked rarely."""
+"""Subnets: identities at one address share a network; p2pd is asked rarely."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from paris_p2p.network.dht.subnets import LOOK_PERIOD, Origins, network_in, taking_turns
+from paris_p2p.network.dht.subnets import LOOK_PERIOD, Subnets, network_in, taking_turns
 
 A, B = b"a" * 32, b"b" * 32
 
@@ -42,13 +42,13 @@ async def test_strangers_do_not_decide_how_often_p2pd_is_asked() -> None:
         await asyncio.sleep(0)
         return connected
 
-    origins = Origins(connections, lambda: now)
-    found = await asyncio.gather(*(origins.network_of(peer) for peer in (A, B) * 50))
+    subnets = Subnets(connections, lambda: now)
+    found = await asyncio.gather(*(subnets.network_of(peer) for peer in (A, B) * 50))
     assert looks == 1 and set(found) == {"203.0.113.0/24", ""}
     connected.append((B, "/ip4/198.51.100.1/tcp/1"))
-    assert await origins.network_of(B) == ""
+    assert await subnets.network_of(B) == ""
     now = LOOK_PERIOD
-    assert await origins.network_of(B) == "198.51.100.0/24"
+    assert await subnets.network_of(B) == "198.51.100.0/24"
     assert looks == 2
 
 

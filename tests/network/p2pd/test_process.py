@@ -15,7 +15,7 @@ import pytest
 from paris_p2p.errors import ParisError
 from paris_p2p.identity import Identity
 from paris_p2p.network.dht.light_hivemind import P2P
-from paris_p2p.network.p2pd.listening import Place, choose_port
+from paris_p2p.network.p2pd.listening import ListenConfig, choose_port
 from paris_p2p.network.p2pd.process import Mode, end_now, launch
 from paris_p2p.network.p2pd.socket_folder import PREFIX
 from tests.network.worlds import eventually
@@ -23,14 +23,14 @@ from tests.network.worlds import eventually
 pytestmark = pytest.mark.asyncio
 
 
-def place_in(folder: Path) -> Place:
+def place_in(folder: Path) -> ListenConfig:
     identity = Identity.generate()
     identity.save(folder / "key")
     port = choose_port("127.0.0.1", 0)
-    return Place(folder / "key", identity, "127.0.0.1", port, (), inactivity=10.0)
+    return ListenConfig(folder / "key", identity, "127.0.0.1", port, (), inactivity=10.0)
 
 
-def daemons_of(place: Place) -> list[psutil.Process]:
+def daemons_of(place: ListenConfig) -> list[psutil.Process]:
     """The p2pd processes that have been started with this key."""
     children = psutil.Process().children()
     return [child for child in children if any(str(place.identity_file) in a for a in argv(child))]
@@ -43,15 +43,15 @@ def argv(process: psutil.Process) -> list[str]:
         return []
 
 
-def has_folder(place: Place, folder: Path) -> bool:
+def has_folder(place: ListenConfig, folder: Path) -> bool:
     return bool(list(folder.glob(f"{PREFIX}{os.getpid()}-*")))
 
 
-def has_process(place: Place, folder: Path) -> bool:
+def has_process(place: ListenConfig, folder: Path) -> bool:
     return bool(daemons_of(place))
 
 
-def has_socket(place: Place, folder: Path) -> bool:
+def has_socket(place: ListenConfig, folder: Path) -> bool:
     return bool(list(folder.glob(f"{PREFIX}*/p2pd-*.sock")))
 
 
@@ -59,7 +59,7 @@ def has_socket(place: Place, folder: Path) -> bool:
 async def test_a_start_that_is_broken_off_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    moment: Callable[[Place, Path], bool],
+    moment: Callable[[ListenConfig, Path], bool],
 ) -> None:
     async def never_answers(self: P2P) -> None:
         await asyncio.Event().wait()

@@ -177,14 +177,14 @@ async def test_a_crowd_at_one_address_leaves_enough_for_newcomers_of_others() ->
     """Who connected a moment ago, as most askers have, is in no table of networks yet."""
     crowd = [bytes([1, number]) * 16 for number in range(100)]
     newcomers = [bytes([2, number]) * 16 for number in range(40)]
-    origins = dict.fromkeys(crowd, SEEN[0])
-    origins |= {who: f"/ip4/10.0.{number}.1/tcp/1" for number, who in enumerate(newcomers)}
+    subnets = dict.fromkeys(crowd, SEEN[0])
+    subnets |= {who: f"/ip4/10.0.{number}.1/tcp/1" for number, who in enumerate(newcomers)}
     looks = 0
 
     async def seen_at(author: bytes) -> Sequence[str]:
         nonlocal looks
         looks += 1
-        return [origins[author]]
+        return [subnets[author]]
 
     async def announced_by(author: bytes) -> Sequence[str]:
         return ()

@@ -26,6 +26,7 @@ UNKNOWN_KEY_TYPE = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d020
 OID = x509.ObjectIdentifier("1.3.6.1.4.1.53594.1.1")
 
 
+@pytest.mark.process
 async def test_a_real_peer_proves_its_key() -> None:
     async with LibP2PWorld() as world:
         peer = await world.start()

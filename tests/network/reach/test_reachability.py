@@ -17,7 +17,7 @@ from paris_p2p.network.reach.reachability_types import State, Way
 from paris_p2p.network.swarm import Stream
 from tests.network.worlds import LibP2PWorld, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 GREET = "/paris/greet/1"
 
@@ -60,7 +60,7 @@ async def witness(peer: HivemindSwarm, whom: dict[str, bytes]) -> None:
 async def relay_of(world: LibP2PWorld) -> HivemindSwarm:
     """A peer that relays: announced addresses count as public."""
     first = await world.start()
-    place = first._host.place
+    place = first._host.listen_config
     await first.close()
     return await world.start(
         identity=place.identity, port=place.port, announce=(place.transport,), heal_period=0.5
@@ -119,7 +119,7 @@ async def test_who_can_be_dialled_again_leaves_its_relays(world: LibP2PWorld) ->
     peer = await world.start(bootstrap=relay.addresses(), heal_period=0.5)
     await eventually(lambda: peer.reachability().state is State.PRIVATE)
     whom[f"/ip4/127.0.0.1/tcp/{peer.port}"] = peer.author
-    peer._standing._asked = (0.0, ())
+    peer._reachability_keeper._asked = (0.0, ())
     await eventually(lambda: peer.reachability().state is State.PUBLIC)
     await eventually(lambda: relay.peers() == 1)
     assert not any("/p2p-circuit/" in address for address in peer.addresses())

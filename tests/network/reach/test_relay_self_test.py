@@ -9,13 +9,13 @@ import pytest
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.network.host import Host
-from paris_p2p.network.p2pd.listening import Place
+from paris_p2p.network.p2pd.listening import ListenConfig
 from paris_p2p.network.p2pd.process import Mode
 from paris_p2p.network.reach.circuit import Limit
 from paris_p2p.network.reach.relay_self_test import RESTARTS, SelfTest, from_here, limit_of
 from tests.network.worlds import LibP2PWorld
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 LITTLE, PLENTY = Limit(120, 128 << 10), Limit(1800, 4 << 30)
 
@@ -25,7 +25,7 @@ class Relaying:
 
     def __init__(self, *limits: Limit) -> None:
         self.mode = Mode.RELAY
-        self.place = None
+        self.listen_config = None
         self.limits = list(limits)
         self.daemon = object()
         self.measured = 0
@@ -41,7 +41,7 @@ class Relaying:
         if len(self.limits) > 1:
             del self.limits[0]
 
-    async def measure(self, place: Place) -> Limit:
+    async def measure(self, place: ListenConfig) -> Limit:
         self.measured += 1
         return self.limits[0]
 
@@ -80,7 +80,7 @@ async def test_open_streams_are_not_broken_for_it() -> None:
 async def test_an_attempt_that_fails_is_made_again() -> None:
     host = Relaying(PLENTY)
 
-    async def refused(place: Place) -> Limit:
+    async def refused(place: ListenConfig) -> Limit:
         host.measured += 1
         raise Unreachable("no place")
 
@@ -100,14 +100,14 @@ async def test_who_relays_nobody_is_not_tested() -> None:
 async def test_a_running_relay_is_measured_from_this_machine() -> None:
     async with LibP2PWorld() as world:
         first = await world.start()
-        place = first._host.place
+        place = first._host.listen_config
         await first.close()
         with pytest.raises(Unreachable):
             await limit_of(place)
         relay = await world.start(
             identity=place.identity, port=place.port, announce=(place.transport,)
         )
-        assert (await limit_of(relay._host.place)).bytes > 0
+        assert (await limit_of(relay._host.listen_config)).bytes > 0
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ async def test_a_running_relay_is_measured_from_this_machine() -> None:
     ],
 )
 async def test_how_we_reach_ourselves(listen: str, transport: str) -> None:
-    assert from_here(cast(Place, SimpleNamespace(listen=listen, port=9))) == transport
+    assert from_here(cast(ListenConfig, SimpleNamespace(listen=listen, port=9))) == transport

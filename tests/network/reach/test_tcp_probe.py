@@ -9,10 +9,10 @@ import pytest
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.network.p2pd.listening import choose_port
-from paris_p2p.network.reach.tcp_probe import knock
+from paris_p2p.network.reach.tcp_probe import probe
 from tests.network.worlds import LibP2PWorld
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 
 @pytest.fixture
@@ -40,22 +40,22 @@ async def door() -> AsyncIterator[Callable[[bytes], Awaitable[str]]]:
 
 
 async def test_a_door_that_opens(door: Callable[[bytes], Awaitable[str]]) -> None:
-    await knock(await door(b"/multistream/1.0.0"), 5)
+    await probe(await door(b"/multistream/1.0.0"), 5)
 
 
 async def test_a_door_that_opens_on_nobody(door: Callable[[bytes], Awaitable[str]]) -> None:
     with pytest.raises(EOFError):
-        await knock(await door(b""), 5)
+        await probe(await door(b""), 5)
 
 
 @pytest.mark.parametrize("kind", ["ip4/127.0.0.1", "dns4/localhost"])
 async def test_a_door_that_stays_shut(kind: str) -> None:
     with pytest.raises(OSError, match="Connect call failed"):
-        await knock(f"/{kind}/tcp/{choose_port('127.0.0.1', 0)}", 5)
+        await probe(f"/{kind}/tcp/{choose_port('127.0.0.1', 0)}", 5)
 
 
 async def test_other_ways_are_libp2ps_to_try() -> None:
-    await knock("/ip4/127.0.0.1/udp/1/quic-v1", 5)
+    await probe("/ip4/127.0.0.1/udp/1/quic-v1", 5)
 
 
 async def test_a_peer_that_comes_back_is_dialled_at_once(world: LibP2PWorld) -> None:
@@ -66,6 +66,6 @@ async def test_a_peer_that_comes_back_is_dialled_at_once(world: LibP2PWorld) -> 
     for _ in range(8):
         with pytest.raises(Unreachable):
             await seeker.connect(address)
-    await world.start(identity=first._host.place.identity, port=first.port)
+    await world.start(identity=first._host.listen_config.identity, port=first.port)
     await seeker.connect(address)
     assert seeker.online()

@@ -18,7 +18,7 @@ from paris_p2p.identity import Identity
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
 from paris_p2p.network.memory_streams import PIPE_CAPACITY
 from paris_p2p.network.pacing import Pacer, Pacers
-from paris_p2p.network.stream_slots import NetworkOf, nowhere
+from paris_p2p.network.stream_permits import NetworkOf, nowhere
 from paris_p2p.network.swarm import Stream, StreamClosed
 from paris_p2p.peer.books import contribution_logs, contributions
 from paris_p2p.peer.books.contribution_logs import LOG_LIMIT, ContributionLogs
@@ -184,6 +184,7 @@ while True:
 """
 
 
+@pytest.mark.process
 def test_every_entry_that_counted_outlives_kill_9(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", APPEND_FOR_EVER, str(tmp_path)],

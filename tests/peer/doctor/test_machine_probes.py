@@ -75,6 +75,7 @@ def test_udp_trouble_names_the_address() -> None:
     assert "203.0.113.9" in machine_probes.udp_trouble("203.0.113.9")
 
 
+@pytest.mark.process
 async def test_a_bootstrap_answers_as_itself_as_another_or_not_at_all() -> None:
     async with LibP2PWorld() as world:
         peer = await world.start()
@@ -102,6 +103,7 @@ def test_an_answer_that_is_none_is_a_text(words: str, monkeypatch: pytest.Monkey
     assert isinstance(machine_probes.training_devices(), str)
 
 
+@pytest.mark.process
 def test_a_torch_that_breaks_or_hangs_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     real = subprocess.run
 

@@ -1,4 +1,4 @@
-"""Standing: liars are never asked again, failures cost ever more time, deliveries forgive."""
+"""Reputation: liars are never asked again, failures cost ever more time, deliveries forgive."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 import random
 from itertools import pairwise
 
-from paris_p2p.peer.transfer.chunk_sources import FIRST_BAN, LONGEST_BAN, REMEMBERED, Standing
+from paris_p2p.peer.transfer.chunk_sources import FIRST_BAN, LONGEST_BAN, REMEMBERED, Reputation
 
 
-def standing() -> Standing:
-    return Standing(random.Random(0))
+def reputation() -> Reputation:
+    return Reputation(random.Random(0))
 
 
 def test_a_liar_is_never_asked_again() -> None:
-    known = standing()
+    known = reputation()
     known.lied(b"liar")
     known.delivered(b"liar")
     known.failed(b"liar", 5.0)
@@ -23,7 +23,7 @@ def test_a_liar_is_never_asked_again() -> None:
 
 
 def test_each_failure_in_a_row_costs_twice_the_time_up_to_a_limit() -> None:
-    known, now, bans = standing(), 0.0, []
+    known, now, bans = reputation(), 0.0, []
     for _ in range(12):
         known.failed(b"a", now)
         bans.append(known.free_at(b"a") - now)
@@ -36,7 +36,7 @@ def test_each_failure_in_a_row_costs_twice_the_time_up_to_a_limit() -> None:
 
 
 def test_who_delivers_is_forgiven() -> None:
-    known = standing()
+    known = reputation()
     for _ in range(6):
         known.failed(b"a", 0.0)
     known.delivered(b"a")
@@ -45,14 +45,14 @@ def test_who_delivers_is_forgiven() -> None:
 
 
 def test_those_that_failed_come_last() -> None:
-    known = standing()
+    known = reputation()
     known.failed(b"a", 0.0)
     orders = {tuple(known.askable([b"a", b"b", b"c"], 100.0)) for _ in range(30)}
     assert orders == {(b"b", b"c", b"a"), (b"c", b"b", b"a")}
 
 
 def test_made_up_sources_do_not_fill_the_memory() -> None:
-    known = standing()
+    known = reputation()
     for number in range(REMEMBERED + 50):
         known.lied(number.to_bytes(4, "big"))
     assert known.free_at((0).to_bytes(4, "big")) == -math.inf

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from paris_p2p.errors import Unreachable
-from paris_p2p.peer.transfer.chunk_sources import Seed, Source, Standing
+from paris_p2p.peer.transfer.chunk_sources import Reputation, Seed, Source
 from paris_p2p.peer.transfer.downloading import Conversation, Download
 
 HOLDER, GONE = Source(b"holder", ()), Source(b"gone", ())
@@ -53,8 +53,8 @@ async def test_a_source_that_is_replaced_as_it_is_turned_to_is_asked_again() -> 
     async def lookup() -> Sequence[Source]:
         return found.pop(0) if found else [HOLDER]
 
-    standing = Standing(random.Random(0))
-    download = Download([b"chunk"], lookup, (), talk_to, keep, standing, time.monotonic)
+    reputation = Reputation(random.Random(0))
+    download = Download([b"chunk"], lookup, (), talk_to, keep, reputation, time.monotonic)
 
     async with asyncio.timeout(20):
         assert await download.run(patience=1.0, first_pause=0.0) == 0
@@ -70,8 +70,8 @@ async def test_a_look_up_that_breaks_is_said_and_tried_again(
             raise broken.pop(0)
         return [HOLDER]
 
-    standing = Standing(random.Random(0))
-    download = Download([b"chunk"], lookup, (), talk_to, keep, standing, time.monotonic)
+    reputation = Reputation(random.Random(0))
+    download = Download([b"chunk"], lookup, (), talk_to, keep, reputation, time.monotonic)
 
     async with asyncio.timeout(20):
         assert await download.run(patience=5.0, first_pause=0.0) == 0

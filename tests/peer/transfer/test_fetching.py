@@ -333,7 +333,7 @@ async def test_many_that_trickle_do_not_hide_one_that_delivers(
     for _ in range(scheduling.MOST_SOURCES):
         await hold(await world.join(serve=trickle), 0)
     seeker = await world.join()
-    seeker.fetcher._standing.failed(honest.node.identity.author, time.monotonic() - 60)
+    seeker.fetcher._reputation.failed(honest.node.identity.author, time.monotonic() - 60)
 
     await asyncio.wait_for(seeker.fetcher.fetch(content, most=MAX_SIZE), 60)
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from paris_p2p.errors import BadContent
-from paris_p2p.peer.sampling.pictures import Picture, contact_sheet, png_of, read_provenance
+from paris_p2p.sampling.pictures import Picture, contact_sheet, png_of, read_provenance
 
 
 def picture(prompt: str, colour: str = "red") -> Picture:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from paris_p2p.errors import UsageProblem
 
 MAX_PROMPT = 1000
 """Characters; the text encoder reads far fewer tokens than that."""
 MAX_IMAGES = 256
+MAX_SCALE = 16
+MAX_SEED = 2**53
+"""Every reader of JSON takes a number below it for the same."""
 STRATEGIES = ("top-1", "top-2", "top-k", "threshold", "full")
 
 
@@ -27,11 +32,26 @@ class SampleRequest:
     steps: int = 30
     guidance: float = 5.0
     seed: int = 0
+    scale: int = 3
+    """How much the pixels are enlarged."""
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> SampleRequest:
+        """The request in a JSON object. UsageProblem also for unknown fields and wrong types."""
+        known = {field.name: str(field.type) for field in fields(cls)}
+        for name, value in told.items():
+            if name not in known:
+                raise UsageProblem(f"unknown field {name!r}", f"known: {', '.join(known)}")
+            if not _is(value, known[name]):
+                raise UsageProblem(f"{name} is none that it can be", f"send {known[name]}")
+        if "prompts" not in told:
+            raise UsageProblem("there is no prompt", "say what to draw under prompts")
+        return cls(**{**told, "prompts": tuple(told["prompts"])})
 
     def __post_init__(self) -> None:
         for prompt in self.prompts:
             _check_prompt(prompt)
-        if self.count < 1 or len(self.prompts) * self.count > MAX_IMAGES:
+        if self.count < 1 or not 1 <= len(self.prompts) * self.count <= MAX_IMAGES:
             raise UsageProblem(
                 f"{len(self.prompts) * self.count} images asked for", f"ask for 1 to {MAX_IMAGES}"
             )
@@ -50,12 +70,29 @@ class SampleRequest:
             raise UsageProblem(f"{self.steps} sampling steps asked for", "use --steps 1 to 1000")
         if not 0 <= self.guidance <= 100:
             raise UsageProblem(f"a guidance scale of {self.guidance}", "use --guidance 0 to 100")
-        if not 0 <= self.seed < 2**62:
-            raise UsageProblem(f"a seed of {self.seed}", "use --seed 0 to 2^62")
+        if not 0 <= self.seed < MAX_SEED:
+            raise UsageProblem(f"a seed of {self.seed}", "use --seed 0 to 2^53")
+        if not 1 <= self.scale <= MAX_SCALE:
+            raise UsageProblem(f"a scale of {self.scale}", f"use --scale 1 to {MAX_SCALE}")
 
     def captions(self) -> list[str]:
         """One caption an image, prompt by prompt."""
         return [prompt for prompt in self.prompts for _ in range(self.count)]
+
+
+def _is(value: Any, kind: str) -> bool:
+    """Whether a value of a JSON object can stand for a field of that type."""
+    if kind == "tuple[str, ...]":
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool):
+        return False
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "int": int,
+        "int | None": (int, type(None)),
+        "float": (int, float),
+        "str": str,
+    }
+    return isinstance(value, kinds[kind])
 
 
 def _check_prompt(prompt: str) -> None:

@@ -1,4 +1,4 @@
-"""Whoever takes all places gives way, to whom has none and comes from elsewhere first of all."""
+"""Whoever takes all permits gives way, to whom has none and comes from elsewhere first of all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paris_p2p.identity import Identity
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient, ChunkServer, ProviderBusy
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
-from paris_p2p.network.stream_slots import RESTED, Place, Places, displaced
+from paris_p2p.network.stream_permits import RESTED, StreamPermit, StreamPermits, displaced
 from paris_p2p.records.manifest import content_id
 
 CHUNK = b"chunk"
@@ -36,10 +36,10 @@ async def first_letter(author: bytes) -> str:
     return author[:1].decode()
 
 
-async def fill(places: Places, *names: str) -> list[FakeStream]:
+async def fill(permits: StreamPermits, *names: str) -> list[FakeStream]:
     streams = [stream_of(name) for name in names]
     for stream in streams:
-        assert await places.take(stream) is not None
+        assert await permits.take(stream) is not None
     return streams
 
 
@@ -48,59 +48,59 @@ def still_served(streams: list[FakeStream]) -> list[str]:
 
 
 async def test_many_identities_of_one_network_give_way_to_another_one_by_one() -> None:
-    places = Places(8, 4, first_letter)
-    sybils = await fill(places, *(f"s{number}" for number in range(8)))
+    permits = StreamPermits(8, 4, first_letter)
+    sybils = await fill(permits, *(f"s{number}" for number in range(8)))
     for number in range(1, 5):
-        assert await places.take(stream_of(f"h{number}")) is not None
+        assert await permits.take(stream_of(f"h{number}")) is not None
         assert len(still_served(sybils)) == 8 - number
-    assert await places.take(stream_of("h5")) is None
-    assert await places.take(stream_of("s9")) is None
+    assert await permits.take(stream_of("h5")) is None
+    assert await permits.take(stream_of("s9")) is None
 
 
 async def test_within_a_network_who_has_many_gives_way() -> None:
-    places = Places(4, 4, first_letter)
-    streams = await fill(places, "a1", "a1", "a1", "a2")
-    assert await places.take(stream_of("a3")) is not None
+    permits = StreamPermits(4, 4, first_letter)
+    streams = await fill(permits, "a1", "a1", "a1", "a2")
+    assert await permits.take(stream_of("a3")) is not None
     assert still_served(streams) == ["a1", "a1", "a2"]
-    assert await places.take(stream_of("a4")) is not None
+    assert await permits.take(stream_of("a4")) is not None
     assert still_served(streams) == ["a1", "a2"]
-    assert await places.take(stream_of("a5")) is None
+    assert await permits.take(stream_of("a5")) is None
 
 
 async def test_who_has_all_that_one_may_have_displaces_nobody() -> None:
-    places = Places(5, 2, first_letter)
-    streams = await fill(places, "a1", "a1", "b1", "b2", "b3")
-    assert await places.take(stream_of("a1")) is None
+    permits = StreamPermits(5, 2, first_letter)
+    streams = await fill(permits, "a1", "a1", "b1", "b2", "b3")
+    assert await permits.take(stream_of("a1")) is None
     assert len(still_served(streams)) == 5
 
 
 async def test_who_rests_gives_way_to_who_has_none_only() -> None:
     now = 0.0
-    places = Places(2, 2, first_letter, clock=lambda: now)
-    streams = await fill(places, "a1", "b1")
-    for place in list(places._taken):
-        places.rest(place, True)
+    permits = StreamPermits(2, 2, first_letter, clock=lambda: now)
+    streams = await fill(permits, "a1", "b1")
+    for permit in list(permits._taken):
+        permits.rest(permit, True)
     now = RESTED / 2
-    assert await places.take(stream_of("c1")) is None
+    assert await permits.take(stream_of("c1")) is None
     now = RESTED
-    assert await places.take(stream_of("b1")) is None
-    assert await places.take(stream_of("c1")) is not None
+    assert await permits.take(stream_of("b1")) is None
+    assert await permits.take(stream_of("c1")) is not None
     assert len(still_served(streams)) == 1
 
 
 async def test_of_few_authors_one_that_rests_gives_all_its_places() -> None:
     now = 0.0
-    places = Places(8, 4, first_letter, most_authors=2, clock=lambda: now)
-    streams = await fill(places, "a1", "a1", "b1")
-    resting, half_resting, busy = places._taken
-    places.rest(resting, True)
+    permits = StreamPermits(8, 4, first_letter, most_authors=2, clock=lambda: now)
+    streams = await fill(permits, "a1", "a1", "b1")
+    resting, half_resting, busy = permits._taken
+    permits.rest(resting, True)
     now = RESTED
-    assert await places.take(stream_of("c1")) is None
-    places.rest(half_resting, True)
+    assert await permits.take(stream_of("c1")) is None
+    permits.rest(half_resting, True)
     now = 2 * RESTED
-    assert await places.take(stream_of("c1")) is not None
+    assert await permits.take(stream_of("c1")) is not None
     assert still_served(streams) == ["b1"]
-    assert busy in places._taken
+    assert busy in permits._taken
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=64), st.integers())
@@ -108,13 +108,13 @@ def test_taking_turns_ends(arrivals: list[tuple[int, int]], seed: int) -> None:
     """A place is only taken from who still has as many without it: nobody swaps for ever."""
     names = [f"{'abcd'[network]}{author}".encode() for network, author in arrivals]
     networks = {name: name[:1].decode() for name in names} | {b"a0": "a"}
-    taken = [Place(name, FakeStream(name)) for name in names[:8]]
+    taken = [StreamPermit(name, FakeStream(name)) for name in names[:8]]
     author = random.Random(seed).choice([b"a0", *names])
-    groups = [[place] for place in taken]
+    groups = [[permit] for permit in taken]
     (gone,) = displaced(groups, author, networks, 0.0) or [None]
     if gone is None:
         return
-    before = Counter(networks[place.author] for place in taken)
+    before = Counter(networks[permit.author] for permit in taken)
     mine, theirs = networks[author], networks[gone.author]
     assert theirs == mine or before[theirs] > before[mine] + 1
     assert before[theirs] == max(before.values()) or theirs == mine

@@ -1,7 +1,7 @@
 import pytest
 
 from paris_p2p.errors import UsageProblem
-from paris_p2p.peer.sampling.request import SampleRequest
+from paris_p2p.sampling.request import SampleRequest
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """A prompt becomes a picture: router first, then only the experts it calls for.
 
-This runs in the caller's process, with torch; content comes through `Contents`, so that this module
-knows no network and any store can feed it. What a head is worth shows only here: one whose weights
-do not load, or answer with what is not finite, is refuted, and the next one takes its place.
+Content comes through `Contents`, so that this module knows no network and any store can feed it.
+What a head is worth shows only here: one whose weights do not load, or answer with what is not
+finite, is refuted, and the next one takes its place.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -33,14 +33,17 @@ from paris_p2p.model.sampler import (
     draw_noise,
 )
 from paris_p2p.model.weights import load_into
-from paris_p2p.peer.sampling.pictures import Picture
-from paris_p2p.peer.sampling.request import SampleRequest
 from paris_p2p.records.run import ROUTER, Artefact, RunManifest, run_id, slot_name
+from paris_p2p.sampling.networks import Networks, machine_share
+from paris_p2p.sampling.pictures import Picture
+from paris_p2p.sampling.request import SampleRequest
 
 log = logging.getLogger(__name__)
 
 HeadRow = Mapping[str, Any]
 Encoder = TypeVar("Encoder", Autoencoder, TextEncoder)
+Key = tuple[str, str]
+"""What a network was built from: the run and slot, or the kind of encoder; and the content."""
 
 
 class Contents(Protocol):
@@ -73,15 +76,21 @@ class Ensemble:
     sealed_run : the run's signed manifest.
     heads : per slot (as text) its candidate heads, best first; a candidate that is refuted is
         passed over for the next.
+    networks : those that were built before and may be used again; none where this is None.
     """
 
     def __init__(
-        self, sealed_run: bytes, heads: Mapping[str, Sequence[HeadRow]], contents: Contents
+        self,
+        sealed_run: bytes,
+        heads: Mapping[str, Sequence[HeadRow]],
+        contents: Contents,
+        networks: Networks | None = None,
     ) -> None:
         self._run_id = run_id(sealed_run)
         self._run = run = RunManifest.unseal(sealed_run)
         self._heads = {slot: list(heads[str(slot)]) for slot in run.slots()}
         self._contents = contents
+        self._networks = networks or Networks(machine_share())
         self.used: dict[int, HeadRow] = {}
         """The head that each loaded slot came from."""
         self._experts: dict[int, Expert | Router] = {}
@@ -92,11 +101,11 @@ class Ensemble:
         self._looked_again: set[int] = set()
         """The slots whose heads were looked for a second time."""
         self.router = self._network(ROUTER)
-        self.text_encoder = _encoder(
-            run.text_encoder, contents, load_text_encoder, load_hub_text_encoder
+        self.text_encoder = self._kept_encoder(
+            run.text_encoder, load_text_encoder, load_hub_text_encoder
         )
-        self.autoencoder = _encoder(
-            run.autoencoder, contents, load_autoencoder, load_hub_autoencoder
+        self.autoencoder = self._kept_encoder(
+            run.autoencoder, load_autoencoder, load_hub_autoencoder
         )
 
     def sample(self, request: SampleRequest, on_step: StepListener | None = None) -> list[Picture]:
@@ -173,6 +182,9 @@ class Ensemble:
         """The first of the known heads of a slot that can be had and whose weights check."""
         while heads := {head["manifest"]: head for head in reversed(self._heads[slot])}:
             best_first = list(dict.fromkeys(head["manifest"] for head in self._heads[slot]))
+            if (kept := self._kept(slot, best_first[0])) is not None:
+                self.used[slot] = heads[best_first[0]]
+                return kept
             try:
                 content, path = self._contents.fetch_head(slot, best_first)
             except NotAvailable as error:
@@ -180,16 +192,44 @@ class Ensemble:
                 break
             self.used[slot] = heads[content]
             try:
-                module = self._built(slot)
-                load_into(module, path)
+                return self._loaded(slot, content, path)
             except BadContent as error:
                 self._refute(slot, error)
-            else:
-                return module.eval()
         raise NotAvailable(
             f"nobody has a usable checkpoint of {slot_name(slot)}",
             f"wait for one, or train it: paris-peer claim-expert {_option(slot)}",
         )
+
+    def _kept(self, slot: int, content: str) -> Expert | Router | None:
+        """The network of a slot that was built of this content before."""
+        network = self._networks.get(self._key(slot, content))
+        return network if isinstance(network, Expert | Router) else None
+
+    def _loaded(self, slot: int, content: str, path: Path) -> Expert | Router:
+        """The network of a slot with the weights in a file. BadContent where they do not fit."""
+        if (kept := self._kept(slot, content)) is not None:
+            return kept
+        network = self._built(slot)
+        load_into(network, path)
+        self._networks.keep(self._key(slot, content), network.eval())
+        return network
+
+    def _key(self, slot: int, content: str) -> Key:
+        return f"{self._run_id.hex()} {slot}", content
+
+    def _kept_encoder(
+        self,
+        artefact: Artefact,
+        load: Callable[[Path], Encoder],
+        load_hub: Callable[[str], Encoder],
+    ) -> Encoder:
+        """A frozen network of the run, built unless it was before."""
+        key: Key = f"{artefact.kind} {load.__name__}", artefact.reference
+        kept = self._networks.get(key)
+        if kept is None:
+            kept = _encoder(artefact, self._contents, load, load_hub)
+            self._networks.keep(key, kept)
+        return cast("Encoder", kept)
 
     def _replace(self, slot: int, error: BadContent) -> None:
         """Do without the head that a slot's network came from."""
@@ -205,6 +245,7 @@ class Ensemble:
         head = self.used.pop(slot)
         log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
         content = head["manifest"]
+        self._networks.drop(self._key(slot, content))
         same = [other for other in self._heads[slot] if other["manifest"] == content]
         condemned = all(self._contents.condemn(other, error.message) for other in same)
         if condemned or content in self._given_again:
@@ -276,8 +317,9 @@ def _encoder(
     if artefact.kind == "hub":
         if Path(artefact.reference).exists():
             raise BadContent(
-                f"the run's encoder {artefact.reference} is also the name of a file here",
-                "Use another working directory: a run's encoders never come from it",
+                f"the run's encoder {artefact.reference} is also the name of a file in "
+                f"{Path.cwd()}",
+                "Move that file elsewhere: a run's encoders never come from it",
             )
         return load_hub(artefact.reference)
     return load(contents.fetch(artefact.reference))

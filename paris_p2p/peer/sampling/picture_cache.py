@@ -1,0 +1,36 @@
+"""Finished pictures, until whoever asked for them has taken them: a few, the newest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from paris_p2p.files import sweep_partial_files
+
+MOST_PICTURES: Final = 16
+MOST_BYTES: Final = 256 << 20
+"""The newest picture stays, however large it is."""
+
+
+class PictureCache:
+    """A folder of pictures by the id of their job."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def place(self, job: str) -> Path:
+        """Where a picture is to be written. What is too old or too much goes first."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sweep()
+        return self._folder / f"{job}.png"
+
+    def _sweep(self) -> None:
+        sweep_partial_files(self._folder)
+        by_age = sorted(
+            ((path.stat().st_mtime_ns, path) for path in self._folder.glob("*.png")), reverse=True
+        )
+        size = 0
+        for count, (_, path) in enumerate(by_age, 1):
+            size += path.stat().st_size
+            if count > 1 and (count >= MOST_PICTURES or size > MOST_BYTES):
+                path.unlink(missing_ok=True)

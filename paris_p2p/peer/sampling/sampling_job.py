@@ -1,0 +1,141 @@
+"""A request to draw, from the queue to the finished picture."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any, Final
+
+from paris_p2p.errors import error_from
+from paris_p2p.network.tasks import end_tasks
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.sampling.answers import ANSWER, Answers
+from paris_p2p.peer.sampling.picture_cache import PictureCache
+from paris_p2p.peer.sampling.worker import Sampler, SamplingProcess, Senseless
+from paris_p2p.peer.transfer.head_candidates import find_candidates
+from paris_p2p.sampling.request import SampleRequest
+
+Event = dict[str, Any]
+
+SAMPLING: Final = "sampling"
+"""The kind of these jobs."""
+
+NUMBERS: Final = {"loading": (), "sampling": ("step", "steps", "steps_per_second")}
+"""The events of the sampling process that are passed on, and the numbers in each."""
+
+
+class SamplingJob:
+    """One request. Iterate `events()`; `stop()` ends it without a picture."""
+
+    slot: int | None = None
+
+    def __init__(self, membership: Membership, sampler: Sampler, request: SampleRequest) -> None:
+        self._membership = membership
+        self._sampler = sampler
+        self._request = request
+        self._stopped = asyncio.Event()
+        self.id = membership.node.rng.randbytes(8).hex()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """queued, looking, fetching, loading, sampling, warning; sampled {"file", "images"}.
+
+        Without "sampled" where it was stopped. Errors are raised.
+        """
+        stopping = asyncio.create_task(self._stopped.wait())
+        try:
+            async with aclosing(self._drawn()) as events:
+                while True:
+                    coming = asyncio.ensure_future(anext(events, None))
+                    await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    if not coming.done():
+                        coming.cancel()
+                        await asyncio.wait({coming})
+                        return
+                    event = coming.result()
+                    if event is None:
+                        return
+                    yield event
+        finally:
+            await end_tasks(stopping)
+
+    async def _drawn(self) -> AsyncGenerator[Event]:
+        if self._sampler.busy:
+            yield {"event": "queued"}
+        async with self._sampler.turn() as process:
+            async with aclosing(find_candidates(self._membership)) as looking:
+                async for event in looking:
+                    if event["event"] == "heads":
+                        found = event
+                    else:
+                        yield event
+            answers = Answers(self._membership, found["heads"])
+            try:
+                async with aclosing(self._worked(process, found, answers)) as events:
+                    async for event in events:
+                        yield event
+            finally:
+                await answers.close()
+
+    async def _worked(
+        self, process: SamplingProcess, found: Event, answers: Answers
+    ) -> AsyncGenerator[Event]:
+        """What the process tells of this job until the picture is there; answers its questions."""
+        pictures = PictureCache(self._membership.node.home.cache_dir / "pictures")
+        file = await asyncio.to_thread(pictures.place, self.id)
+        job = {
+            "id": self.id,
+            "sealed_run": found["sealed_run"],
+            "heads": found["heads"],
+            "request": asdict(self._request),
+            "file": str(file),
+        }
+        await process.begin(job)
+        while True:
+            message = await process.hear()
+            if "ask" in message:
+                async with aclosing(answers.to(message)) as events:
+                    async for event in events:
+                        if event["event"] == ANSWER:
+                            await process.say({"answer": event["answer"]})
+                        else:
+                            yield event
+            elif message.get("event") == "sampled":
+                yield {"event": "sampled", "file": str(file), "images": self._images(message)}
+                return
+            else:
+                yield _told(message)
+
+    def _images(self, message: Event) -> list[Event]:
+        """Where each image comes from, as the process says."""
+        images = message.get("images")
+        count = len(self._request.captions())
+        if (
+            not isinstance(images, list)
+            or len(images) != count
+            or not all(isinstance(image, dict) for image in images)
+        ):
+            raise Senseless("what it says makes no sense")
+        return images
+
+
+def _told(message: Event) -> Event:
+    """An event of the sampling process to be passed on; raises the error that it tells."""
+    kind = message.get("event")
+    if kind == "error":
+        words = (message.get("message"), message.get("remedy"))
+        if not all(isinstance(word, str) for word in words):
+            raise Senseless("what it says makes no sense")
+        raise error_from(message)
+    if kind == "warning" and isinstance(message.get("text"), str):
+        return {"event": "warning", "text": message["text"]}
+    if kind not in NUMBERS:
+        raise Senseless("what it says makes no sense")
+    numbers = {name: message.get(name) for name in NUMBERS[kind]}
+    if not all(isinstance(number, int | float) for number in numbers.values()):
+        raise Senseless("what it says makes no sense")
+    return {"event": kind, **numbers}

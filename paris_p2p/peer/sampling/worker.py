@@ -1,0 +1,207 @@
+"""The sampling process as its parent sees it: started when needed, kept warm, ended when idle.
+
+It computes with strangers' weights, so its lines are held to a size and taken for nothing but what
+`answers` and `sampling_job` check. What it asks for and tells is in `paris_p2p.sampling.worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from paris_p2p import child
+from paris_p2p.errors import Interrupted, ParisError, WorkerDied, error_event
+
+log = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+
+MAX_LINE: Final = 8 << 20
+"""Bytes: 256 images say where each of them comes from."""
+SILENCE: Final = 600.0
+"""Seconds that it may work without a line: a first import, or one step of large networks."""
+STOP_PATIENCE: Final = 5.0
+"""Seconds that it has to leave a job that is no longer wanted."""
+IDLE: Final = 300.0
+"""Seconds without a job after which its memory is given back."""
+
+REMEDY = "The same command starts another one"
+
+
+class Senseless(WorkerDied):
+    """The sampling process says what it never should, and is ended for that."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the sampling process was ended: {what}", REMEDY)
+
+
+class SamplingProcess:
+    """One process. Whatever goes wrong with it raises WorkerDied: it is to be ended then."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log_file: Path) -> None:
+        self._process = process
+        self._log_file = log_file
+        self._job = ""
+        self.broken = False
+
+    @classmethod
+    async def start(cls, log_file: Path) -> SamplingProcess:
+        """In a session of its own: Ctrl-C is its parent's affair."""
+        with log_file.open("ab") as words:
+            process = await asyncio.create_subprocess_exec(
+                *child.command("paris_p2p.sampling.worker"),
+                cwd=log_file.parent,
+                env=child.environment(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=words,
+                limit=MAX_LINE,
+                start_new_session=True,
+            )
+        return cls(process, log_file)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def begin(self, job: Message) -> None:
+        self._job = job["id"]
+        await self.say({"job": job})
+
+    async def say(self, message: Message) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        with suppress(ConnectionError):  # its end is told by what it says next: nothing
+            await self._process.stdin.drain()
+
+    async def hear(self) -> Message:
+        """Its next line."""
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(SILENCE):
+                line = await self._process.stdout.readline()
+        except TimeoutError as error:
+            raise WorkerDied("the sampling process did not answer", REMEDY) from error
+        except ValueError as error:
+            raise Senseless("it said more than it may") from error
+        if not line:
+            raise _death(await self._process.wait(), self._log_file)
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise Senseless("it said what is no JSON") from error
+        if not isinstance(message, dict):
+            raise Senseless("it said what is no JSON object")
+        if message.get("event") in ("sampled", "error"):
+            self._job = ""
+        return message
+
+    async def settle(self) -> None:
+        """Have it leave the job that it is at; where it does not, it is ended."""
+        if not self._job or self.broken:
+            return
+        try:
+            async with asyncio.timeout(STOP_PATIENCE):
+                await self.say({"stop": self._job})
+                while self._job:
+                    if "ask" in await self.hear():
+                        stopped = Interrupted("the drawing was stopped")
+                        await self.say({"answer": {"error": error_event(stopped)}})
+        except (TimeoutError, ParisError):
+            self.broken = True
+
+    async def end(self) -> None:
+        """End it now: it has nothing to save."""
+        self.broken = True
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        await self._process.wait()
+
+
+def _death(code: int, log_file: Path) -> WorkerDied:
+    """What to say of a process that ended with this code, or minus the number of a signal."""
+    remedy = f"{REMEDY}; the last words of this one are in {log_file}"
+    if code >= 0:
+        return WorkerDied(f"the sampling process ended with code {code}", remedy)
+    by = signal.Signals(-code)
+    why = ", as a system out of memory does" if by == signal.SIGKILL else ""
+    return WorkerDied(f"the sampling process was killed ({by.name}{why})", remedy)
+
+
+class Sampler:
+    """The one sampling process of a peer: jobs take turns at it, in the order they came.
+
+    Parameters
+    ----------
+    idle : seconds without a job after which it is ended.
+    """
+
+    def __init__(self, log_file: Path, idle: float = IDLE) -> None:
+        self._log_file = log_file
+        self._idle = idle
+        self._turn = asyncio.Lock()
+        self._process: SamplingProcess | None = None
+        self._resting: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job that comes now has to wait."""
+        return self._turn.locked()
+
+    @property
+    def process(self) -> SamplingProcess | None:
+        """The process that is up, if one is."""
+        return self._process
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[SamplingProcess]:
+        """The process, for one job. One that is left at work is stopped, or ended."""
+        async with self._turn:
+            if self._resting is not None:
+                self._resting.cancel()
+            process = self._process
+            if process is None or not process.alive:
+                process = self._process = await SamplingProcess.start(self._log_file)
+            try:
+                yield process
+            except WorkerDied:
+                process.broken = True
+                raise
+            finally:
+                await process.settle()
+                if process.broken:
+                    await self._end()
+                else:
+                    self._resting = asyncio.create_task(self._rest())
+
+    async def give_way(self) -> None:
+        """Give the memory back, unless a job is at work."""
+        if not self.busy:
+            async with self._turn:
+                await self._end()
+
+    async def close(self) -> None:
+        """End the process, whatever it does."""
+        if self._resting is not None:
+            self._resting.cancel()
+        await self._end()
+
+    async def _rest(self) -> None:
+        await asyncio.sleep(self._idle)
+        await self.give_way()
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await process.end()

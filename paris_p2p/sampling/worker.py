@@ -1,0 +1,200 @@
+"""The sampling process: jobs in, events and questions out, one JSON object a line; no network.
+
+    python -m paris_p2p.sampling.worker
+
+Its parent writes
+
+    {"job": {"id", "sealed_run", "heads", "request", "file"}}   one at a time
+    {"answer": {...}}                                           to a question
+    {"stop": id}                                                that job is no longer wanted
+
+and it writes
+
+    {"event": "loading"}, {"event": "sampling", "step", "steps", "steps_per_second"},
+    {"event": "warning", "text"}
+    {"ask": "fetch", "content"}                                 -> {"path"}
+    {"ask": "fetch-head", "slot", "contents"}                   -> {"content", "path"}
+    {"ask": "heads", "slot"}                                    -> {"heads"}
+    {"ask": "condemn", "head", "reason"}                        -> {"condemned"}
+    {"event": "sampled", "images"} or {"event": "error", ...}   the end of a job
+
+An answer may be {"error": {...}} in place of what was asked for. The end of standard input (the
+parent is gone, or wants the memory) ends the process at once: it has nothing to save.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, TYPE_CHECKING, Any
+
+from paris_p2p.errors import Interrupted, ParisError, error_from
+from paris_p2p.files import write_atomically
+from paris_p2p.sampling.request import SampleRequest
+from paris_p2p.training.offline import forbid_network
+
+if TYPE_CHECKING:
+    from paris_p2p.sampling.networks import Networks
+
+log = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+
+
+def main() -> None:
+    """Do jobs until standard input ends. torch is imported before the first one comes."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    forbid_network()
+    parent = Parent(sys.stdin.buffer, _words())
+    logging.getLogger("paris_p2p").addHandler(Warnings(parent))
+    from paris_p2p.sampling.networks import Networks, machine_share
+
+    networks = Networks(machine_share())
+    while True:
+        _do(parent.next_job(), parent, networks)
+
+
+def _words() -> IO[str]:
+    """Standard output for our lines alone: what libraries print goes to standard error."""
+    ours = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return ours
+
+
+class Parent:
+    """The peer at the other end of our standard streams."""
+
+    def __init__(self, lines: IO[bytes], words: IO[str]) -> None:
+        self._words = words
+        self._jobs: SimpleQueue[Message] = SimpleQueue()
+        self._answers: SimpleQueue[Message] = SimpleQueue()
+        self._unwanted = ""
+        threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
+
+    def next_job(self) -> Message:
+        return self._jobs.get()
+
+    def tell(self, event: str, **details: Any) -> None:
+        self._say({"event": event, **details})
+
+    def ask(self, what: str, **details: Any) -> Message:
+        """The answer to a question; raises the error that it is answered with."""
+        self._say({"ask": what, **details})
+        answer = self._answers.get()
+        if "error" in answer:
+            raise error_from(answer["error"])
+        return answer
+
+    def check_wanted(self, job: str) -> None:
+        """Interrupted where the parent has given a job up."""
+        if self._unwanted == job:
+            raise Interrupted("the drawing was stopped")
+
+    def _say(self, message: Message) -> None:
+        print(json.dumps(message, allow_nan=False), file=self._words, flush=True)
+
+    def _listen(self, lines: IO[bytes]) -> None:
+        for line in lines:
+            message = json.loads(line)
+            if "job" in message:
+                self._jobs.put(message["job"])
+            elif "stop" in message:
+                self._unwanted = message["stop"]
+            else:
+                self._answers.put(message["answer"])
+        os._exit(0)
+
+
+class Warnings(logging.Handler):
+    """Tells the parent what whoever wants the picture should know."""
+
+    def __init__(self, parent: Parent) -> None:
+        super().__init__(logging.WARNING)
+        self._parent = parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            self._parent.tell("warning", text=record.getMessage())
+
+
+class ParentContents:
+    """Content through the peer; see `ensemble.Contents`."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+
+    def fetch(self, content: str) -> Path:
+        return Path(self._parent.ask("fetch", content=content)["path"])
+
+    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
+        answer = self._parent.ask("fetch-head", slot=slot, contents=list(contents))
+        return answer["content"], Path(answer["path"])
+
+    def heads(self, slot: int) -> Sequence[Mapping[str, Any]]:
+        rows: Sequence[Mapping[str, Any]] = self._parent.ask("heads", slot=slot)["heads"]
+        return rows
+
+    def condemn(self, head: Mapping[str, Any], reason: str) -> bool:
+        return bool(self._parent.ask("condemn", head=dict(head), reason=reason)["condemned"])
+
+
+def _do(job: Message, parent: Parent, networks: Networks) -> None:
+    """One job to its end, which its last line tells."""
+    try:
+        images = _draw(job, parent, networks)
+    except ParisError as error:
+        _tell_error(parent, error)
+    except Exception as error:
+        log.exception("sampling failed")
+        networks.clear()
+        _tell_error(parent, _told(error))
+    else:
+        parent.tell("sampled", images=images)
+
+
+def _draw(job: Message, parent: Parent, networks: Networks) -> list[Mapping[str, Any]]:
+    """Draw what a job asks for into its file; where each image comes from."""
+    parent.tell("loading")
+    from paris_p2p.sampling.ensemble import Ensemble
+    from paris_p2p.sampling.pictures import png_of
+
+    request = SampleRequest.of(job["request"])
+    sealed_run = bytes.fromhex(job["sealed_run"])
+    ensemble = Ensemble(sealed_run, job["heads"], ParentContents(parent), networks)
+    began = time.monotonic()
+
+    def on_step(done: int, total: int) -> None:
+        parent.check_wanted(job["id"])
+        pace = done / max(time.monotonic() - began, 1e-6)
+        parent.tell("sampling", step=done, steps=total, steps_per_second=round(pace, 2))
+
+    pictures = ensemble.sample(request, on_step)
+    write_atomically(Path(job["file"]), png_of(pictures, request.scale))
+    return [picture.provenance for picture in pictures]
+
+
+def _told(error: Exception) -> ParisError:
+    """What to say of an error that is none of ours."""
+    from paris_p2p.model.memory import out_of_memory
+
+    if out_of_memory(error):
+        return ParisError(
+            "this machine has not enough memory free to sample",
+            "Ask for fewer images at once, or close other programs",
+        )
+    return ParisError(f"sampling failed: {error!r}", "The peer's log says where")
+
+
+def _tell_error(parent: Parent, error: ParisError) -> None:
+    parent.tell("error", message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
