@@ -138,6 +138,11 @@ class LocalSwarm:
         report: dict[str, Any] = json.loads(done.stdout)
         return report
 
+    def run_status(self, name: str) -> dict[str, Any]:
+        """What `status` says of the only run of `name`."""
+        (run,) = self.status(name)["runs"]
+        return dict(run)
+
     def kill(self, name: str) -> None:
         """kill -9 for the peer and its trainer, as a power cut would."""
         peer = self.peers.pop(name)

@@ -113,7 +113,8 @@ class Training:
 
     def begin_or_join(self, request: Mapping[str, Any]) -> int:
         """Begin a job, or join the one that is at the wanted slot; the event to go on after."""
-        at_work = self._at_work()
+        has_chosen = self._client.run or len(self._client.runs()) == 1
+        at_work = self._at_work() if has_chosen else []
         for row in at_work:
             if row["slot"] == request["expert"]:
                 return self._join(row, request)

@@ -69,12 +69,12 @@ async def test_status_tells_every_slot_and_what_is_held(tmp_path: Path) -> None:
     await hold(peer, 0)
     peer.heads.add(head_of(peer, 1, 7, manifest_of(0).id).seal(peer.node.identity))
     async with calling(peer) as client:
-        report = (await client.get("/v1/status")).json()
+        (report,) = (await client.get("/v1/status")).json()["runs"]
     assert [slot["name"] for slot in report["slots"]] == ["expert 0", "expert 1", "router"]
     assert report["slots"][1]["head"]["step"] == 7
     assert report["slots"][1]["held"] is True
     assert report["slots"][0]["claim"] is None
-    assert report["run"]["id"] == peer.run_id.hex()
+    assert report["id"] == peer.run_id.hex()
 
 
 async def test_fetch_streams_progress_and_ends_with_the_file(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ async def test_a_job_goes_on_without_a_listener_until_it_is_told_to_stop(
                 break
         await listener.aclose()
         assert (await client.get(path)).json()["ended"] is None
-        (told,) = (await client.get("/v1/status")).json()["jobs"]
+        (told,) = (await client.get("/v1/status")).json()["runs"][0]["jobs"]
 
         assert (await client.delete(path)).json()["id"] == job.id
         whole = list(decode_numbered((await client.get(f"{path}/events")).text.splitlines()))

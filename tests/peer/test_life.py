@@ -56,7 +56,7 @@ async def test_a_run_known_by_its_id_alone_is_fetched_from_a_peer(tmp_path: Path
     holder = await world.join()
     await holder.announcer.everything()
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
 
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
@@ -76,7 +76,7 @@ async def test_a_home_of_version_0_1_0_opens_with_its_folder_of_handovers(tmp_pa
     kept = home.path / "handovers" / f"{'ab' * 32}.handover"
     kept.parent.mkdir(mode=0o700)
     kept.write_bytes(b"signed by two keys")
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
 
     async with running_node(
         home, identity, swarm, config, None, seed=False, replicate=False
@@ -91,7 +91,7 @@ async def test_a_head_that_names_a_part_of_the_run_does_not_count(tmp_path: Path
     holder = await world.join()
     await holder.announcer.everything()
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
 
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
@@ -108,7 +108,7 @@ async def test_no_peer_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     world = PeerWorld(tmp_path)
     await world.join()
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run="ab" * 32)
+    config = PeerConfig(run=("ab" * 32,))
     with pytest.raises(NotAvailable):
         async with running_node(
             home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
@@ -122,7 +122,7 @@ async def test_others_word_that_the_clock_is_off_is_a_warning_and_no_refusal(
     world = PeerWorld(tmp_path)
     await (await world.join()).announcer.everything()
     identity, swarm = await newcomer(world, clock_ahead=60)
-    config = PeerConfig(run=run_id(world.sealed).hex())
+    config = PeerConfig(run=(run_id(world.sealed).hex(),))
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
     ) as node:
@@ -150,7 +150,7 @@ async def test_a_peer_copies_what_has_too_few_providers(
     await holder.announcer.everything()
     contents = [await hold(holder, index) for index in range(2)]
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=True
     ) as node:
@@ -208,7 +208,7 @@ async def test_no_crowd_of_strangers_hides_what_trusted_authors_publish(tmp_path
         key = heads_key(holder.run_id, 0)
         await swarm.store(key, encode(flood), holder.node.clock() + 60)
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
 
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False

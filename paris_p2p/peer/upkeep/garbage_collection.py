@@ -24,7 +24,6 @@ from paris_p2p.peer.transfer.proof_of_storage import proven_providers
 from paris_p2p.peer.upkeep import fair_share
 from paris_p2p.peer.upkeep.holdings import (
     kept_contents,
-    named_by,
     naming,
     needed_by_left,
     own_contents,
@@ -213,7 +212,7 @@ def _yielding(
     node: Node[Membership], size: int, asker: Membership | None
 ) -> Callable[[bytes], bool]:
     """Whether a content may go so that `asker` gets so many bytes: all runs that name it yield."""
-    named = {run_id: named_by(one) for run_id, one in node.memberships.items()}
+    named = {run_id: one.contents() for run_id, one in node.memberships.items()}
     sizes = {content: size_here(node, content) for content in node.blobs.known()}
     quota, asking = node.config.store_quota, asker.run_id if asker is not None else None
     runs = fair_share.yielding(fair_share.held(named, sizes), quota, asking, size)

@@ -27,7 +27,7 @@ from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.serving import read_chunk
+from paris_p2p.peer.serving import ChunkReader
 from paris_p2p.peer.training import claiming, starting_order, training_job, worker
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.claiming import claimant_of
@@ -679,7 +679,7 @@ async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -
 
     async def answer(author: bytes, stream: Stream) -> None:
         async def read(chunk: bytes) -> bytes | None:
-            data = await read_chunk(pit.node, author, chunk)
+            data = await ChunkReader(pit.node)(author, chunk)
             if data == last:
                 await asyncio.sleep(pause)
             return data
@@ -786,7 +786,7 @@ async def test_a_start_superseded_while_it_is_fetched_is_trained_from(
         async def read(chunk: bytes) -> bytes | None:
             newer = head_of(author, 0, 41, bytes(32), created=2000.0)
             peer.heads.hear(0, {newer.seal(author.node.identity): {}})
-            return await read_chunk(author.node, asker, chunk)
+            return await ChunkReader(author.node)(asker, chunk)
 
         await serve_chunks(stream, read)
 
