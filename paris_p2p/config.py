@@ -173,13 +173,14 @@ class Addresses(Setting):
     """Of peers."""
 
     written = list[str]
+    items: ClassVar = "addresses"
 
     def from_text(self, text: str) -> object:
         return [part.strip() for part in text.split(",") if part.strip()]
 
     def read(self, value: object) -> object:
         if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-            raise UsageProblem("must be a list of texts", 'Write it as ["...", "..."]')
+            raise UsageProblem(f"must be a list of {self.items}", 'Write it as ["...", "..."]')
         return tuple(self.parse(text) for text in value)
 
     def parse(self, text: str) -> str:
@@ -239,6 +240,8 @@ class File(Setting):
 
 class RunIds(Addresses):
     """Hex. A single one may stand for itself, and "" for none."""
+
+    items = "ids of runs"
 
     def read(self, value: object) -> object:
         if isinstance(value, str):

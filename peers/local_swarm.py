@@ -111,7 +111,7 @@ class LocalSwarm:
         errors = self.folder / f"{name}-{command}-{len(self._commands)}.err"
         with errors.open("w") as words:
             popen = subprocess.Popen(
-                [*COMMAND, command, "--home", str(self.home(name)), "--json", *arguments],
+                [*COMMAND, *command.split(), "--home", str(self.home(name)), "--json", *arguments],
                 env=child.environment(),
                 cwd=self.folder,
                 stdout=subprocess.PIPE,

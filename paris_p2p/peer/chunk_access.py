@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from paris_p2p.identity import Author
 from paris_p2p.peer.membership import Membership
@@ -34,7 +34,7 @@ class ChunkAccess:
         self._node = node
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
-        self._named: dict[bytes, set[bytes]] = {}
+        self._named: defaultdict[bytes, set[bytes]] = defaultdict(set)
         self._contents: defaultdict[bytes, set[bytes]] = defaultdict(set)
 
     async def may_have(self, author: Author, chunk: bytes) -> bool:
@@ -60,8 +60,7 @@ class ChunkAccess:
         """
         contents: defaultdict[bytes, set[bytes]] = defaultdict(set)
         for membership in memberships:
-            known = self._named.get(membership.run_id, set()) if membership.run.members else set()
-            self._named[membership.run_id] = known | membership.contents()
+            self._named[membership.run_id] |= membership.contents()
             contents[membership.run_id].add(membership.run_id)
         for content in self._node.blobs.known():
             manifest = self._node.blobs.manifest(content)
@@ -70,23 +69,20 @@ class ChunkAccess:
         self._contents = contents
 
     def _is_of(
-        self, chunk: bytes, inside: Iterable[Membership], outside: Iterable[Membership]
+        self, chunk: bytes, inside: Sequence[Membership], outside: Sequence[Membership]
     ) -> bool:
         """Whether a chunk is of a run `inside` and of none `outside`, or of what both share."""
         contents = self._contents.get(chunk, set())
-        made_of = {
-            content for one in inside for content in (*one.run.content_ids(), one.run_id)
-        } & contents
-        shared = {one for one in made_of if any(self._names(other, one) for other in outside)}
-        hidden = any(self._names(other, one) for other in outside for one in contents)
-        named = any(self._names(member, one) for member in inside for one in contents)
-        return bool(shared) or (named and not hidden)
+        hidden = {one for one in contents if any(self._names(other, one) for other in outside)}
+        if hidden:
+            return any(one in hidden for member in inside for one in member.run.content_ids())
+        return any(self._names(member, one) for member in inside for one in contents)
 
     def _names(self, membership: Membership, content: bytes) -> bool:
-        remembered = membership.run.members and content in self._named.get(membership.run_id, ())
+        """Whether a run is made of a content, or a record of it names it or did before."""
         return (
-            bool(remembered)
-            or content == membership.run_id
+            content == membership.run_id
             or content in membership.run.content_ids()
             or bool(membership.heads.naming(content) or membership.resumes.naming(content))
+            or (bool(membership.run.members) and content in self._named[membership.run_id])
         )

@@ -66,7 +66,7 @@ def test_a_command_does_not_wait_for_another_that_keeps_its_peer(
 def test_a_peer_that_another_command_is_starting_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, peer = Home(tmp_path), SimpleNamespace(runs=lambda: [])
+    home, peer = Home(tmp_path), SimpleNamespace(runs=list)
     looks = iter([None] * 20 + [peer])
 
     def spawn(*_: object) -> None:
@@ -107,7 +107,7 @@ def test_a_busy_home_that_is_none_of_the_peers_doing_is_told_once(
 
     def peer_that_came_first(home: Home, process: subprocess.Popen[bytes], *_: object) -> object:
         process.wait()
-        return SimpleNamespace(runs=lambda: [])
+        return SimpleNamespace(runs=list)
 
     monkeypatch.setattr(client, "_spawn", lambda *_: subprocess.Popen("true", stdin=-1))
     monkeypatch.setattr(client, "_await_client", peer_that_came_first)
@@ -214,7 +214,7 @@ def test_a_peer_that_owns_the_home_and_is_silent_is_an_error(
         (200, b"<html>"),
         (200, b"[]"),
         (200, b"{}"),
-        (200, b'{"run": 1}'),
+        (200, b'{"runs": 1}'),
         (404, b""),
         (401, b'{"message": "who are you"}'),
         (500, b"[1]"),

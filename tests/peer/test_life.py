@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.config import PeerConfig
+from paris_p2p.config import PeerConfig, load
 from paris_p2p.errors import BadContent, ClockSkew, NotAvailable
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
@@ -84,6 +84,42 @@ async def test_a_home_of_version_0_1_0_opens_with_its_folder_of_handovers(tmp_pa
         (peer,) = node.memberships.values()
         assert peer.run == holder.run
     assert kept.read_bytes() == b"signed by two keys"
+
+
+async def test_a_home_of_version_0_1_0_opens_unharmed(tmp_path: Path) -> None:
+    """As one that trained in a run left it: files that this version has not written."""
+    world, home = PeerWorld(tmp_path), home_in(tmp_path)
+    holder = await world.join()
+    await holder.announcer.everything()
+    identity, swarm = await newcomer(world)
+    blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
+    blobs.chunks.put(world.sealed)
+    content = blobs.add_bytes(b"weights", "checkpoint", "expert-0.safetensors").id
+    head = replace(head_of(holder, 0, 7, content), author=identity.author)
+    run = holder.run_id.hex()
+    kept = {
+        f"runs/{run}/heads/0-{identity.author.hex()}.head": head.seal(identity),
+        f"snapshots/{run[:16]}/slot-0/snapshot-000000009.safetensors": b"private state",
+        "config.toml": f'run = "{run}"\n'.encode(),
+        "refusals.json": b"[]",
+        "known-peers.json": b"[]",
+        "port": b"31337",
+    }
+    for name, data in kept.items():
+        file = home.path / name
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+    async with running_node(
+        home, identity, swarm, load(home, {}, {}), None, seed=False, replicate=False
+    ) as node:
+        (peer,) = node.memberships.values()
+        assert peer.run_id == holder.run_id
+        assert peer.heads.newest(0, identity.author) == head
+        assert peer.trained_slots() == [0]
+        assert node.blobs.complete(content)
+    assert {name: (home.path / name).read_bytes() for name in kept} == kept
+    assert not home.runs_file.exists()
 
 
 async def test_a_head_that_names_a_part_of_the_run_does_not_count(tmp_path: Path) -> None:
