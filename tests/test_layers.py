@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -256,3 +256,70 @@ def test_the_reading_of_imports() -> None:
 def test_the_search_for_torch_finds_it_where_it_is() -> None:
     assert path_to("paris_p2p.model.expert", TORCH)
     assert path_to("paris_p2p.sampling.ensemble", TORCH)
+
+
+def circles(imports: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """Modules each of which leads to itself by what it imports: one list for every such tangle."""
+    reached = {module: _reached_from(module, imports) for module in imports}
+    tangles = {
+        tuple(sorted(other for other in reached[module] if module in reached.get(other, ())))
+        for module in imports
+        if module in reached[module]
+    }
+    return sorted(map(list, tangles))
+
+
+def _reached_from(module: str, imports: Mapping[str, Collection[str]]) -> set[str]:
+    reached, queue = set[str](), list(imports[module])
+    while queue:
+        target = queue.pop()
+        if target not in reached:
+            reached.add(target)
+            queue += imports.get(target, ())
+    return reached
+
+
+def all_imports() -> dict[str, set[str]]:
+    """Every module with the modules of the project that any line of it imports."""
+    found = {}
+    for module, file in _files().items():
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        named = {one.target for one in _imports_anywhere(file.read_text(), package)}
+        found[module] = {name for name in named if name in _files()} - {module, package}
+    return found
+
+
+@cache
+def _files() -> dict[str, Path]:
+    return {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in sorted((ROOT / PACKAGE).rglob("*.py"))
+    }
+
+
+def _imports_anywhere(source: str, package: str) -> Iterator[Import]:
+    """All imports of a file, those for type checkers and in functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from _imports([node], package, deferred=False)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(all_imports()) == []
+
+
+def test_a_circle_is_found_however_long_and_whatever_else_hangs_on_it() -> None:
+    imports = {"a": ["b"], "b": ["c"], "c": ["a", "d"], "d": [], "e": ["a"], "f": ["g"], "g": ["f"]}
+    assert circles(imports) == [["a", "b", "c"], ["f", "g"]]
+
+
+def test_an_import_for_type_checkers_or_in_a_function_is_part_of_a_circle() -> None:
+    source = """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from paris_p2p.peer.node import Node
+def later() -> None:
+    from paris_p2p.peer import membership
+"""
+    targets = {one.target for one in _imports_anywhere(source, "paris_p2p.peer")}
+    assert {"paris_p2p.peer.node", "paris_p2p.peer.membership"} <= targets

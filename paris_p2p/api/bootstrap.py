@@ -57,7 +57,7 @@ class BootstrapApi:
 
     async def _checkup(self, request: Request) -> Response:
         node = self._bootstrap
-        rows = await swarm_checkup(node.swarm, node.run_id, node.rng)
+        rows = await swarm_checkup(node.swarm, node.runs, node.rng)
         rows.append(machine_checks.files_row(machine_probes.open_files()))
         return JSONResponse(report(rows, training_bytes=None))
 

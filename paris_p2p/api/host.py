@@ -37,8 +37,9 @@ from paris_p2p.peer.last_session import (
     remember_port,
     remember_reach,
 )
-from paris_p2p.peer.life import running_peer
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.life import running_node
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
 from paris_p2p.peer.shipped_run import ShippedRun, load_shipped_run
 from paris_p2p.peer.training.unattended import Tell, volunteering
 
@@ -46,7 +47,7 @@ LOG_BYTES = 8 << 20
 GRACE = 5
 """Seconds that open requests get to end when the peer stops."""
 
-OnReady = Callable[[Peer], None]
+OnReady = Callable[[Node[Membership]], None]
 A = TypeVar("A", Api, BootstrapApi)
 
 
@@ -74,13 +75,13 @@ async def host_peer(
             swarm,
             listener,
         ),
-        running_peer(
+        running_node(
             home, identity, swarm, config, _shipped_run(), seed=seed, replicate=replicate
-        ) as peer,
-        _serving(home, swarm, lambda token: Api(peer, token), listener) as api,
+        ) as node,
+        _serving(home, swarm, lambda token: Api(node, token), listener) as api,
     ):
-        on_ready(peer)
-        async with volunteering(peer, api.jobs, train) if train else contextlib.nullcontext():
+        on_ready(node)
+        async with volunteering(node, api.jobs, train) if train else contextlib.nullcontext():
             await _until_told(stop, leave, api)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from paris_p2p.errors import BadContent
-from paris_p2p.peer.training.training_job import TrainingRequest
+from paris_p2p.peer.training.assignment import TrainingRequest
 
 MAX_BODY = 1 << 20
 MAX_CONTENTS = 4096

@@ -56,12 +56,14 @@ from paris_p2p.peer.doctor import machine_checks, machine_probes
 from paris_p2p.peer.doctor.peer_checks import report
 from paris_p2p.peer.doctor.peer_probes import peer_checkup, training_need
 from paris_p2p.peer.jobs import Job, Jobs
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
 from paris_p2p.peer.report import heads_report, status_report
+from paris_p2p.peer.run_choice import choose
 from paris_p2p.peer.sampling.sampling_job import SAMPLING, SamplingJob
 from paris_p2p.peer.sampling.worker import Sampler
 from paris_p2p.peer.training.training_job import TRAINING, TrainingJob
-from paris_p2p.peer.transfer.obtaining import checkpoint_limit
+from paris_p2p.peer.transfer.obtaining import checkpoint_limit, obtain
 from paris_p2p.records.address import parse_address
 from paris_p2p.sampling.request import SampleRequest
 
@@ -69,10 +71,10 @@ from paris_p2p.sampling.request import SampleRequest
 class Api:
     """The API of one peer. `app` is the ASGI application; `close()` ends the running jobs."""
 
-    def __init__(self, peer: Peer, token: str) -> None:
-        self._peer = peer
-        self.jobs = Jobs(peer.clock)
-        self._sampler = Sampler(peer.home.log_file)
+    def __init__(self, node: Node[Membership], token: str) -> None:
+        self._node = node
+        self.jobs = Jobs(node.clock)
+        self._sampler = Sampler(node.home.log_file)
         self._sessions = 0
         self._unused = asyncio.Event()
         self._closing = asyncio.Event()
@@ -103,7 +105,11 @@ class Api:
         await self._sampler.close()
 
     async def _ping(self, request: Request) -> Response:
-        return JSONResponse({"run": self._peer.run_id.hex()})
+        return JSONResponse({"run": self._run(request).run_id.hex()})
+
+    def _run(self, request: Request) -> Membership:
+        """The membership that ?run= names, or the only one."""
+        return choose(self._node, request.query_params.get("run"))
 
     async def unused(self) -> None:
         """Wait until no session is open; from then on none can be opened."""
@@ -129,69 +135,76 @@ class Api:
                 self._unused.set()
 
     async def _status(self, request: Request) -> Response:
+        membership = self._run(request)
         jobs = [
             {**job.last, "slot": job.slot}
             for job in self.jobs.running()
-            if job.slot in self._peer.training
+            if job.slot in membership.training
         ]
-        return JSONResponse({**await status_report(self._peer), "jobs": jobs})
+        return JSONResponse({**await status_report(membership), "jobs": jobs})
 
     async def _heads(self, request: Request) -> Response:
-        return JSONResponse(await heads_report(self._peer))
+        return JSONResponse(await heads_report(self._run(request)))
 
     async def _checkup(self, request: Request) -> Response:
-        rows = await peer_checkup(self._peer)
+        membership = self._run(request)
+        rows = await peer_checkup(self._node, [membership])
         rows.append(machine_checks.files_row(machine_probes.open_files()))
-        return JSONResponse(report(rows, training_need(self._peer)))
+        return JSONResponse(report(rows, training_need(membership.run)))
 
     async def _contributions(self, request: Request) -> Response:
         (author,) = contents_of({"contents": [request.query_params.get("author")]})
-        peer = self._peer
-        reading = await read_log(peer.swarm, peer.contributions, author, peer.fetcher.pacers)
+        node = self._node
+        reading = await read_log(node.swarm, node.contributions, author, node.fetcher.pacers)
         return JSONResponse(told(reading))
 
     async def _connect(self, request: Request) -> Response:
         address = (await body_of(request)).get("address")
-        await self._peer.swarm.connect(str(parse_address(str(address))))
-        return JSONResponse({"peers": self._peer.swarm.peers()})
+        await self._node.swarm.connect(str(parse_address(str(address))))
+        return JSONResponse({"peers": self._node.swarm.peers()})
 
     async def _fetch(self, request: Request) -> Response:
         body = await body_of(request)
-        return _stream(self._fetched(contents_of(body), patience_of(body)))
+        fetched = self._fetched(self._run(request), contents_of(body), patience_of(body))
+        return _stream(fetched)
 
-    async def _fetched(self, contents: list[bytes], patience: float | None) -> AsyncIterator[Event]:
-        peer = self._peer
-        async with peer.using(contents):
+    async def _fetched(
+        self, membership: Membership, contents: list[bytes], patience: float | None
+    ) -> AsyncIterator[Event]:
+        node = self._node
+        async with node.using(contents):
             for content in contents:
-                fetching = peer.fetch_events([content], checkpoint_limit(peer, content), patience)
+                most = checkpoint_limit(membership, content)
+                fetching = obtain(membership, [content], most, patience)
                 async with aclosing(fetching) as events:
                     async for event in events:
                         yield event
-            paths = {content.hex(): str(await peer.path(content)) for content in contents}
+            paths = {content.hex(): str(await node.path(content)) for content in contents}
         yield {"event": "fetched", "paths": paths}
 
     async def _begin(self, request: Request) -> Response:
         if self._closing.is_set():
             raise Unreachable("the peer of this home is leaving", "Run the command again")
         body = await body_of(request)
+        membership = self._run(request)
         match body.pop("kind", None):
             case "training":
-                job = await self._begin_training(body)
+                job = await self._begin_training(membership, body)
             case "sampling":
-                work = SamplingJob(self._peer, self._sampler, SampleRequest.of(body))
+                work = SamplingJob(membership, self._sampler, SampleRequest.of(body))
                 job = self.jobs.begin(SAMPLING, work)
             case _:
                 raise BadContent("kind is none of a job", f'send "{TRAINING}" or "{SAMPLING}"')
         return JSONResponse({"id": job.id})
 
-    async def _begin_training(self, body: dict[str, Any]) -> Job:
+    async def _begin_training(self, membership: Membership, body: dict[str, Any]) -> Job:
         """Training wants the memory in which networks wait for the next prompt."""
-        if self._peer.config.seed_only:
+        if self._node.config.seed_only:
             raise UsageProblem(
                 "this peer is a seed: it stores and serves, and never trains",
                 "start it without seed_only to train here",
             )
-        job = TrainingJob(self._peer, training_request_of(body))
+        job = TrainingJob(membership, training_request_of(body))
         await self._sampler.give_way()
         return self.jobs.begin(TRAINING, job)
 

@@ -31,7 +31,8 @@ from paris_p2p.identity import peer_id_of
 if TYPE_CHECKING:
     from paris_p2p.network.swarm import Swarm
     from paris_p2p.peer.bootstrap import Bootstrap
-    from paris_p2p.peer.peer import Peer
+    from paris_p2p.peer.membership import Membership
+    from paris_p2p.peer.node import Node
     from paris_p2p.peer.training.unattended import Tell
 
 TRAINING_PERIOD = 60.0
@@ -117,9 +118,9 @@ async def _live(
 
     stop, leave, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    def on_ready(peer: Peer) -> None:
+    def on_ready(node: Node[Membership]) -> None:
         ready.set()
-        _tell_ready(peer, as_json)
+        _tell_ready(node, as_json)
 
     hosting = host_peer(
         home,
@@ -176,16 +177,19 @@ def _at_end(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
         act()
 
 
-def _tell_ready(peer: Peer, as_json: bool) -> None:
-    name, served = peer_id_of(peer.identity.author), len(peer.announcer.served())
+def _tell_ready(node: Node[Membership], as_json: bool) -> None:
+    name, memberships = peer_id_of(node.identity.author), list(node.memberships.values())
+    served = len(set().union(*(one.announcer.served() for one in memberships)))
     if as_json:
-        _tell_up(peer.swarm, name, peer.run_id.hex(), served, peer.alarms.all())
+        runs = [one.run_id.hex() for one in memberships]
+        _tell_up(node.swarm, name, runs, served, node.alarms.all())
         return
     _output().say(
-        f"peer {name} of run {peer.run.name}, home {peer.home.path}",
-        f"serves {served} contents; {peer.swarm.peers()} other peers known",
-        *_warnings(peer.alarms.all()),
-        *_how_to_join(peer.swarm.addresses()),
+        f"peer {name} of run {', '.join(one.run.name for one in memberships)}, "
+        f"home {node.home.path}",
+        f"serves {served} contents; {node.swarm.peers()} other peers known",
+        *_warnings(node.alarms.all()),
+        *_how_to_join(node.swarm.addresses()),
     )
 
 
@@ -197,8 +201,8 @@ def _tell_training(as_json: bool) -> Tell:
 def _tell_bootstrap_ready(bootstrap: Bootstrap, as_json: bool) -> None:
     name = peer_id_of(bootstrap.identity.author)
     if as_json:
-        run = bootstrap.run_id.hex() if bootstrap.run_id else ""
-        _tell_up(bootstrap.swarm, name, run, 0, bootstrap.alarms.all())
+        runs = [run_id.hex() for run_id in bootstrap.runs]
+        _tell_up(bootstrap.swarm, name, runs, 0, bootstrap.alarms.all())
         return
     _output().say(
         f"bootstrap {name}, home {bootstrap.home.path}",
@@ -208,13 +212,15 @@ def _tell_bootstrap_ready(bootstrap: Bootstrap, as_json: bool) -> None:
     )
 
 
-def _tell_up(swarm: Swarm, name: str, run: str, served: int, warnings: Sequence[str]) -> None:
+def _tell_up(
+    swarm: Swarm, name: str, runs: Sequence[str], served: int, warnings: Sequence[str]
+) -> None:
     """The JSON line that says: this peer is up."""
     ready = {
         "event": "ready",
         "peer": name,
         "addresses": swarm.addresses(),
-        "run": run,
+        "runs": runs,
         "served": served,
         "online": swarm.online(),
         "warnings": list(warnings),

@@ -1,7 +1,11 @@
 """What a peer does: one verb, one module; what belongs together shares a room.
 
-- `peer`           the parts a running peer is made of, and what every verb needs of them
-- `life`           from a started swarm to the withdrawal of what the peer said
+- `node`           what a machine has once, however many runs it takes part in
+- `membership`     a node's part in one run, and what every verb of that run needs of it
+- `joining`        taking part in a run, from its id to a membership, and leaving it again
+- `run_choice`     which of a node's runs is meant
+- `serving`        what a node answers other peers
+- `life`           from a started swarm to the withdrawal of what the node said
 - `bootstrap`      a DHT-only peer: an address to start from, for every run
 - `shipped_run`    the run that ships with the package, and taking it into a store
 - `last_session`   what the peer's last session left: known addresses, port, reachability

@@ -48,6 +48,11 @@ class Bootstrap:
         self.alarms = Alarms(self.swarm)
         self._pages = KeyPages(self.swarm, PEER_LEVELS, self.rng)
 
+    @property
+    def runs(self) -> tuple[bytes, ...]:
+        """The run under which it says that it is a bootstrap, if there is one."""
+        return () if self.run_id is None else (self.run_id,)
+
     async def announce(self) -> None:
         """Say "I am here" for LIFETIME seconds, where newcomers of the run look for peers."""
         if self.run_id is None:
@@ -74,7 +79,7 @@ async def running_bootstrap(
 ) -> AsyncIterator[Bootstrap]:
     """A bootstrap on a started swarm until the block is left; the caller closes the swarm."""
     bootstrap = Bootstrap(home, identity, swarm, run_id)
-    await swarm.serve(DIALBACK_PROTOCOL, dialback_server(swarm, run_id, time.monotonic))
+    await swarm.serve(DIALBACK_PROTOCOL, dialback_server(swarm, bootstrap.runs, time.monotonic))
     await bootstrap.alarms.look()
     duties = partial(_do_duties, bootstrap)
     keeping = asyncio.create_task(repeat(PERIOD, duties, bootstrap.rng, first=0))

@@ -9,7 +9,7 @@ from typing import Any
 from paris_p2p.identity import peer_id_of
 from paris_p2p.peer.books.refusals import Refusal
 from paris_p2p.peer.books.survey import read_peers
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer.providers import learn_providers, wanted
 from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.head import Head, ranked_heads
@@ -19,47 +19,53 @@ from paris_p2p.records.run import ROUTER, slot_name
 Report = dict[str, Any]
 
 
-async def status_report(peer: Peer) -> Report:
+async def status_report(membership: Membership) -> Report:
     """The run's slots, the peers that take part, and what this peer holds and moved."""
     slots, peers, held = await asyncio.gather(
-        peer.survey(), read_peers(peer.swarm, peer.run_id), asyncio.to_thread(peer.announcer.served)
+        membership.survey(),
+        read_peers(membership.swarm, membership.run_id),
+        asyncio.to_thread(membership.announcer.served),
     )
-    rows = await asyncio.gather(*(_slot_row(peer, slot, held) for slot in slots))
-    contents = await _contents(peer, held)
+    rows = await asyncio.gather(*(_slot_row(membership, slot, held) for slot in slots))
+    contents = await _contents(membership, held)
     return {
-        "run": {"id": peer.run_id.hex(), "name": peer.run.name, "clusters": peer.run.clusters},
+        "run": {
+            "id": membership.run_id.hex(),
+            "name": membership.run.name,
+            "clusters": membership.run.clusters,
+        },
         "peer": {
-            "id": peer_id_of(peer.identity.author),
-            "addresses": peer.swarm.addresses(),
-            "home": str(peer.home.path),
-            "role": peer.announcer.role,
-            "online": peer.swarm.online(),
+            "id": peer_id_of(membership.node.identity.author),
+            "addresses": membership.swarm.addresses(),
+            "home": str(membership.node.home.path),
+            "role": membership.announcer.role,
+            "online": membership.swarm.online(),
             "held": len(held),
-            "store_bytes": await asyncio.to_thread(peer.blobs.usage),
-            "quota_bytes": peer.config.store_quota,
-            "sent_bytes": peer.sent,
-            "received_bytes": sum(peer.fetcher.received.values()),
+            "store_bytes": await asyncio.to_thread(membership.node.blobs.usage),
+            "quota_bytes": membership.node.config.store_quota,
+            "sent_bytes": membership.node.sent,
+            "received_bytes": sum(membership.fetcher.received.values()),
         },
         "slots": rows,
         "contents": contents,
-        "replication": replication_row(contents, peer.config.replicas),
+        "replication": replication_row(contents, membership.node.config.replicas),
         "peers": [_peer_row(presence) for presence in peers],
-        "warnings": peer.alarms.all(),
-        "refused": [refusal_row(refusal) for refusal in peer.refusals.all()],
+        "warnings": membership.node.alarms.all(),
+        "refused": [refusal_row(refusal) for refusal in membership.node.refusals.all()],
     }
 
 
-async def heads_report(peer: Peer) -> Report:
+async def heads_report(membership: Membership) -> Report:
     """What sampling needs: the sealed run, and per slot the candidate heads, best first.
 
     Among them are older heads that are still announced: the newest may have died with its author.
     """
-    await peer.survey()
-    candidates = known_heads(peer)
-    held = await asyncio.to_thread(held_contents, peer, candidates.values())
-    sealed = await asyncio.to_thread(peer.blobs.chunks.get, peer.run_id)
+    await membership.survey()
+    candidates = known_heads(membership)
+    held = await asyncio.to_thread(held_contents, membership, candidates.values())
+    sealed = await asyncio.to_thread(membership.node.blobs.chunks.get, membership.run_id)
     return {
-        "run": peer.run_id.hex(),
+        "run": membership.run_id.hex(),
         "sealed_run": sealed.hex(),
         "heads": {
             str(slot): [{**head_row(head), "held": head.manifest in held} for head in heads]
@@ -68,21 +74,23 @@ async def heads_report(peer: Peer) -> Report:
     }
 
 
-def known_heads(peer: Peer) -> dict[int, list[Head]]:
+def known_heads(membership: Membership) -> dict[int, list[Head]]:
     """The heads of every slot that this peer keeps or has heard of, best first.
 
     Whoever is told of them may ask for each, although a newer one takes its place meanwhile.
     """
-    trusted = peer.run.publishers
-    ranked = {slot: ranked_heads(peer.heads.known(slot), trusted) for slot in peer.run.slots()}
-    peer.offers.append({head.manifest: head for heads in ranked.values() for head in heads})
+    trusted = membership.run.publishers
+    ranked = {
+        slot: ranked_heads(membership.heads.known(slot), trusted) for slot in membership.run.slots()
+    }
+    membership.offers.append({head.manifest: head for heads in ranked.values() for head in heads})
     return ranked
 
 
-def held_contents(peer: Peer, slots: Iterable[Sequence[Head]]) -> set[bytes]:
+def held_contents(membership: Membership, slots: Iterable[Sequence[Head]]) -> set[bytes]:
     """Which of these heads' contents are here, whole."""
     contents = {head.manifest for heads in slots for head in heads}
-    return {content for content in contents if peer.blobs.complete(content)}
+    return {content for content in contents if membership.node.blobs.complete(content)}
 
 
 def head_row(head: Head) -> Report:
@@ -113,16 +121,16 @@ def refusal_row(refusal: Refusal) -> Report:
     }
 
 
-async def _contents(peer: Peer, held: set[bytes]) -> list[Report]:
+async def _contents(membership: Membership, held: set[bytes]) -> list[Report]:
     """Everything the swarm should keep of this run, with how many peers serve it."""
-    await learn_providers(peer)
+    await learn_providers(membership)
     return [
         {
             "content": content.hex(),
-            "providers": len(peer.providers.get(content, ())),
+            "providers": len(membership.providers.get(content, ())),
             "held": content in held,
         }
-        for content in sorted(wanted(peer))
+        for content in sorted(wanted(membership))
     ]
 
 
@@ -138,27 +146,27 @@ def replication_row(contents: Sequence[Report], replicas: int) -> Report:
     }
 
 
-async def _slot_row(peer: Peer, slot: SlotState, held: set[bytes]) -> Report:
+async def _slot_row(membership: Membership, slot: SlotState, held: set[bytes]) -> Report:
     head = slot.head
-    providers = await peer.fetcher.providers(head.manifest) if head else []
+    providers = await membership.fetcher.providers(head.manifest) if head else []
     holds = head is not None and head.manifest in held
     return {
         "slot": slot.expert,
         "name": slot_name(slot.expert),
-        "words": [] if slot.expert == ROUTER else list(peer.run.shards[slot.expert].words),
-        "claim": _claim_row(slot.winner, peer) if slot.winner else None,
+        "words": [] if slot.expert == ROUTER else list(membership.run.shards[slot.expert].words),
+        "claim": _claim_row(slot.winner, membership) if slot.winner else None,
         "head": head_row(head) if head else None,
         "providers": len(providers) + holds,
         "held": holds,
     }
 
 
-def _claim_row(claim: Claim, peer: Peer) -> Report:
+def _claim_row(claim: Claim, membership: Membership) -> Report:
     return {
         "by": peer_id_of(claim.author),
-        "mine": claim.author == peer.identity.author,
+        "mine": claim.author == membership.node.identity.author,
         "step": claim.step,
-        "seconds_left": max(0.0, claim.expires - peer.clock()),
+        "seconds_left": max(0.0, claim.expires - membership.node.clock()),
     }
 
 

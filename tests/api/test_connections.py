@@ -29,7 +29,7 @@ async def served(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     home = Home(folder / "home")
     home.create()
     with host._listening(0) as listener:
-        async with host._serving(home, peer.swarm, lambda token: Api(peer, token), listener):
+        async with host._serving(home, peer.swarm, lambda token: Api(peer.node, token), listener):
             card = json.loads(home.api_file.read_text())
             headers = {"authorization": f"Bearer {card['token']}"}
             async with httpx.AsyncClient(base_url=card["url"], headers=headers) as client:

@@ -25,7 +25,7 @@ from paris_p2p.errors import (
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.doctor.peer_checks import Row
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.sampling.worker import Sampler
 from paris_p2p.peer.training import claiming
 from paris_p2p.peer.transfer import fetching
@@ -40,9 +40,9 @@ TOKEN = "secret"
 
 @asynccontextmanager
 async def calling(
-    called: Peer | Api, token: str = TOKEN, host: str = "127.0.0.1"
+    called: Membership | Api, token: str = TOKEN, host: str = "127.0.0.1"
 ) -> AsyncIterator[httpx.AsyncClient]:
-    api = called if isinstance(called, Api) else Api(called, TOKEN)
+    api = called if isinstance(called, Api) else Api(called.node, TOKEN)
     transport = httpx.ASGITransport(api.app)
     headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(
@@ -67,7 +67,7 @@ async def test_status_tells_every_slot_and_what_is_held(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer = await world.join()
     await hold(peer, 0)
-    peer.heads.add(head_of(peer, 1, 7, manifest_of(0).id).seal(peer.identity))
+    peer.heads.add(head_of(peer, 1, 7, manifest_of(0).id).seal(peer.node.identity))
     async with calling(peer) as client:
         report = (await client.get("/v1/status")).json()
     assert [slot["name"] for slot in report["slots"]] == ["expert 0", "expert 1", "router"]
@@ -85,8 +85,8 @@ async def test_fetch_streams_progress_and_ends_with_the_file(tmp_path: Path) -> 
         response = await client.post("/v1/fetch", json={"contents": [content.hex()]})
     events = list(decode_events(response.text.splitlines()))
     assert {event["event"] for event in events} == {"fetching", "fetched"}
-    assert events[-1]["paths"] == {content.hex(): str(peer.blobs.path(content))}
-    assert peer.blobs.read(content) == content_of(0)
+    assert events[-1]["paths"] == {content.hex(): str(peer.node.blobs.path(content))}
+    assert peer.node.blobs.read(content) == content_of(0)
 
 
 async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(
@@ -103,14 +103,14 @@ async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(
 async def test_a_head_that_is_only_heard_of_is_held_to_the_size_of_its_slot(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     liar, peer = await world.join(), await world.join()
-    piece = liar.blobs.chunks.put(b"z" * CHUNK_SIZE)
+    piece = liar.node.blobs.chunks.put(b"z" * CHUNK_SIZE)
     chunks = (piece, *(number.to_bytes(32, "big") for number in range(1, MAX_CHUNKS)))
     huge = Manifest(MAX_SIZE, CHUNK_SIZE, chunks, "checkpoint", "weights")
-    liar.blobs.chunks.put(huge.encode())
+    liar.node.blobs.chunks.put(huge.encode())
     newer = head_of(liar, 0, 1, b"n" * 32, created=2000.0)
     older = head_of(liar, 0, 10**9, huge.id, created=1000.0)
-    sealed = [newer.seal(liar.identity), older.seal(liar.identity)]
-    await liar.swarm.store(heads_key(liar.run_id, 0), encode(sealed), liar.clock() + 100)
+    sealed = [newer.seal(liar.node.identity), older.seal(liar.node.identity)]
+    await liar.swarm.store(heads_key(liar.run_id, 0), encode(sealed), liar.node.clock() + 100)
     await liar.announcer.content(huge.id)
 
     async with calling(peer) as client:
@@ -120,7 +120,7 @@ async def test_a_head_that_is_only_heard_of_is_held_to_the_size_of_its_slot(tmp_
     assert huge.id.hex() in {head["manifest"] for head in offered}
     with pytest.raises(BadContent, match="over"):
         list(decode_events(response.text.splitlines()))
-    assert not peer.blobs.chunks.has(piece)
+    assert not peer.node.blobs.chunks.has(piece)
 
 
 async def test_a_head_that_was_offered_can_be_had_although_a_newer_one_took_its_place(
@@ -128,9 +128,9 @@ async def test_a_head_that_was_offered_can_be_had_although_a_newer_one_took_its_
 ) -> None:
     world = PeerWorld(tmp_path)
     holder, peer = await world.join(), await world.join()
-    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights").id
+    content = holder.node.blobs.add_bytes(b"weights", "checkpoint", "weights").id
     head = head_of(holder, 0, 5, content)
-    holder.heads.add(head.seal(holder.identity))
+    holder.heads.add(head.seal(holder.node.identity))
     await holder.announcer.everything()
 
     async with calling(peer) as client:
@@ -145,7 +145,7 @@ async def test_a_fetch_that_the_quota_has_no_room_for_says_so(tmp_path: Path) ->
     world = PeerWorld(tmp_path)
     holder, peer = await world.join(), await world.join()
     content = await hold(holder, 0)
-    peer.config = replace(peer.config, store_quota=manifest_of(0).size)
+    peer.node.config = replace(peer.node.config, store_quota=manifest_of(0).size)
 
     async with calling(peer) as client:
         response = await client.post("/v1/fetch", json={"contents": [content.hex()]})
@@ -219,7 +219,7 @@ async def test_a_senseless_length_is_no_internal_error(tmp_path: Path, length: s
 async def test_an_error_nobody_foresaw_ends_a_stream_with_its_reason_and_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(peer: Peer, content: bytes) -> int:
+    def broken(peer: Membership, content: bytes) -> int:
         raise RuntimeError("a hole in the floor")
 
     monkeypatch.setattr(server, "checkpoint_limit", broken)
@@ -234,12 +234,12 @@ async def test_an_error_nobody_foresaw_ends_a_stream_with_its_reason_and_is_logg
 async def test_an_error_nobody_foresaw_is_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(peer: Peer) -> None:
+    async def broken(peer: Membership) -> None:
         raise RuntimeError("a hole in the floor")
 
     monkeypatch.setattr(server, "heads_report", broken)
     peer = await PeerWorld(tmp_path).join()
-    transport = httpx.ASGITransport(Api(peer, TOKEN).app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(Api(peer.node, TOKEN).app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         response = await client.get("/v1/heads", headers=headers)
@@ -250,7 +250,7 @@ async def test_an_error_nobody_foresaw_is_one_clear_line(
 async def test_a_checkup_tells_how_many_files_the_peer_may_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nothing(peer: Peer) -> list[Row]:
+    async def nothing(*_: object) -> list[Row]:
         return []
 
     monkeypatch.setattr(server, "peer_checkup", nothing)
@@ -279,7 +279,7 @@ async def test_a_job_is_begun_at_once_and_its_error_is_told_to_whoever_follows(
 
 async def test_a_peer_that_is_leaving_begins_no_job(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
-    api = Api(peer, TOKEN)
+    api = Api(peer.node, TOKEN)
     await api.close()
     async with calling(api) as client:
         response = await client.post("/v1/jobs", json={"kind": "training"})
@@ -329,7 +329,7 @@ async def test_training_is_given_the_memory_of_networks_that_wait_for_a_prompt(
 
 async def test_a_seed_begins_no_training(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
-    peer.config = replace(peer.config, seed_only=True)
+    peer.node.config = replace(peer.node.config, seed_only=True)
     async with calling(peer) as client:
         response = await client.post("/v1/jobs", json={"kind": "training"})
     assert response.status_code == 400 and "is a seed" in response.json()["message"]
@@ -342,7 +342,7 @@ async def test_a_job_goes_on_without_a_listener_until_it_is_told_to_stop(
     monkeypatch.setattr(claiming, "SETTLE", 0.02)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
-    api = Api(peer, TOKEN)
+    api = Api(peer.node, TOKEN)
     async with calling(api) as client:
         begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 0})
         path = f"/v1/jobs/{begun.json()['id']}"
@@ -383,7 +383,7 @@ async def test_a_peer_that_leaves_lets_its_jobs_end_in_good_order(
     monkeypatch.setattr(claiming, "SETTLE", 0.02)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
-    api = Api(peer, TOKEN)
+    api = Api(peer.node, TOKEN)
     async with calling(api) as client:
         begun = await client.post("/v1/jobs", json={"kind": "training", "expert": 0})
     job = api.jobs.named(begun.json()["id"])

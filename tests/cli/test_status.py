@@ -71,15 +71,19 @@ async def test_what_was_refused_is_told_with_its_author_and_the_reason(
     world = PeerWorld(tmp_path)
     honest, liar = await world.join(), await world.join()
     head = head_of(liar, 0, step=7)
-    honest.heads.add(head.seal(liar.identity))
+    honest.heads.add(head.seal(liar.node.identity))
     await honest.condemn(head, "its weights are not finite")
-    honest.refusals.note(liar.identity.author, "provider", "it sent other bytes")
+    honest.node.refusals.note(liar.node.identity.author, "provider", "it sent other bytes")
     report = {**await status_report(honest), "jobs": []}
 
     told = {(row["by"], row["condemned"]) for row in report["refused"]}
-    assert told == {(liar.identity.peer_id, False), (liar.identity.peer_id, True)}
+    assert told == {(liar.node.identity.peer_id, False), (liar.node.identity.peer_id, True)}
     printed = _printed(report, tmp_path, monkeypatch, capsys)
-    for text in ("its weights are not finite", "it sent other bytes", liar.identity.peer_id[-8:]):
+    for text in (
+        "its weights are not finite",
+        "it sent other bytes",
+        liar.node.identity.peer_id[-8:],
+    ):
         assert text in printed
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from paris_p2p.api.server import Api
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from tests.peer.worlds import PeerWorld
 
 from .mutate import LEAVES, Mutator
@@ -60,8 +60,8 @@ def targets(loop: asyncio.AbstractEventLoop) -> Iterator[list[Target]]:
 class Caller:
     """A program, or a web page, on the peer's own machine."""
 
-    def __init__(self, peer: Peer) -> None:
-        self._app = Api(peer, TOKEN).app
+    def __init__(self, peer: Membership) -> None:
+        self._app = Api(peer.node, TOKEN).app
 
     async def call(self, mutator: Mutator) -> None:
         """Without the token nothing is answered; with it, never an internal error."""

@@ -46,7 +46,7 @@ async def test_it_dials_back_who_asks_and_needs_no_run(tmp_path: Path) -> None:
     newcomer = network.join(Identity.generate().author)
     await newcomer.connect(swarm.addresses()[0])
     async with running_bootstrap(home, identity, swarm, None) as bootstrap:
-        (answer,) = (await ask_to_dial_back(newcomer, None, bootstrap.rng)).values()
+        (answer,) = (await ask_to_dial_back(newcomer, (), bootstrap.rng)).values()
     assert isinstance(answer, Answer)
 
 

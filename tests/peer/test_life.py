@@ -13,10 +13,11 @@ from paris_p2p.errors import BadContent, ClockSkew, NotAvailable
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.memory import MemorySwarm
-from paris_p2p.peer import life
+from paris_p2p.peer import joining
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.survey import read_peers
-from paris_p2p.peer.life import check_clock, running_peer
+from paris_p2p.peer.joining import check_clock
+from paris_p2p.peer.life import running_node
 from paris_p2p.peer.report import heads_report
 from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
 from paris_p2p.records.codec import encode
@@ -57,9 +58,10 @@ async def test_a_run_known_by_its_id_alone_is_fetched_from_a_peer(tmp_path: Path
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=holder.run_id.hex())
 
-    async with running_peer(
+    async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-    ) as peer:
+    ) as node:
+        (peer,) = node.memberships.values()
         assert peer.run == holder.run
         assert len(await read_peers(holder.swarm, holder.run_id)) == 2
 
@@ -76,9 +78,10 @@ async def test_a_home_of_version_0_1_0_opens_with_its_folder_of_handovers(tmp_pa
     kept.write_bytes(b"signed by two keys")
     config = PeerConfig(run=holder.run_id.hex())
 
-    async with running_peer(
+    async with running_node(
         home, identity, swarm, config, None, seed=False, replicate=False
-    ) as peer:
+    ) as node:
+        (peer,) = node.memberships.values()
         assert peer.run == holder.run
     assert kept.read_bytes() == b"signed by two keys"
 
@@ -90,23 +93,24 @@ async def test_a_head_that_names_a_part_of_the_run_does_not_count(tmp_path: Path
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=holder.run_id.hex())
 
-    async with running_peer(
+    async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-    ) as peer:
+    ) as node:
+        (peer,) = node.memberships.values()
         for part in (peer.run_id, *peer.run.content_ids()):
             with pytest.raises(BadContent):
-                peer.heads.add(head_of(holder, 0, 2**40, part).seal(holder.identity))
-        peer.heads.add(head_of(holder, 0, 5, b"c" * 32).seal(holder.identity))
+                peer.heads.add(head_of(holder, 0, 2**40, part).seal(holder.node.identity))
+        peer.heads.add(head_of(holder, 0, 5, b"c" * 32).seal(holder.node.identity))
 
 
 async def test_no_peer_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "RUN_PATIENCE", 0.1)
+    monkeypatch.setattr(joining, "RUN_PATIENCE", 0.1)
     world = PeerWorld(tmp_path)
     await world.join()
     identity, swarm = await newcomer(world)
     config = PeerConfig(run="ab" * 32)
     with pytest.raises(NotAvailable):
-        async with running_peer(
+        async with running_node(
             home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
         ):
             pass
@@ -119,10 +123,11 @@ async def test_others_word_that_the_clock_is_off_is_a_warning_and_no_refusal(
     await (await world.join()).announcer.everything()
     identity, swarm = await newcomer(world, clock_ahead=60)
     config = PeerConfig(run=run_id(world.sealed).hex())
-    async with running_peer(
+    async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-    ) as peer:
-        (warning,) = peer.alarms.all()
+    ) as node:
+        (peer,) = node.memberships.values()
+        (warning,) = peer.node.alarms.all()
     assert "60 s ahead" in warning and "timedatectl" in warning
 
 
@@ -146,10 +151,11 @@ async def test_a_peer_copies_what_has_too_few_providers(
     contents = [await hold(holder, index) for index in range(2)]
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=holder.run_id.hex())
-    async with running_peer(
+    async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=True
-    ) as peer:
-        await eventually(lambda: all(peer.blobs.complete(content) for content in contents))
+    ) as node:
+        (peer,) = node.memberships.values()
+        await eventually(lambda: all(peer.node.blobs.complete(content) for content in contents))
 
 
 def ship(folder: Path) -> ShippedRun:
@@ -191,7 +197,7 @@ async def test_no_crowd_of_strangers_hides_what_trusted_authors_publish(tmp_path
     await holder.announcer.everything()
     head = replace(head_of(holder, 0, 7), author=trusted.author)
     await holder.swarm.store(
-        heads_key(holder.run_id, 0), encode([head.seal(trusted)]), holder.clock() + 60
+        heads_key(holder.run_id, 0), encode([head.seal(trusted)]), holder.node.clock() + 60
     )
     for _ in range(100):
         stranger, swarm = await newcomer(world)
@@ -200,13 +206,14 @@ async def test_no_crowd_of_strangers_hides_what_trusted_authors_publish(tmp_path
             for n in range(4)
         ]
         key = heads_key(holder.run_id, 0)
-        await swarm.store(key, encode(flood), holder.clock() + 60)
+        await swarm.store(key, encode(flood), holder.node.clock() + 60)
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=holder.run_id.hex())
 
-    async with running_peer(
+    async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-    ) as peer:
+    ) as node:
+        (peer,) = node.memberships.values()
         report = await heads_report(peer)
         assert [row["step"] for row in report["heads"]["0"]] == [7]
         assert peer.heads.all() == [head]

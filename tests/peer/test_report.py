@@ -25,7 +25,7 @@ async def test_status_tells_role_quota_and_what_is_thin(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     one, seed = await world.join(), await world.join()
     seed.announcer.role = SEED
-    seed.config = replace(seed.config, store_quota=12345, seed_only=True)
+    seed.node.config = replace(seed.node.config, store_quota=12345, seed_only=True)
     await hold(one, 0)
     await hold(seed, 0)
     await hold(seed, 1)
@@ -36,7 +36,7 @@ async def test_status_tells_role_quota_and_what_is_thin(tmp_path: Path) -> None:
 
     assert report["peer"]["role"] == "seed"
     assert report["peer"]["quota_bytes"] == 12345
-    assert report["peer"]["store_bytes"] == seed.blobs.usage()
+    assert report["peer"]["store_bytes"] == seed.node.blobs.usage()
     assert report["replication"] == {
         "replicas": 3,
         "contents": 2,
@@ -55,9 +55,9 @@ async def test_a_newcomer_is_told_of_the_older_head_when_the_newest_died_with_it
     author, keeper, newcomer = [await world.join() for _ in range(3)]
 
     async def published(step: int) -> Head:
-        content = author.blobs.add_bytes(bytes([step]), "checkpoint", "weights.safetensors").id
+        content = author.node.blobs.add_bytes(bytes([step]), "checkpoint", "weights.safetensors").id
         head = head_of(author, 1, step, content, created=float(step))
-        author.heads.add(head.seal(author.identity), own=True)
+        author.heads.add(head.seal(author.node.identity), own=True)
         await author.announcer.content(content)
         return head
 
@@ -66,7 +66,7 @@ async def test_a_newcomer_is_told_of_the_older_head_when_the_newest_died_with_it
     await keeper.fetch(older.manifest)
     await keeper.announcer.content(older.manifest)
     newest = await published(80)
-    world.network.drop(author.identity.author)
+    world.network.drop(author.node.identity.author)
 
     rows = (await heads_report(newcomer))["heads"]["1"]
 

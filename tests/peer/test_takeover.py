@@ -12,11 +12,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training import claiming, training_job
+from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.publishing import Checkpoint, publish, publish_resume
 from paris_p2p.peer.training.snapshots import snapshots
-from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
+from paris_p2p.peer.training.training_job import TrainingJob
 from paris_p2p.records.head import Head
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import Artefact, RunManifest, ShardRef
@@ -63,7 +64,7 @@ def sealed_run(files: RunFiles, blobs: Blobs) -> bytes:
     ).seal(CREATOR)
 
 
-async def trained(peer: Peer, steps: int) -> list[dict[str, object]]:
+async def trained(peer: Membership, steps: int) -> list[dict[str, object]]:
     request = TrainingRequest(expert=0, max_steps=steps, threads=1)
     return [event async for event in TrainingJob(peer, request).events()]
 
@@ -75,7 +76,7 @@ async def world_of(files: RunFiles, folder: Path) -> PeerWorld:
     first, _ = await world.join(), await world.join()
     for path, kind in [(files.text_encoder, "encoder"), *((p, "shard") for p in files.shards)]:
         name = "clip.safetensors" if kind == "encoder" else path.name
-        await first.announcer.content(first.blobs.add_file(path, kind, name).id)
+        await first.announcer.content(first.node.blobs.add_file(path, kind, name).id)
     return world
 
 
@@ -95,16 +96,16 @@ async def test_a_takeover_equals_unbroken_training_bit_for_bit(tmp_path: Path) -
 
     (resumed,) = [event for event in events if event["event"] == "resuming"]
     assert (resumed["from"], resumed["step"]) == ("resume", 6)
-    assert resumed["by"] == first.identity.peer_id
+    assert resumed["by"] == first.node.identity.peer_id
     torch.set_num_threads(1)
     begun = Job.read(first.slot_folder(0) / "job.json")
     unbroken = list(train_expert(replace(begun, out_dir=tmp_path / "unbroken", max_steps=11)))
     (snapshot,) = heir.slot_folder(0).glob("snapshot-*")
     assert same_content(snapshot, unbroken[-1].snapshot)
     published = max(heir.heads.of(0), key=lambda head: head.step)
-    assert same_content(await heir.path(published.manifest), unbroken[-1].checkpoint)
+    assert same_content(await heir.node.path(published.manifest), unbroken[-1].checkpoint)
     state = max(heir.resumes.of(0), key=lambda resume: resume.step)
-    assert same_content(await heir.path(state.manifest), unbroken[-1].resume)
+    assert same_content(await heir.node.path(state.manifest), unbroken[-1].resume)
 
 
 def altered(path: Path, prefix: str, by: float, target: Path, **counters: int) -> Path:
@@ -119,16 +120,23 @@ def altered(path: Path, prefix: str, by: float, target: Path, **counters: int) -
     return target
 
 
-async def lie(liar: Peer, kind: type[Head] | type[Resume], path: Path, **counters: int) -> None:
+async def lie(
+    liar: Membership, kind: type[Head] | type[Resume], path: Path, **counters: int
+) -> None:
     """Sign what is no work of anybody's, and announce it."""
-    content = liar.blobs.add_file(path, "checkpoint", "expert-0.safetensors")
-    common = {"run": liar.run_id, "expert": 0, "author": liar.identity.author, "created": 2000.0}
+    content = liar.node.blobs.add_file(path, "checkpoint", "expert-0.safetensors")
+    common = {
+        "run": liar.run_id,
+        "expert": 0,
+        "author": liar.node.identity.author,
+        "created": 2000.0,
+    }
     common |= {"manifest": content.id, "size": content.size, **counters}
     if kind is Resume:
-        liar.resumes.add(Resume(**common).seal(liar.identity))
+        liar.resumes.add(Resume(**common).seal(liar.node.identity))
     else:
         losses = {"train_loss": 0.1, "held_out_loss": 0.1, "parent": None}
-        liar.heads.add(Head(**common, **losses).seal(liar.identity))
+        liar.heads.add(Head(**common, **losses).seal(liar.node.identity))
     await liar.announcer.everything()
 
 
@@ -148,10 +156,10 @@ async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed
     state = await publish_resume(first, last.resume, 0, 6, last.images)
     far, spoilt = await world.join(), await world.join()
     counters = {"step": 2**40, "images": 2**48}
-    weights = altered(await first.path(head.manifest), "", 1.0, tmp_path / "far", **counters)
+    weights = altered(await first.node.path(head.manifest), "", 1.0, tmp_path / "far", **counters)
     await lie(far, Head, weights, **counters)
     counters = {"step": 10**6, "images": 10**7, "updates": 10**6}
-    average = await first.path(state.manifest)
+    average = await first.node.path(state.manifest)
     poison = altered(average, "average/", 1e3, tmp_path / "spoilt", **counters)
     await lie(spoilt, Resume, poison, step=10**6, images=10**7)
 
@@ -169,10 +177,10 @@ async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed
     ]
     assert "no room" in str(passed[0]["reason"]) and "held-out loss" in str(passed[1]["reason"])
     for record in (far.heads.of(0)[0], spoilt.resumes.of(0)[0]):
-        assert heir.refusals.is_condemned(record.manifest, record.author)
+        assert heir.node.refusals.is_condemned(record.manifest, record.author)
     (again,) = [event for event in events if event["event"] == "retrying"]
     assert (again["from"], again["step"]) == ("resume", 6) and "SIGKILL" in again["reason"]
-    assert not heir.refusals.is_condemned(state.manifest, state.author)
+    assert not heir.node.refusals.is_condemned(state.manifest, state.author)
     assert [event["step"] for event in events if event["event"] == "published"] == [8]
     assert [path.name for path in snapshots(heir.slot_folder(0))] == [
         "snapshot-000000008.safetensors"

@@ -15,15 +15,13 @@ from paris_p2p.identity import Identity
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, serve_chunks
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Handler, Stream
-from paris_p2p.peer.books.announcing import Announcer
-from paris_p2p.peer.books.head_book import HeadBook
-from paris_p2p.peer.books.record_book import RecordBook
+from paris_p2p.peer import joining, serving
 from paris_p2p.peer.books.refusals import Refusals
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
 from paris_p2p.peer.transfer.fetching import Fetcher
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import CHUNK_SIZE, Manifest
-from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import (
     Artefact,
     ExpertSpec,
@@ -93,46 +91,41 @@ class PeerWorld:
     folder: Path
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
     sealed: bytes = field(default_factory=make_run)
-    peers: list[Peer] = field(default_factory=list)
+    peers: list[Membership] = field(default_factory=list)
 
-    async def join(self, *, serve: Handler | None = None, host: str = "127.0.0.1") -> Peer:
+    async def join(self, *, serve: Handler | None = None, host: str = "127.0.0.1") -> Membership:
         """One more peer, at `host`; `serve` replaces its honest chunk service."""
         identity = Identity.generate()
         swarm = self.network.join(identity.author, inactivity=0.5, host=host)
         if self.peers:
             await swarm.connect(self.peers[0].swarm.addresses()[0])
-        peer = self._build(identity, swarm)
+        node = self._build(identity, swarm)
+        peer = await self.take_part(node, self.sealed)
         self.peers.append(peer)
-        await peer.serve() if serve is None else await swarm.serve(CHUNK_PROTOCOL, serve)
+        await (serving.serve(node) if serve is None else swarm.serve(CHUNK_PROTOCOL, serve))
         return peer
 
-    def _build(self, identity: Identity, swarm: MemorySwarm) -> Peer:
+    async def take_part(self, node: Node[Membership], sealed: bytes) -> Membership:
+        """Have a node join a run, whose manifest it is given.
+
+        Every record counts there that was not refuted: tests make up dates and steps.
+        """
+        node.blobs.chunks.put(sealed)
+        peer = await joining.join(node, run_id(sealed), None)
+        peer.heads._counts = peer.resumes._counts = peer.counts
+        return peer
+
+    def _build(self, identity: Identity, swarm: MemorySwarm) -> Node[Membership]:
         home = Home(self.folder / f"home-{len(self.peers)}")
         home.create()
-        run, identifier = RunManifest.unseal(self.sealed), run_id(self.sealed)
         blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
-        blobs.chunks.put(self.sealed)
         refusals = Refusals(home.refusals_file, self.network.clock)
-
-        def counts(record: Head | Resume) -> bool:
-            return not refusals.is_condemned(record.manifest, record.author)
-
-        heads = HeadBook(home.runs_dir / "heads", identifier, run.slots(), counts)
-        resumes = RecordBook(Resume, home.runs_dir / "resumes", identifier, run.slots(), counts)
-        announcer = Announcer(
-            swarm, identity, blobs, heads, resumes, run, identifier, self.network.clock
-        )
-        return Peer(
+        return Node(
             home=home,
             identity=identity,
             swarm=swarm,
             blobs=blobs,
-            heads=heads,
-            resumes=resumes,
-            run=run,
-            run_id=identifier,
             fetcher=Fetcher(swarm, blobs, first_wait=0.01, refusals=refusals),
-            announcer=announcer,
             clock=self.network.clock,
             rng=random.Random(len(self.peers)),
             refusals=refusals,
@@ -148,21 +141,21 @@ async def has_nothing(author: bytes, stream: Stream) -> None:
     await serve_chunks(stream, read)
 
 
-async def hold(peer: Peer, index: int) -> bytes:
+async def hold(peer: Membership, index: int) -> bytes:
     """Give `peer` shard `index` and have it announced; returns the content id."""
     name = f"expert-{index}.safetensors"
-    content = peer.blobs.add_bytes(content_of(index), "shard", name).id
+    content = peer.node.blobs.add_bytes(content_of(index), "shard", name).id
     await peer.announcer.content(content)
     return content
 
 
 def head_of(
-    peer: Peer, expert: int, step: int, manifest: bytes = bytes(32), created: float = 1000.0
+    peer: Membership, expert: int, step: int, manifest: bytes = bytes(32), created: float = 1000.0
 ) -> Head:
     return Head(
         run=peer.run_id,
         expert=expert,
-        author=peer.identity.author,
+        author=peer.node.identity.author,
         step=step,
         images=step * 2,
         manifest=manifest,

@@ -8,6 +8,7 @@
 - `survey`             what the swarm says about every slot of the run: claims, heads, providers
 - `claim_evidence`     what published work says of a claim
 - `announcing`         presence, provider and head records, renewed before they expire
+- `provider_records`   what a node serves, announced once for all its runs
 - `contributions`      what an author's peers published: told, fetched, checked
 - `contribution_logs`  contribution logs on disk
 - `refusals`           what was refused, from whom and why: condemned content, liars

@@ -15,13 +15,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
 from paris_p2p.network.key_pages import KeyPages
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.books.head_book import HeadBook
+from paris_p2p.peer.books.provider_records import ProviderRecords
 from paris_p2p.peer.books.record_book import Record, RecordBook
 from paris_p2p.peer.upkeep.retention import Origins, shared_out
 from paris_p2p.records.codec import encode
@@ -31,7 +33,6 @@ from paris_p2p.records.keys import (
     SHARED_LEVELS,
     heads_key,
     peers_key,
-    providers_key,
     resume_key,
 )
 from paris_p2p.records.presence import PEER, sealed_presence
@@ -64,6 +65,7 @@ class Announcer:
         swarm: Swarm,
         identity: Identity,
         blobs: Blobs,
+        provider_records: ProviderRecords,
         heads: HeadBook,
         resumes: RecordBook[Resume],
         run: RunManifest,
@@ -75,6 +77,7 @@ class Announcer:
         self.role = role
         self._identity = identity
         self._blobs = blobs
+        self._provider_records = provider_records
         self._heads = heads
         self._resumes = resumes
         self._run = run
@@ -85,7 +88,6 @@ class Announcer:
         self._peers = KeyPages(swarm, PEER_LEVELS, self._rng)
         self._shared = KeyPages(swarm, SHARED_LEVELS, self._rng)
         self._places = asyncio.Semaphore(CONCURRENT_STORES)
-        self._provided: set[bytes] = set()
         self._given_up: set[bytes] = set()
         self._passed_on: dict[str, set[bytes]] = {}
         self.providers: Mapping[bytes, Origins] = {}
@@ -98,7 +100,7 @@ class Announcer:
         """
         held = await asyncio.to_thread(self._announceable)
         await self._store(self._peers, peers_key(self._run_id), self._presence())
-        await asyncio.gather(*(self._not_provided(content) for content in self._provided - held))
+        await asyncio.gather(*(self._not_provided(content) for content in self._provided() - held))
         held -= self._given_up
         await asyncio.gather(*(self._provide(content) for content in held))
         held -= self._given_up
@@ -136,7 +138,8 @@ class Announcer:
                 pages.withdraw(key)
                 for pages in (self._peers, self._shared)
                 for key in sorted(pages.keys())
-            )
+            ),
+            *(self._not_provided(content) for content in sorted(self._provided())),
         )
 
     def served(self) -> set[bytes]:
@@ -154,13 +157,17 @@ class Announcer:
         self._given_up &= held
         return held - self._given_up
 
+    def _provided(self) -> set[bytes]:
+        return self._provider_records.of(self._run_id)
+
     async def _provide(self, content: bytes) -> None:
-        self._provided.add(content)
-        await self._store(self._shared, providers_key(content), self._presence())
+        async with self._turn("announced later"):
+            expires = self._clock() + LIFETIME
+            await self._provider_records.tell(content, self._run_id, self._presence(), expires)
 
     async def _not_provided(self, content: bytes) -> None:
-        self._provided.discard(content)
-        await self._take_back(providers_key(content))
+        async with self._turn("left to expire"):
+            await self._provider_records.take_back(content, self._run_id)
 
     async def _records_of(self, content: bytes, at_once: bool) -> None:
         heads = {head.expert for head in self._heads.all() if head.manifest == content}
@@ -226,20 +233,22 @@ class Announcer:
 
     async def _store(self, pages: KeyPages, key: str, value: bytes) -> None:
         """A record that cannot be spread now is spread in the next round."""
-        async with self._places:
-            try:
-                await pages.store(key, value, self._clock() + LIFETIME)
-            except (Unreachable, TimeoutError) as error:
-                log.warning("announced later: %s", error)
+        async with self._turn("announced later"):
+            await pages.store(key, value, self._clock() + LIFETIME)
 
     async def _take_back(self, key: str) -> None:
-        if not self._shared.says(key):
-            return
+        if self._shared.says(key):
+            async with self._turn("left to expire"):
+                await self._shared.withdraw(key)
+
+    @asynccontextmanager
+    async def _turn(self, otherwise: str) -> AsyncIterator[None]:
+        """A place to speak to the swarm; what comes of it where that cannot be reached."""
         async with self._places:
             try:
-                await self._shared.withdraw(key)
+                yield
             except (Unreachable, TimeoutError) as error:
-                log.warning("left to expire: %s", error)
+                log.warning("%s: %s", otherwise, error)
 
 
 def passes_on(does: bool, others: int, rng: random.Random) -> bool:

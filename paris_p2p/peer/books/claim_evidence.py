@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.books.survey import furthest_steps, read_heads
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer.proof_of_storage import is_served
 from paris_p2p.records.claim import Claim, Evidence
 from paris_p2p.records.head import Head
 from paris_p2p.records.resume import Resume
 
-if TYPE_CHECKING:
-    from paris_p2p.peer.peer import Peer
-
 MOST_TRIED = 3
 """Records of one author that are tried, the furthest first: anyone can sign records of nothing."""
 
 
-async def evidence_for(peer: Peer, claim: Claim) -> Evidence:
+async def evidence_for(membership: Membership, claim: Claim) -> Evidence:
     """What is announced for the claimed slot now; of the claim's author, only what is served."""
     slot = claim.expert
     await asyncio.gather(
-        read_heads(peer.swarm, peer.heads, slot, peer.run_id), learn_resumes(peer, [slot])
+        read_heads(membership.swarm, membership.heads, slot, membership.run_id),
+        learn_resumes(membership, [slot]),
     )
-    known: list[Head | Resume] = [*peer.heads.known(slot), *peer.resumes.known(slot)]
+    known: list[Head | Resume] = [*membership.heads.known(slot), *membership.resumes.known(slot)]
     steps = furthest_steps(record for record in known if record.author != claim.author)
     authors: list[Head | Resume] = [
-        *peer.heads.by(slot, claim.author),
-        *peer.resumes.by(slot, claim.author),
+        *membership.heads.by(slot, claim.author),
+        *membership.resumes.by(slot, claim.author),
     ]
     own = [record for record in authors if not _is_borrowed(record, known)]
     for record in sorted(own, key=lambda record: -record.step)[:MOST_TRIED]:
-        if await _is_there(peer, record.manifest):
+        if await _is_there(membership, record.manifest):
             steps[claim.author] = record.step
             break
-    return Evidence(steps, peer.run.recipe.publish_every)
+    return Evidence(steps, membership.run.recipe.publish_every)
 
 
 def _is_borrowed(record: Head | Resume, known: Iterable[Head | Resume]) -> bool:
@@ -49,5 +47,7 @@ def _is_borrowed(record: Head | Resume, known: Iterable[Head | Resume]) -> bool:
     )
 
 
-async def _is_there(peer: Peer, content: bytes) -> bool:
-    return await asyncio.to_thread(peer.blobs.complete, content) or await is_served(peer, content)
+async def _is_there(membership: Membership, content: bytes) -> bool:
+    return await asyncio.to_thread(membership.node.blobs.complete, content) or await is_served(
+        membership, content
+    )

@@ -40,26 +40,26 @@ Found = dict[Author, list[str]]
 
 
 def dialback_server(
-    swarm: Swarm, run_id: bytes | None, clock: Callable[[], float]
+    swarm: Swarm, runs: Collection[bytes], clock: Callable[[], float]
 ) -> DialbackServer:
     """Serves dial-back questions of the peers in `swarm`; `clock` in seconds, from anywhere."""
 
     async def announced_by(author: Author) -> Collection[str]:
-        found = await _present(swarm, run_id)
+        found = await _present(swarm, runs)
         return own_transports(found.get(author, ()))
 
     return DialbackServer(swarm.seen_at, announced_by, Budget(clock), network_of=swarm.network_of)
 
 
 async def ask_to_dial_back(
-    swarm: Swarm, run_id: bytes | None, rng: random.Random
+    swarm: Swarm, runs: Collection[bytes], rng: random.Random
 ) -> dict[PeerId, Answer | str]:
     """What some other peers found at our addresses; a text says why one found nothing.
 
     Where they see us at an IP that we do not announce, they are asked in a second round whether
     our port is open there.
     """
-    others = await _others(swarm, run_id)
+    others = await _others(swarm, runs)
     asked = rng.sample(sorted(others), min(PEERS_ASKED, len(others)))
     transports = own_transports(swarm.addresses())[: MAX_ADDRESSES - GUESSES]
     first = await _ask_all(swarm, {author: others[author] for author in asked}, transports)
@@ -126,9 +126,9 @@ def guesses(transports: Sequence[str], answers: Iterable[Answer]) -> list[str]:
     return [transport_of(host, endpoints[0][1]) for host in common] if endpoints else []
 
 
-async def _others(swarm: Swarm, run_id: bytes | None) -> Found:
+async def _others(swarm: Swarm, runs: Collection[bytes]) -> Found:
     """Other peers with addresses of theirs: those present in the run, and those met."""
-    others = await _present(swarm, run_id)
+    others = await _present(swarm, runs)
     for text in swarm.known_addresses():
         with suppress(BadContent):
             others.setdefault(author_of(parse_address(text).peer_id), []).append(text)
@@ -136,12 +136,11 @@ async def _others(swarm: Swarm, run_id: bytes | None) -> Found:
     return others
 
 
-async def _present(swarm: Swarm, run_id: bytes | None) -> Found:
-    """Everybody who says to take part in a run, with the addresses announced."""
-    if run_id is None:
-        return {}
-    try:
-        present = await read_peers(swarm, run_id)
-    except Unreachable:
-        return {}
-    return {presence.author: list(presence.addresses) for presence in present}
+async def _present(swarm: Swarm, runs: Collection[bytes]) -> Found:
+    """Everybody who says to take part in one of the runs, with the addresses announced."""
+    found: Found = {}
+    for run_id in list(runs):
+        with suppress(Unreachable):
+            for presence in await read_peers(swarm, run_id):
+                found[presence.author] = list(presence.addresses)
+    return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from paris_p2p.errors import ParisError
@@ -19,8 +20,10 @@ from paris_p2p.peer.doctor import peer_checks
 from paris_p2p.peer.doctor.alarms import MAX_SKEW
 from paris_p2p.peer.doctor.dial_back_check import ask_to_dial_back, own_transports
 from paris_p2p.peer.doctor.peer_checks import Row
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
 from paris_p2p.records.device import least_memory
+from paris_p2p.records.run import RunManifest
 from paris_p2p.store.chunks import ChunkStore, MissingChunk
 
 PATIENCE = 20.0
@@ -39,25 +42,30 @@ CHUNKS_CHECKED = 64
 """Chunks of the store hashed again: enough to notice a bad disk, not to prove a good one."""
 
 
-async def peer_checkup(peer: Peer) -> list[Row]:
-    """A peer of a run: the run, the swarm, its store."""
-    rows = await swarm_checkup(peer.swarm, peer.run_id, peer.rng)
+async def peer_checkup(node: Node[Membership], checked: Sequence[Membership]) -> list[Row]:
+    """A running node: its swarm, its store, and the runs that are to be `checked`."""
+    rows = await swarm_checkup(node.swarm, node.memberships.keys(), node.rng)
+    runs = await asyncio.gather(*map(_run_row, checked))
+    store = await asyncio.to_thread(_check_store, node.blobs.chunks, node.rng)
+    return [*runs, *rows, peer_checks.store_row(*store)]
+
+
+async def _run_row(membership: Membership) -> Row:
+    run = membership.run
     with suppress(ParisError, TimeoutError):
         async with asyncio.timeout(PATIENCE):
-            await peer.survey()
-    known = sum(bool(peer.heads.of(slot)) for slot in peer.run.slots())
-    run = peer_checks.run_row(peer.run.name, peer.run_id, known, len(peer.run.slots()))
-    store = await asyncio.to_thread(_check_store, peer.blobs.chunks, peer.rng)
-    return [run, *rows, peer_checks.store_row(*store)]
+            await membership.survey()
+    known = sum(bool(membership.heads.of(slot)) for slot in run.slots())
+    return peer_checks.run_row(run.name, membership.run_id, known, len(run.slots()))
 
 
-async def swarm_checkup(swarm: Swarm, run_id: bytes | None, rng: random.Random) -> list[Row]:
+async def swarm_checkup(swarm: Swarm, runs: Collection[bytes], rng: random.Random) -> list[Row]:
     """Any node of the swarm: who is there, whether they reach us, whose clock is off.
 
     How others reach us comes first: having found it out, p2pd may start anew in another mode.
     """
     reach = await _settled(swarm)
-    answers = await _heard(swarm, run_id, rng)
+    answers = await _heard(swarm, runs, rng)
     skew = await _skew(swarm)
     announced = own_transports(swarm.addresses())
     return [
@@ -70,11 +78,11 @@ async def swarm_checkup(swarm: Swarm, run_id: bytes | None, rng: random.Random) 
 
 
 async def _heard(
-    swarm: Swarm, run_id: bytes | None, rng: random.Random
+    swarm: Swarm, runs: Collection[bytes], rng: random.Random
 ) -> dict[PeerId, Answer | str]:
     """The dial-back answers; asked again while all who are asked are out of reach for a moment."""
     for pause in RETRIES:
-        answers = await ask_to_dial_back(swarm, run_id, rng)
+        answers = await ask_to_dial_back(swarm, runs, rng)
         if not answers or any(isinstance(answer, Answer) for answer in answers.values()):
             break
         await asyncio.sleep(pause)
@@ -91,9 +99,9 @@ async def _settled(swarm: Swarm) -> Reachability:
     return swarm.reachability()
 
 
-def training_need(peer: Peer) -> int:
-    """Bytes of memory without which no expert of the peer's run can be trained."""
-    return min(least_memory(peer.run, slot) for slot in range(peer.run.clusters))
+def training_need(run: RunManifest) -> int:
+    """Bytes of memory without which no expert of the run can be trained."""
+    return min(least_memory(run, slot) for slot in range(run.clusters))
 
 
 async def _skew(swarm: Swarm) -> float | None:

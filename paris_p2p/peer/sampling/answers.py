@@ -12,10 +12,10 @@ from typing import Any
 
 from paris_p2p.errors import ParisError, error_event
 from paris_p2p.identity import author_of
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.sampling.worker import Senseless
 from paris_p2p.peer.transfer.head_candidates import find_candidates
-from paris_p2p.peer.transfer.obtaining import checkpoint_limit
+from paris_p2p.peer.transfer.obtaining import checkpoint_limit, obtain
 from paris_p2p.peer.transfer.racing import GLANCE, first_complete
 
 Message = dict[str, Any]
@@ -28,8 +28,8 @@ ANSWER = "answer"
 class Answers:
     """Answers to one job. What it was given stays on the disk until `close`."""
 
-    def __init__(self, peer: Peer, offered: Rows) -> None:
-        self._peer = peer
+    def __init__(self, membership: Membership, offered: Rows) -> None:
+        self._membership = membership
         self._offered = {slot: list(heads) for slot, heads in offered.items()}
         self._given: set[str] = set()
         self._kept = AsyncExitStack()
@@ -58,13 +58,13 @@ class Answers:
             yield _answer(error=error_event(error))
 
     async def _fetch(self, question: Message) -> AsyncGenerator[Message]:
-        run = self._peer.run
+        run = self._membership.run
         content = question.get("content")
         if content not in (run.autoencoder.reference, run.text_encoder.reference):
             raise Senseless("it asks for what is no encoder of this run")
         wanted = bytes.fromhex(str(content))
-        most = checkpoint_limit(self._peer, wanted)
-        async with aclosing(self._peer.fetch_events([wanted], most)) as events:
+        most = checkpoint_limit(self._membership, wanted)
+        async with aclosing(obtain(self._membership, [wanted], most)) as events:
             async for event in events:
                 yield event
         yield _answer(path=await self._path(wanted))
@@ -74,13 +74,13 @@ class Answers:
         offered = {head["manifest"] for head in self._offered[str(slot)]}
         if not isinstance(contents, list) or not contents or not _all_of(contents, offered):
             raise Senseless("it asks for heads that it was not offered")
-        most = self._peer.run.checkpoint_limit(slot)
+        most = self._membership.run.checkpoint_limit(slot)
 
         def fetch(content: bytes) -> AsyncGenerator[Message]:
-            return self._peer.fetch_events([content], most, GLANCE)
+            return obtain(self._membership, [content], most, GLANCE)
 
         wanted = [bytes.fromhex(content) for content in contents]
-        async with self._peer.using(wanted):
+        async with self._membership.node.using(wanted):
             async with aclosing(first_complete(fetch, wanted)) as events:
                 async for event in events:
                     if event["event"] == "complete":
@@ -93,7 +93,7 @@ class Answers:
 
     async def _heads(self, question: Message) -> AsyncGenerator[Message]:
         slot = str(self._slot_of(question))
-        async with aclosing(find_candidates(self._peer)) as events:
+        async with aclosing(find_candidates(self._membership)) as events:
             async for event in events:
                 if event["event"] == "heads":
                     self._offered[slot] = event["heads"][slot]
@@ -109,22 +109,22 @@ class Answers:
         if not _all_of([head.get("manifest")], self._given):
             raise Senseless("it condemns what it was not given")
         content, author = bytes.fromhex(head["manifest"]), author_of(str(head.get("author")))
-        records = [record for record in self._peer.naming(content) if record.author == author]
+        records = [record for record in self._membership.naming(content) if record.author == author]
         condemned = bool(records)
         for record in records:
-            condemned = condemned and await self._peer.condemn(record, reason)
+            condemned = condemned and await self._membership.condemn(record, reason)
         yield _answer(condemned=condemned)
 
     def _slot_of(self, question: Message) -> int:
         slot = question.get("slot")
-        if isinstance(slot, bool) or slot not in self._peer.run.slots():
+        if isinstance(slot, bool) or slot not in self._membership.run.slots():
             raise Senseless("it asks for a slot that is none of this run")
         return int(slot)
 
     async def _path(self, content: bytes) -> str:
         """The file of a content, which stays as long as these answers are of use."""
-        await self._kept.enter_async_context(self._peer.using([content]))
-        return str(await self._peer.path(content))
+        await self._kept.enter_async_context(self._membership.node.using([content]))
+        return str(await self._membership.node.path(content))
 
 
 def _answer(**answer: Any) -> Message:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from paris_p2p.errors import error_from
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.sampling.answers import ANSWER, Answers
 from paris_p2p.peer.sampling.picture_cache import PictureCache
 from paris_p2p.peer.sampling.worker import Sampler, SamplingProcess, Senseless
@@ -31,12 +31,12 @@ class SamplingJob:
 
     slot: int | None = None
 
-    def __init__(self, peer: Peer, sampler: Sampler, request: SampleRequest) -> None:
-        self._peer = peer
+    def __init__(self, membership: Membership, sampler: Sampler, request: SampleRequest) -> None:
+        self._membership = membership
         self._sampler = sampler
         self._request = request
         self._stopped = asyncio.Event()
-        self.id = peer.rng.randbytes(8).hex()
+        self.id = membership.node.rng.randbytes(8).hex()
 
     def stop(self) -> None:
         self._stopped.set()
@@ -67,13 +67,13 @@ class SamplingJob:
         if self._sampler.busy:
             yield {"event": "queued"}
         async with self._sampler.turn() as process:
-            async with aclosing(find_candidates(self._peer)) as looking:
+            async with aclosing(find_candidates(self._membership)) as looking:
                 async for event in looking:
                     if event["event"] == "heads":
                         found = event
                     else:
                         yield event
-            answers = Answers(self._peer, found["heads"])
+            answers = Answers(self._membership, found["heads"])
             try:
                 async with aclosing(self._worked(process, found, answers)) as events:
                     async for event in events:
@@ -85,7 +85,7 @@ class SamplingJob:
         self, process: SamplingProcess, found: Event, answers: Answers
     ) -> AsyncGenerator[Event]:
         """What the process tells of this job until the picture is there; answers its questions."""
-        pictures = PictureCache(self._peer.home.cache_dir / "pictures")
+        pictures = PictureCache(self._membership.node.home.cache_dir / "pictures")
         file = await asyncio.to_thread(pictures.place, self.id)
         job = {
             "id": self.id,

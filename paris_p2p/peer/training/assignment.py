@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
 
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training.starting_points import Start, claimed_loss
 from paris_p2p.peer.training.worker import Event
 from paris_p2p.records.run import ROUTER, RunManifest, ShardRef
 
-if TYPE_CHECKING:
-    from paris_p2p.peer.training.training_job import TrainingRequest
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What `claim-expert` asks for. `expert` None: the swarm's need decides.
+
+    `wait` for an expert where all are held; `avoid` those that this peer failed at just now.
+    """
+
+    expert: int | None = None
+    max_steps: int | None = None
+    max_seconds: float | None = None
+    threads: int | None = None
+    wait: bool = False
+    avoid: frozenset[int] = frozenset()
 
 
 def needed(run: RunManifest, expert: int) -> list[bytes]:
@@ -21,10 +32,12 @@ def needed(run: RunManifest, expert: int) -> list[bytes]:
     return [*(shard.manifest for shard in _shards(run, expert)), *texts]
 
 
-async def assignment(peer: Peer, expert: int, start: Start, request: TrainingRequest) -> Event:
+async def assignment(
+    membership: Membership, expert: int, start: Start, request: TrainingRequest
+) -> Event:
     """The job that trains a slot from `start`; see training/job.py. All it needs must be here."""
-    run = peer.run
-    claimed = claimed_loss(start, peer.heads.known(expert))
+    run = membership.run
+    claimed = claimed_loss(start, membership.heads.known(expert))
     return {
         "slot": expert,
         "clusters": run.clusters,
@@ -33,20 +46,24 @@ async def assignment(peer: Peer, expert: int, start: Start, request: TrainingReq
         "expert": asdict(run.expert),
         "router": asdict(run.router),
         "recipe": asdict(run.recipe),
-        "shards": [str(await peer.path(shard.manifest)) for shard in _shards(run, expert)],
-        "text_encoder": await _text_encoder(peer),
+        "shards": [
+            str(await membership.node.path(shard.manifest)) for shard in _shards(run, expert)
+        ],
+        "text_encoder": await _text_encoder(membership),
         "resume_snapshot": str(start.snapshot) if start.snapshot else None,
-        "resume_state": str(await peer.path(start.resume.manifest)) if start.resume else None,
-        "start_from": str(await peer.path(start.head.manifest)) if start.head else None,
+        "resume_state": str(await membership.node.path(start.resume.manifest))
+        if start.resume
+        else None,
+        "start_from": str(await membership.node.path(start.head.manifest)) if start.head else None,
         "start_step": start.step,
         "start_images": start.images,
         "claimed_loss": claimed,
-        "out_dir": str(peer.slot_folder(expert)),
+        "out_dir": str(membership.slot_folder(expert)),
         "max_steps": request.max_steps,
         "max_seconds": request.max_seconds,
         "threads": request.threads,
         "device": "auto",
-        "seed": peer.rng.getrandbits(31),
+        "seed": membership.node.rng.getrandbits(31),
     }
 
 
@@ -54,11 +71,11 @@ def _shards(run: RunManifest, expert: int) -> tuple[ShardRef, ...]:
     return run.shards if expert == ROUTER else (run.shards[expert],)
 
 
-async def _text_encoder(peer: Peer) -> Event:
-    artefact = peer.run.text_encoder
+async def _text_encoder(membership: Membership) -> Event:
+    artefact = membership.run.text_encoder
     if artefact.kind == "hub":
         return asdict(artefact)
     return {
         "kind": "content",
-        "reference": str(await peer.path(bytes.fromhex(artefact.reference))),
+        "reference": str(await membership.node.path(bytes.fromhex(artefact.reference))),
     }

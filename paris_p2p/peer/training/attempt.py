@@ -8,23 +8,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING
 
 from paris_p2p.errors import BadContent
 from paris_p2p.identity import peer_id_of
-from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.training.assignment import assignment
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.training.assignment import TrainingRequest, assignment
 from paris_p2p.peer.training.lease import Lease
 from paris_p2p.peer.training.publishing import Publisher
 from paris_p2p.peer.training.snapshots import snapshots
 from paris_p2p.peer.training.starting_points import Start, parent_of
 from paris_p2p.peer.training.worker import Event, Worker
+from paris_p2p.peer.transfer.obtaining import obtain
 from paris_p2p.peer.transfer.racing import LeastPace, at_pace
 from paris_p2p.store.chunks import MissingChunk
 from paris_p2p.training.job import StartRefuted, check_room
-
-if TYPE_CHECKING:
-    from paris_p2p.peer.training.training_job import TrainingRequest
 
 
 class Attempt:
@@ -33,14 +30,16 @@ class Attempt:
     `seen` are the kinds of events so far; `before` the snapshots that lay there when it began.
     """
 
-    def __init__(self, peer: Peer, lease: Lease, start: Start, request: TrainingRequest) -> None:
-        self._peer = peer
+    def __init__(
+        self, membership: Membership, lease: Lease, start: Start, request: TrainingRequest
+    ) -> None:
+        self._membership = membership
         self._lease = lease
         self._start = start
         self._request = request
-        self._worker = Worker(peer.home.log_file)
+        self._worker = Worker(membership.node.home.log_file)
         self.seen: set[str] = set()
-        self.before = set(snapshots(peer.slot_folder(lease.expert)))
+        self.before = set(snapshots(membership.slot_folder(lease.expert)))
 
     def stop(self) -> None:
         """Ask for an end after the step of now, with everything saved and published."""
@@ -54,7 +53,7 @@ class Attempt:
         """
         started = [self._start.published] if self._start.published else []
         async with (
-            self._peer.starting(started),
+            self._membership.starting(started),
             aclosing(self._events(patience, least)) as events,
         ):
             async for event in events:
@@ -69,7 +68,7 @@ class Attempt:
                     yield event
         if self._worker.stopping:
             return
-        job = await assignment(self._peer, self._lease.expert, self._start, self._request)
+        job = await assignment(self._membership, self._lease.expert, self._start, self._request)
         self._lease.begin(self._start.step)
         yield {"event": "resuming", "slot": self._lease.expert, **origin(self._start)}
         begun: float | None = None
@@ -85,12 +84,12 @@ class Attempt:
 
     async def _fetched(self, patience: float) -> AsyncGenerator[Event]:
         """Have the content of the start, as a file."""
-        record, run = self._start.published, self._peer.run
+        record, run = self._start.published, self._membership.run
         if record is None:
             return
         limit = run.resume_limit if self._start.resume else run.checkpoint_limit
         async for event in fetched(
-            self._peer,
+            self._membership,
             [record.manifest],
             lambda: self._worker.stopping,
             limit(self._lease.expert),
@@ -98,7 +97,7 @@ class Attempt:
         ):
             yield event
         if not self._worker.stopping:
-            await self._peer.path(record.manifest)
+            await self._membership.node.path(record.manifest)
 
     async def _worked(self, job: Event) -> AsyncGenerator[Event]:
         """The worker's events and the publisher's, as they come; "done" when both have ended."""
@@ -116,9 +115,9 @@ class Attempt:
 
     async def _work(self, job: Event, tell: Callable[[Event], None]) -> None:
         """Run the worker to its end, and publish what it writes meanwhile."""
-        heads = self._peer.heads.known(job["slot"])
-        parent = parent_of(self._start, heads, self._peer.identity.author)
-        publisher = Publisher(self._peer, job["slot"], parent)
+        heads = self._membership.heads.known(job["slot"])
+        parent = parent_of(self._start, heads, self._membership.node.identity.author)
+        publisher = Publisher(self._membership, job["slot"], parent)
         publishing = asyncio.create_task(self._publish(publisher, tell))
         done = None
         try:
@@ -147,14 +146,14 @@ class Attempt:
 
 
 async def fetched(
-    peer: Peer,
+    membership: Membership,
     contents: Sequence[bytes],
     stopping: Callable[[], bool],
     most: int | None = None,
     patience: float | None = None,
 ) -> AsyncGenerator[Event]:
     """Fetch contents, until all are here or the job is to stop."""
-    async with aclosing(peer.fetch_events(contents, most, patience)) as events:
+    async with aclosing(obtain(membership, contents, most, patience)) as events:
         async for event in events:
             if stopping():
                 return

@@ -14,11 +14,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from paris_p2p.errors import Held, NotAvailable, ParisError, Unreachable
 from paris_p2p.identity import Identity, peer_id_of
 from paris_p2p.network.swarm import Swarm
+from paris_p2p.peer.books.claim_evidence import evidence_for
 from paris_p2p.peer.books.survey import read_claims
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training.lease import Judge, Lease
 from paris_p2p.peer.training.slot_search import Outlook
 from paris_p2p.records.claim import (
@@ -234,3 +237,21 @@ class Claimant:
 
     def _familiar(self, outlook: Outlook) -> list[int]:
         return [slot for slot in self.familiar if outlook.includes(slot)]
+
+
+def claimant_of(membership: Membership, device: Device | None = None) -> Claimant:
+    """A node in search of a slot of one of its runs that `device` can train."""
+    node, run = membership.node, membership.run
+    evidence = partial(evidence_for, membership)
+    return Claimant(
+        membership.swarm,
+        node.identity,
+        run,
+        membership.run_id,
+        membership.survey,
+        node.clock,
+        node.rng,
+        device,
+        Judge(lambda: run.publishers, evidence, membership.refuse_claim),
+        familiar=membership.trained_slots(),
+    )

@@ -13,7 +13,7 @@ from typing import Any
 from paris_p2p.errors import BadContent
 from paris_p2p.peer.books.contributions import note
 from paris_p2p.peer.books.record_book import Record, RecordBook
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.upkeep.garbage_collection import make_room
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import Manifest
@@ -47,7 +47,7 @@ def checkpoint_name(expert: int) -> str:
     return f"{slot_name(expert).replace(' ', '-')}.safetensors"
 
 
-async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
+async def publish(membership: Membership, checkpoint: Checkpoint) -> Head:
     """Store the weights as chunks, sign their head, announce both; returns the head.
 
     Raises DiskFull with nothing half-written, StartRefuted as `_recordable` and
@@ -55,13 +55,13 @@ async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
     not be announced now (this peer is offline) is announced with the next round: it is in the book.
     The file itself is removed once its content is in the store.
     """
-    async with peer.publishing:
-        manifest = await _stored(peer, checkpoint.path, "checkpoint", checkpoint.expert)
+    async with membership.node.publishing:
+        manifest = await _stored(membership, checkpoint.path, "checkpoint", checkpoint.expert)
         with _recordable():
             head = Head(
-                run=peer.run_id,
+                run=membership.run_id,
                 expert=checkpoint.expert,
-                author=peer.identity.author,
+                author=membership.node.identity.author,
                 step=checkpoint.step,
                 images=checkpoint.images,
                 manifest=manifest.id,
@@ -69,60 +69,62 @@ async def publish(peer: Peer, checkpoint: Checkpoint) -> Head:
                 train_loss=checkpoint.train_loss,
                 held_out_loss=checkpoint.held_out_loss,
                 parent=checkpoint.parent,
-                created=_created(peer, peer.heads, checkpoint.expert),
+                created=_created(membership, membership.heads, checkpoint.expert),
             )
-            sealed = head.seal(peer.identity)
-        _check_possible(peer, head)
-        known = peer.heads.known(checkpoint.expert)
-        await asyncio.to_thread(peer.heads.add, sealed, own=True)
-    await note(peer.contributions, peer.identity, sealed, known)
+            sealed = head.seal(membership.node.identity)
+        _check_possible(membership, head)
+        known = membership.heads.known(checkpoint.expert)
+        await asyncio.to_thread(membership.heads.add, sealed, own=True)
+    await note(membership.node.contributions, membership.node.identity, sealed, known)
     await asyncio.to_thread(checkpoint.path.unlink, missing_ok=True)
-    await peer.announcer.content(manifest.id)
+    await membership.announcer.content(manifest.id)
     return head
 
 
-async def publish_resume(peer: Peer, path: Path, expert: int, step: int, images: int) -> Resume:
+async def publish_resume(
+    membership: Membership, path: Path, expert: int, step: int, images: int
+) -> Resume:
     """Store a training state as chunks, sign its record, announce both: as `publish` does."""
-    async with peer.publishing:
-        manifest = await _stored(peer, path, "resume", expert)
+    async with membership.node.publishing:
+        manifest = await _stored(membership, path, "resume", expert)
         with _recordable():
             resume = Resume(
-                run=peer.run_id,
+                run=membership.run_id,
                 expert=expert,
-                author=peer.identity.author,
+                author=membership.node.identity.author,
                 step=step,
                 images=images,
                 manifest=manifest.id,
                 size=manifest.size,
-                created=_created(peer, peer.resumes, expert),
+                created=_created(membership, membership.resumes, expert),
             )
-            sealed = resume.seal(peer.identity)
-        _check_possible(peer, resume)
-        await asyncio.to_thread(peer.resumes.add, sealed, own=True)
+            sealed = resume.seal(membership.node.identity)
+        _check_possible(membership, resume)
+        await asyncio.to_thread(membership.resumes.add, sealed, own=True)
     await asyncio.to_thread(path.unlink, missing_ok=True)
-    await peer.announcer.content(manifest.id)
+    await membership.announcer.content(manifest.id)
     return resume
 
 
-def _created(peer: Peer, book: RecordBook[Record], expert: int) -> float:
+def _created(membership: Membership, book: RecordBook[Record], expert: int) -> float:
     """The time to give to this peer's next record of a slot."""
-    previous = book.newest(expert, peer.identity.author)
-    return created_after(previous.created if previous else None, peer.clock())
+    previous = book.newest(expert, membership.node.identity.author)
+    return created_after(previous.created if previous else None, membership.node.clock())
 
 
-def further_elsewhere(peer: Peer, expert: int, step: int) -> int | None:
+def further_elsewhere(membership: Membership, expert: int, step: int) -> int | None:
     """The furthest step of a slot that this peer's key has published, where that is beyond `step`.
 
     Whoever orders an author's work by time takes the new head for the newer one all the same: the
     user should know, for it is another peer's under the same key, or work of a home that is lost.
     """
-    own = peer.heads.by(expert, peer.identity.author)
+    own = membership.heads.by(expert, membership.node.identity.author)
     further = max((head.step for head in own), default=0)
     if further <= step:
         return None
     what = f"head of {slot_name(expert)} at step {step}"
     reason = f"this key has published step {further}; does another peer use this home's key?"
-    peer.refusals.note(peer.identity.author, what, reason)
+    membership.node.refusals.note(membership.node.identity.author, what, reason)
     log.warning("%s: %s", what, reason)
     return further
 
@@ -137,20 +139,22 @@ def _recordable() -> Iterator[None]:
         raise StartRefuted(f"what was trained cannot be published: {error.message}") from error
 
 
-def _check_possible(peer: Peer, record: Head | Resume) -> None:
+def _check_possible(membership: Membership, record: Head | Resume) -> None:
     """StartRefuted for what nobody would take, whoever signs it.
 
     What a book refuses for another reason, such as an author who left the run, is no start's fault.
     """
-    if reason := impossible(record, peer.run):
+    if reason := impossible(record, membership.run):
         raise StartRefuted(f"what was trained cannot be published: {reason}")
 
 
-async def _stored(peer: Peer, path: Path, kind: str, expert: int) -> Manifest:
+async def _stored(membership: Membership, path: Path, kind: str, expert: int) -> Manifest:
     """The file as content. Where the quota is used up, superseded content goes first; where that is
     not enough, own work is stored all the same."""
-    await make_room(peer, (await asyncio.to_thread(path.stat)).st_size)
-    return await asyncio.to_thread(peer.blobs.add_file, path, kind, checkpoint_name(expert))
+    await make_room(membership.node, (await asyncio.to_thread(path.stat)).st_size, membership)
+    return await asyncio.to_thread(
+        membership.node.blobs.add_file, path, kind, checkpoint_name(expert)
+    )
 
 
 class Publisher:
@@ -161,8 +165,8 @@ class Publisher:
     parent : manifest id of the checkpoint that training continues.
     """
 
-    def __init__(self, peer: Peer, expert: int, parent: bytes | None) -> None:
-        self._peer = peer
+    def __init__(self, membership: Membership, expert: int, parent: bytes | None) -> None:
+        self._membership = membership
         self._expert = expert
         self._parent = parent
         self._waiting: dict[str, Event] = {}
@@ -218,15 +222,15 @@ class Publisher:
             held_out_loss=float(written["held_out_loss"]),
             parent=self._parent,
         )
-        further = further_elsewhere(self._peer, self._expert, checkpoint.step)
-        head = await publish(self._peer, checkpoint)
+        further = further_elsewhere(self._membership, self._expert, checkpoint.step)
+        head = await publish(self._membership, checkpoint)
         self._parent = head.manifest
         told = {"event": "published", **_told(head), "held_out_loss": head.held_out_loss}
         return told if further is None else {**told, "behind": further}
 
     async def _publish_resume(self, written: Event) -> Event:
         path, step, images = Path(written["path"]), int(written["step"]), int(written["images"])
-        resume = await publish_resume(self._peer, path, self._expert, step, images)
+        resume = await publish_resume(self._membership, path, self._expert, step, images)
         return {"event": "resume_published", **_told(resume)}
 
 

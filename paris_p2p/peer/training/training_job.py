@@ -10,17 +10,16 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from paris_p2p.errors import Held, HomeBusy, NotAvailable, ParisError, Unreachable
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.books.resume_states import learn_resumes
-from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.training.assignment import needed
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.training.assignment import TrainingRequest, needed
 from paris_p2p.peer.training.attempt import Attempt, fetched, origin
-from paris_p2p.peer.training.claiming import HELD_REMEDY
+from paris_p2p.peer.training.claiming import HELD_REMEDY, claimant_of
 from paris_p2p.peer.training.device import training_device
 from paris_p2p.peer.training.lease import Lease
 from paris_p2p.peer.training.snapshots import prune, set_aside, snapshots, step_of
@@ -46,30 +45,15 @@ RETRY_PAUSES = (2.0, 10.0)
 """Seconds before the same start is tried a second and a third time, where this machine failed."""
 
 
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What `claim-expert` asks for. `expert` None: the swarm's need decides.
-
-    `wait` for an expert where all are held; `avoid` those that this peer failed at just now.
-    """
-
-    expert: int | None = None
-    max_steps: int | None = None
-    max_seconds: float | None = None
-    threads: int | None = None
-    wait: bool = False
-    avoid: frozenset[int] = frozenset()
-
-
 class TrainingJob:
     """One claim from choice to release. Iterate `events()`; `stop()` ends it cleanly."""
 
-    def __init__(self, peer: Peer, request: TrainingRequest) -> None:
-        self._peer = peer
+    def __init__(self, membership: Membership, request: TrainingRequest) -> None:
+        self._membership = membership
         self._request = request
         self._attempt: Attempt | None = None
         self._stopped = asyncio.Event()
-        self.id = peer.rng.randbytes(8).hex()
+        self.id = membership.node.rng.randbytes(8).hex()
         self.expert: int | None = None
         """The slot that was claimed, once it is."""
 
@@ -90,20 +74,23 @@ class TrainingJob:
         claimed, fetching, resuming, checking, retrying, passed_over, progress, snapshot, published,
         resume_published, warning, done, released; errors are raised.
         """
-        peer = self._peer
+        membership = self._membership
         lease = await self._acquire()
         if lease is None:
             return
-        if lease.expert in peer.training:  # by a job that claimed it at the same moment
+        if lease.expert in membership.training:  # by a job that claimed it at the same moment
             raise Held(f"this peer is training {slot_name(lease.expert)} already", HELD_REMEDY)
         self.expert = lease.expert
-        peer.training.add(lease.expert)
+        membership.training.add(lease.expert)
         slot = {"slot": lease.expert, "name": slot_name(lease.expert)}
         keeping = asyncio.create_task(lease.keep())
         keeping.add_done_callback(lambda _: self.stop())
         try:
-            yield {"event": "claimed", **slot, "job": self.id, "online": peer.swarm.online()}
-            async with aclosing(self._from_best_start(lease)) as events:
+            yield {"event": "claimed", **slot, "job": self.id, "online": membership.swarm.online()}
+            async with (
+                membership.node.using(sorted(membership.run.content_ids())),
+                aclosing(self._from_best_start(lease)) as events,
+            ):
                 async for event in events:
                     while lease.warnings:
                         yield {"event": "warning", **slot, "text": lease.warnings.pop(0)}
@@ -114,15 +101,15 @@ class TrainingJob:
             await end_tasks(keeping)
             with contextlib.suppress(ParisError, TimeoutError):
                 await lease.release()
-            peer.training.discard(lease.expert)
+            membership.training.discard(lease.expert)
         yield {"event": "released", **slot}
 
     async def _acquire(self) -> Lease | None:
         """The lease that was asked for, or None when the job is stopped before there is one."""
-        request, peer = self._request, self._peer
-        _check_trusted(peer)
-        busy = peer.training | request.avoid
-        claimant = peer.claimant(await asyncio.to_thread(training_device))
+        request, membership = self._request, self._membership
+        _check_trusted(membership)
+        busy = membership.training | request.avoid
+        claimant = claimant_of(membership, await asyncio.to_thread(training_device))
         claiming = asyncio.create_task(
             claimant.acquire(request.expert, busy=busy, wait=request.wait)
         )
@@ -141,15 +128,15 @@ class TrainingJob:
         failed at or that is still coming, that failure is raised. What was published meanwhile is
         tried before scratch.
         """
-        contents = needed(self._peer.run, lease.expert)
-        async for event in fetched(self._peer, contents, self._stopped.is_set):
+        contents = needed(self._membership.run, lease.expert)
+        async for event in fetched(self._membership, contents, self._stopped.is_set):
             yield event
         standing: ParisError | None = None
         failed, is_fresh = False, True
         turns = Turns(
             await self._starts(lease.expert),
-            self._peer.run.recipe.resume_every,
-            self._peer.config.download_limit,
+            self._membership.run.recipe.resume_every,
+            self._membership.node.config.download_limit,
         )
         while (turn := turns.take()) is not None:
             start = turn.start
@@ -185,7 +172,7 @@ class TrainingJob:
         """Train from a start; again after a pause where this machine fails at once."""
         start = turn.start
         for pause in (*RETRY_PAUSES, None):
-            self._attempt = Attempt(self._peer, lease, start, self._request)
+            self._attempt = Attempt(self._membership, lease, start, self._request)
             try:
                 async with aclosing(self._attempt.events(turn.patience, turn.least)) as events:
                     async for event in events:
@@ -206,19 +193,19 @@ class TrainingJob:
 
     def _verdict(self, error: ParisError, start: Start) -> Verdict:
         seen = self._attempt.seen if self._attempt is not None else ()
-        return verdict(error, start, seen, self._peer.swarm.online())
+        return verdict(error, start, seen, self._membership.swarm.online())
 
     async def _refute(self, start: Start, error: ParisError) -> tuple[Verdict, Path | None]:
         """Never try `start` again, nor what its attempt made of it; where that is kept.
 
         What was only damaged on this disk still stands.
         """
-        if start.published is not None and not await self._peer.condemn(
+        if start.published is not None and not await self._membership.condemn(
             start.published, error.message
         ):
             return Verdict.STANDING, None
         assert self._attempt is not None and self.expert is not None
-        folder = self._peer.slot_folder(self.expert)
+        folder = self._membership.slot_folder(self.expert)
         made = [path for path in snapshots(folder) if path not in self._attempt.before]
         return Verdict.REFUTED, set_aside(
             folder, [*made, *([start.snapshot] if start.snapshot else [])]
@@ -229,20 +216,20 @@ class TrainingJob:
 
         Each with the seconds that it may be waited for.
         """
-        peer, trusted = self._peer, self._peer.run.publishers
-        folder = peer.slot_folder(expert)
+        membership = self._membership
+        folder = membership.slot_folder(expert)
         await self._left_alone(folder)
         with contextlib.suppress(Unreachable, TimeoutError):
-            await learn_resumes(peer, [expert])
+            await learn_resumes(membership, [expert])
         prune(folder)
-        heads, resumes = peer.heads.known(expert), peer.resumes.known(expert)
+        heads, resumes = membership.heads.known(expert), membership.resumes.known(expert)
         records: list[Head | Resume] = [*heads, *resumes]
         found = starts(
             [Start(step_of(path), snapshot=path) for path in snapshots(folder)],
-            ranked_resumes(resumes, trusted),
-            ranked_heads(heads, trusted),
-            peer.run.recipe.resume_every,
-            {record.step for record in records if record.author == peer.identity.author},
+            ranked_resumes(resumes, membership.run.publishers),
+            ranked_heads(heads, membership.run.publishers),
+            membership.run.recipe.resume_every,
+            {record.step for record in records if record.author == membership.node.identity.author},
         )
         contents = [start.published.manifest for start in found if start.published is not None]
         at_hand = await asyncio.gather(*(self._is_served(content) for content in contents))
@@ -265,20 +252,20 @@ class TrainingJob:
 
     async def _is_served(self, content: bytes) -> bool:
         """Whether a content is here, or a peer answers that has it."""
-        if await asyncio.to_thread(self._peer.blobs.complete, content):
+        if await asyncio.to_thread(self._membership.node.blobs.complete, content):
             return True
         with contextlib.suppress(Unreachable, TimeoutError):
-            return await is_served(self._peer, content)
+            return await is_served(self._membership, content)
         return False
 
 
-def _check_trusted(peer: Peer) -> None:
+def _check_trusted(membership: Membership) -> None:
     """NotAvailable where nobody would take what this peer trains."""
-    trusted = peer.run.publishers
-    if trusted and peer.identity.author not in trusted:
+    trusted = membership.run.publishers
+    if trusted and membership.node.identity.author not in trusted:
         raise NotAvailable(
-            f"the run {peer.run.name} takes checkpoints only of authors that it names, and this "
-            "peer is none of them",
+            f"the run {membership.run.name} takes checkpoints only of authors that it names, and "
+            "this peer is none of them",
             "Train as one of them (paris-peer identity import), or in another run",
         )
 

@@ -9,13 +9,16 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 
 from paris_p2p.errors import ParisError
 from paris_p2p.peer.jobs import Job, Jobs
-from paris_p2p.peer.peer import Peer
-from paris_p2p.peer.training.training_job import TRAINING, TrainingJob, TrainingRequest
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
+from paris_p2p.peer.training.assignment import TrainingRequest
+from paris_p2p.peer.training.claiming import AllHeld
+from paris_p2p.peer.training.training_job import TRAINING, TrainingJob
 from paris_p2p.peer.training.worker import Event
 
 FIRST_PAUSE = 5.0
@@ -28,7 +31,7 @@ Tell = Callable[[Event], None]
 
 
 class Volunteer:
-    """Trains one expert after the other until it is stopped.
+    """Trains one expert after the other until it is stopped, in whichever run it did least lately.
 
     Parameters
     ----------
@@ -38,13 +41,13 @@ class Volunteer:
         "waiting" in between. Training goes on where it fails.
     """
 
-    def __init__(self, peer: Peer, jobs: Jobs, tell: Tell) -> None:
-        self._peer = peer
+    def __init__(self, node: Node[Membership], jobs: Jobs, tell: Tell) -> None:
+        self._node = node
         self._jobs = jobs
         self._teller = tell
         self._heard = True
         self._job: Job | None = None
-        self._avoid: frozenset[int] = frozenset()
+        self._avoid: dict[bytes, frozenset[int]] = {}
         self._failures = 0
         self._stopped = asyncio.Event()
 
@@ -66,17 +69,42 @@ class Volunteer:
                 await self._pause(ParisError(f"training failed: {error!r}"))
 
     async def _train(self) -> None:
-        """One claim from choice to release; waits for an expert while all are held."""
-        request = TrainingRequest(wait=not self._avoid, avoid=self._avoid)
-        self._job = self._jobs.begin(TRAINING, TrainingJob(self._peer, request))
-        self._tell({"event": "looking"})
-        async with aclosing(self._job.follow()) as events:
-            async for _, event in events:
-                if event["event"] == "published":
-                    self._failures, self._avoid = 0, frozenset()
-                self._tell(event)
+        """One claim from choice to release, in the first run that has a slot to have."""
+        turns = await asyncio.to_thread(turns_of, list(self._node.memberships.values()))
+        if not turns:
+            raise ParisError("this peer takes part in no run")
+        for number, membership in enumerate(turns, start=1):
+            try:
+                await self._train_in(membership, wait=len(turns) == 1)
+                return
+            except AllHeld:
+                if number == len(turns) or self._stopped.is_set():
+                    raise
+
+    async def _train_in(self, membership: Membership, wait: bool) -> None:
+        """One claim in a run; where all its experts are held, `wait` for one or raise AllHeld."""
+        avoid = self._avoid.pop(membership.run_id, frozenset())
+        request = TrainingRequest(wait=wait and not avoid, avoid=avoid)
+        self._job = self._jobs.begin(TRAINING, TrainingJob(membership, request))
+        self._tell({"event": "looking", "run": membership.run_id.hex()})
+        try:
+            async with aclosing(self._job.follow()) as events:
+                async for _, event in events:
+                    if event["event"] == "published":
+                        self._failures = 0
+                    self._tell(event)
+        except AllHeld:
+            raise
+        except ParisError:
+            self._leave_alone(membership)
+            raise
         if self._job.outcome == "stopped":
-            self._avoid = self._slot_of_job()
+            self._leave_alone(membership)
+
+    def _leave_alone(self, membership: Membership) -> None:
+        """The expert of the job of now, for one attempt, should others need it."""
+        if self._job is not None and self._job.slot is not None:
+            self._avoid[membership.run_id] = frozenset({self._job.slot})
 
     def _tell(self, event: Event) -> None:
         """Pass an event on. The first failure to is logged, and the next after a success."""
@@ -89,19 +117,17 @@ class Volunteer:
             self._heard = False
 
     async def _pause(self, error: ParisError) -> None:
-        """Wait, and leave alone the expert that failed: for one attempt, should others need it."""
-        self._avoid = self._slot_of_job()
-        seconds = pause_after(self._failures, self._peer.rng)
+        seconds = pause_after(self._failures, self._node.rng)
         self._failures += 1
         self._tell({"event": "waiting", "seconds": seconds, "reason": str(error)})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopped.wait()
 
-    def _slot_of_job(self) -> frozenset[int]:
-        """The expert of the job of now, where it has one."""
-        slot = self._job.slot if self._job is not None else None
-        return frozenset() if slot is None else frozenset({slot})
+
+def turns_of(memberships: Iterable[Membership]) -> list[Membership]:
+    """The runs in which to look for a slot: the one first that this home trained least lately."""
+    return sorted(memberships, key=lambda one: (one.last_trained(), one.run_id))
 
 
 def pause_after(failures: int, rng: random.Random) -> float:
@@ -111,9 +137,9 @@ def pause_after(failures: int, rng: random.Random) -> float:
 
 
 @contextlib.asynccontextmanager
-async def volunteering(peer: Peer, jobs: Jobs, tell: Tell) -> AsyncIterator[None]:
+async def volunteering(node: Node[Membership], jobs: Jobs, tell: Tell) -> AsyncIterator[None]:
     """Unattended training for as long as the block lasts; it ends with everything saved."""
-    volunteer = Volunteer(peer, jobs, tell)
+    volunteer = Volunteer(node, jobs, tell)
     training = asyncio.create_task(volunteer.run())
     try:
         yield

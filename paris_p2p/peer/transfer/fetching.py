@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import copy
 
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient, LyingProvider
@@ -71,9 +72,18 @@ class Fetcher:
         self._refusals = refusals or Refusals(None, time.time)
         self._places = asyncio.Semaphore(CONVERSATIONS)
         self.seeds: Sequence[Seed] = ()
-        """The web servers of the run, once that is known."""
+        """The web servers of the run."""
         self.received: Counter[bytes] = Counter()
         """Verified bytes received, by provider."""
+
+    def seen_through(self, swarm: Swarm, seeds: Sequence[Seed]) -> Fetcher:
+        """The same, asking those whom `swarm` shows, and web servers of a run.
+
+        What one learns of its sources the other knows, and both have the same limits.
+        """
+        other = copy(self)
+        other._swarm, other.seeds = swarm, seeds
+        return other
 
     async def providers(self, content: bytes) -> list[Source]:
         """Peers that announce `content`, those that never failed first.

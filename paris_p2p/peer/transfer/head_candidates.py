@@ -16,7 +16,7 @@ from typing import Final
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.report import Report, head_row, held_contents, known_heads
 from paris_p2p.peer.transfer.proof_of_storage import is_served
 from paris_p2p.records.head import Head
@@ -79,22 +79,22 @@ class Candidates:
         return list(better.values())
 
 
-async def find_candidates(peer: Peer) -> AsyncGenerator[Report]:
+async def find_candidates(membership: Membership) -> AsyncGenerator[Report]:
     """What sampling needs, like `heads_report`, but of each slot only heads that can be had.
 
     "looking" events, then one "heads".
     """
     yield {"event": "looking", "candidates": 0, "answering": 0}
-    await peer.survey()
-    candidates = await _known(peer)
+    await membership.survey()
+    candidates = await _known(membership)
     worth = candidates.worth_asking()
-    async for _ in _asked(peer, candidates, worth):
+    async for _ in _asked(membership, candidates, worth):
         yield {
             "event": "looking",
             "candidates": len(worth),
             "answering": sum(candidates.answers.values()),
         }
-    sealed = await asyncio.to_thread(peer.blobs.chunks.get, peer.run_id)
+    sealed = await asyncio.to_thread(membership.node.blobs.chunks.get, membership.run_id)
     yield {
         "event": "heads",
         "sealed_run": sealed.hex(),
@@ -110,15 +110,17 @@ def _row(candidates: Candidates, head: Head) -> Report:
     return {**head_row(head), "held": held, "served": candidates.answers.get(head.manifest)}
 
 
-async def _known(peer: Peer) -> Candidates:
-    ranked = known_heads(peer)
-    return Candidates(ranked, await asyncio.to_thread(held_contents, peer, ranked.values()))
+async def _known(membership: Membership) -> Candidates:
+    ranked = known_heads(membership)
+    return Candidates(ranked, await asyncio.to_thread(held_contents, membership, ranked.values()))
 
 
-async def _asked(peer: Peer, candidates: Candidates, heads: Sequence[Head]) -> AsyncGenerator[None]:
+async def _asked(
+    membership: Membership, candidates: Candidates, heads: Sequence[Head]
+) -> AsyncGenerator[None]:
     """Ask for all of these heads at once; a turn when there may be something new to tell."""
     places = asyncio.Semaphore(AT_ONCE)
-    asking = {asyncio.create_task(_ask(peer, candidates, head, places)) for head in heads}
+    asking = {asyncio.create_task(_ask(membership, candidates, head, places)) for head in heads}
     now = asyncio.get_running_loop().time
     end = now() + SECONDS
     slots = [slot for slot, heads in candidates.ranked.items() if heads]
@@ -135,11 +137,13 @@ async def _asked(peer: Peer, candidates: Candidates, heads: Sequence[Head]) -> A
         await end_tasks(*asking)
 
 
-async def _ask(peer: Peer, candidates: Candidates, head: Head, places: asyncio.Semaphore) -> None:
+async def _ask(
+    membership: Membership, candidates: Candidates, head: Head, places: asyncio.Semaphore
+) -> None:
     """Whether somebody serves a head, asked again as long as nothing of its slot can be had."""
     while True:
         async with places:
-            answer = await _is_served(peer, head.manifest)
+            answer = await _is_served(membership, head.manifest)
         if answer is not None:
             candidates.answers[head.manifest] = answer
         if answer or candidates.has_something(head.expert):
@@ -147,9 +151,9 @@ async def _ask(peer: Peer, candidates: Candidates, head: Head, places: asyncio.S
         await asyncio.sleep(PAUSE)
 
 
-async def _is_served(peer: Peer, content: bytes) -> bool | None:
+async def _is_served(membership: Membership, content: bytes) -> bool | None:
     """Whether somebody serves a content; None when that could not be told in time."""
     with suppress(Unreachable, TimeoutError):
         async with asyncio.timeout(TURN):
-            return await is_served(peer, content)
+            return await is_served(membership, content)
     return None

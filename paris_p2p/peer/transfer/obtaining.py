@@ -8,7 +8,8 @@ from contextlib import aclosing
 from typing import Any
 
 from paris_p2p.network.tasks import end_tasks
-from paris_p2p.peer.peer import Peer, Promise
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Promise
 from paris_p2p.peer.upkeep.retention import record_limit
 from paris_p2p.peer.upkeep.store_quota import room_for
 from paris_p2p.records.head import Head
@@ -16,7 +17,7 @@ from paris_p2p.store.chunks import MissingChunk
 
 
 async def obtain(
-    peer: Peer,
+    membership: Membership,
     contents: Sequence[bytes],
     most: int | None = None,
     patience: float | None = None,
@@ -28,8 +29,8 @@ async def obtain(
     """
     for content in contents:
         async with (
-            peer.using([content]),
-            aclosing(_obtained(peer, content, most, patience)) as steps,
+            membership.node.using([content]),
+            aclosing(_obtained(membership, content, most, patience)) as steps,
         ):
             async for have, total in steps:
                 yield {
@@ -40,38 +41,42 @@ async def obtain(
                 }
 
 
-def checkpoint_limit(peer: Peer, content: bytes) -> int:
+def checkpoint_limit(membership: Membership, content: bytes) -> int:
     """Bytes that a content can have which is asked for as a checkpoint, or as a part of the run."""
-    heads = [record for record in peer.naming(content) if isinstance(record, Head)]
-    if content in peer.run.content_ids() or not heads:
-        return peer.limit(content)
-    return max(record_limit(peer.run, head) for head in heads)
+    heads = [record for record in membership.naming(content) if isinstance(record, Head)]
+    if content in membership.run.content_ids() or not heads:
+        return membership.limit(content)
+    return max(record_limit(membership.run, head) for head in heads)
 
 
 async def _obtained(
-    peer: Peer, content: bytes, most: int | None, patience: float | None
+    membership: Membership, content: bytes, most: int | None, patience: float | None
 ) -> AsyncGenerator[tuple[int, int]]:
-    was_here = await asyncio.to_thread(peer.blobs.complete, content)
-    manifest = await peer.manifest(content, most, patience)
-    async with room_for(peer, manifest, as_file=True, sparing=True) as promise:
+    was_here = await asyncio.to_thread(membership.node.blobs.complete, content)
+    manifest = await membership.manifest(content, most, patience)
+    async with room_for(membership, manifest, as_file=True, sparing=True) as promise:
         if not was_here:
-            async with aclosing(_fetched(peer, content, most, patience, promise)) as steps:
+            async with aclosing(_fetched(membership, content, most, patience, promise)) as steps:
                 async for step in steps:
                     yield step
         try:
-            await peer.path(content)
+            await membership.node.path(content)
         except MissingChunk:
-            await asyncio.to_thread(peer.blobs.drop_damaged, manifest)
-            async with aclosing(_fetched(peer, content, most, patience, promise)) as steps:
+            await asyncio.to_thread(membership.node.blobs.drop_damaged, manifest)
+            async with aclosing(_fetched(membership, content, most, patience, promise)) as steps:
                 async for step in steps:
                     yield step
-            await peer.path(content)
+            await membership.node.path(content)
     if not was_here:
-        await peer.announcer.content(content)
+        await membership.announcer.content(content)
 
 
 async def _fetched(
-    peer: Peer, content: bytes, most: int | None, patience: float | None, promise: Promise
+    membership: Membership,
+    content: bytes,
+    most: int | None,
+    patience: float | None,
+    promise: Promise,
 ) -> AsyncGenerator[tuple[int, int]]:
     """(bytes here, bytes in all) while one content is fetched; its errors are raised."""
     steps: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
@@ -80,7 +85,7 @@ async def _fetched(
         promise.arrived(have, total)
         steps.put_nowait((have, total))
 
-    fetching = asyncio.create_task(peer.fetch(content, tell, most, patience))
+    fetching = asyncio.create_task(membership.fetch(content, tell, most, patience))
     fetching.add_done_callback(lambda _: steps.put_nowait(None))
     try:
         while (step := await steps.get()) is not None:

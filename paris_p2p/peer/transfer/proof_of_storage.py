@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from paris_p2p.errors import ParisError
 from paris_p2p.identity import Author
@@ -21,11 +20,9 @@ from paris_p2p.network.chunk_protocol import (
 )
 from paris_p2p.network.pacing import paced
 from paris_p2p.network.tasks import end_tasks
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer.chunk_sources import Source
 from paris_p2p.records.manifest import Manifest
-
-if TYPE_CHECKING:
-    from paris_p2p.peer.peer import Peer
 
 PATIENCE = 20.0
 """Seconds a provider has to send what it is asked for."""
@@ -40,29 +37,33 @@ would, and fetches need some of them."""
 Question = Callable[[ChunkClient], Awaitable[bool]]
 
 
-async def proven_providers(peer: Peer, content: bytes, enough: int) -> int:
+async def proven_providers(membership: Membership, content: bytes, enough: int) -> int:
     """How many other peers prove to hold a content; counts no further than `enough` or a few more.
 
     At most ASKED_PER_PROOF * `enough` are asked. Where liars are so many that those do not suffice,
     too few are counted, never too many.
     """
-    sources = (await peer.fetcher.providers(content))[: ASKED_PER_PROOF * enough]
-    question = partial(_sends_a_part, peer, content)
+    sources = (await membership.fetcher.providers(content))[: ASKED_PER_PROOF * enough]
+    question = partial(_sends_a_part, membership, content)
     proven = 0
     while sources and proven < enough:
         asked, sources = sources[:enough], sources[enough:]
-        proven += sum(await asyncio.gather(*(_ask(peer, source, question) for source in asked)))
+        proven += sum(
+            await asyncio.gather(*(_ask(membership, source, question) for source in asked))
+        )
     return proven
 
 
-async def is_served(peer: Peer, content: bytes) -> bool:
+async def is_served(membership: Membership, content: bytes) -> bool:
     """Whether some other peer sends the manifest of a content within PATIENCE, or is too busy to.
 
     That tells the living from the dead; whether they hold all of it, only fetching tells.
     """
-    sources = (await peer.fetcher.providers(content))[:ASKED_AT_ONCE]
+    sources = (await membership.fetcher.providers(content))[:ASKED_AT_ONCE]
     question = partial(_sends_manifest, content)
-    asked = [asyncio.create_task(_ask(peer, source, question, busy=True)) for source in sources]
+    asked = [
+        asyncio.create_task(_ask(membership, source, question, busy=True)) for source in sources
+    ]
     try:
         for answer in asyncio.as_completed(asked):
             if await answer:
@@ -72,16 +73,18 @@ async def is_served(peer: Peer, content: bytes) -> bool:
         await end_tasks(*asked)
 
 
-async def _ask(peer: Peer, source: Source, question: Question, *, busy: bool = False) -> bool:
+async def _ask(
+    membership: Membership, source: Source, question: Question, *, busy: bool = False
+) -> bool:
     """What a provider's answer amounts to; `busy` when it has no time for it now.
 
     False when none comes within PATIENCE, the wait for a turn to ask this provider included.
     """
     try:
-        async with asyncio.timeout(PATIENCE), _turn_to_ask(peer, source.author):
-            stream = await peer.swarm.open(source.author, CHUNK_PROTOCOL, source.addresses)
+        async with asyncio.timeout(PATIENCE), _turn_to_ask(membership, source.author):
+            stream = await membership.swarm.open(source.author, CHUNK_PROTOCOL, source.addresses)
             try:
-                return await question(ChunkClient(paced(stream, peer.fetcher.pacers)))
+                return await question(ChunkClient(paced(stream, membership.fetcher.pacers)))
             finally:
                 await stream.close()
     except ProviderBusy:
@@ -90,9 +93,9 @@ async def _ask(peer: Peer, source: Source, question: Question, *, busy: bool = F
         return False
 
 
-def _turn_to_ask(peer: Peer, author: Author) -> asyncio.Semaphore:
+def _turn_to_ask(membership: Membership, author: Author) -> asyncio.Semaphore:
     """Held while a provider is asked; forgotten when nobody asks it any more."""
-    return peer.asking.setdefault(author, asyncio.Semaphore(QUESTIONS_PER_PEER))
+    return membership.node.asking.setdefault(author, asyncio.Semaphore(QUESTIONS_PER_PEER))
 
 
 async def _sends_manifest(content: bytes, client: ChunkClient) -> bool:
@@ -101,7 +104,7 @@ async def _sends_manifest(content: bytes, client: ChunkClient) -> bool:
     return encoded is not None
 
 
-async def _sends_a_part(peer: Peer, content: bytes, client: ChunkClient) -> bool:
+async def _sends_a_part(membership: Membership, content: bytes, client: ChunkClient) -> bool:
     await client.request([content])
     _, encoded = await client.receive()
     if encoded is None:
@@ -109,6 +112,6 @@ async def _sends_a_part(peer: Peer, content: bytes, client: ChunkClient) -> bool
     chunks = (await asyncio.to_thread(Manifest.decode, encoded)).chunks
     if not chunks:
         return True
-    await client.request([peer.rng.choice(chunks)])
+    await client.request([membership.node.rng.choice(chunks)])
     _, data = await client.receive()
     return data is not None

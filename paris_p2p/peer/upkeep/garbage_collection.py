@@ -1,8 +1,9 @@
 """Letting content go: what is superseded after a grace, what others hold when room is needed.
 
 Kept in any case: what this author published last in every slot, of whatever run; what is being
-fetched; and every current content unless `replicas` other peers have just proven to hold it. What
-else a run needs that this home has left goes where room is needed.
+fetched; and every current content unless `replicas` other peers have just proven to hold it, or one
+where its run has more than its share (`fair_share`). What else a run needs that this home has left
+goes where room is needed, and at once when it is left.
 
 A current content is given up in two steps, so that the holders of one content who all need room do
 not all drop it: each takes back its announcement, waits a random time, and looks who is left.
@@ -12,26 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Set
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
+from contextlib import asynccontextmanager
 from functools import partial
 
-from paris_p2p.errors import BadContent
 from paris_p2p.peer.books.record_book import Record, RecordBook
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
 from paris_p2p.peer.transfer.proof_of_storage import proven_providers
-from paris_p2p.peer.transfer.providers import best_here, wanted
-from paris_p2p.peer.upkeep.retention import (
-    Stored,
-    left,
-    outranked,
-    own_content,
-    superseded,
-    to_spare,
+from paris_p2p.peer.upkeep import fair_share
+from paris_p2p.peer.upkeep.holdings import (
+    kept_contents,
+    named_by,
+    naming,
+    needed_by_left,
+    own_contents,
+    run_records,
+    size_here,
+    stored_contents,
+    unused_files,
 )
-from paris_p2p.records.head import Head
-from paris_p2p.records.manifest import Manifest
-from paris_p2p.records.resume import Resume
+from paris_p2p.peer.upkeep.retention import left, outranked, superseded, to_spare
 
 log = logging.getLogger(__name__)
 
@@ -46,224 +48,214 @@ SETTLE = (2.0, 10.0)
 LetGo = Callable[[], Awaitable[object]]
 
 
-async def collect(peer: Peer) -> None:
+async def collect(node: Node[Membership]) -> None:
     """One round: let go what is superseded, and more where the quota is exceeded."""
-    await _let_formers_go(peer, peer.heads)
-    await _let_formers_go(peer, peer.resumes)
-    keep = await asyncio.to_thread(_kept, peer)
-    await asyncio.to_thread(_note_uses, peer, keep)
-    for content in superseded(await _stored(peer), keep, peer.clock() - GRACE):
-        await _drop(peer, content, "there is newer")
-    await asyncio.to_thread(peer.blobs.sweep, _records(peer), peer.clock() - STRAY)
-    if not await make_room(peer, 0, grace=GRACE):
-        await spare(peer, 0)
+    for membership in list(node.memberships.values()):
+        await _let_formers_go(membership, membership.heads)
+        await _let_formers_go(membership, membership.resumes)
+    keep = await asyncio.to_thread(kept_contents, node)
+    await asyncio.to_thread(_note_uses, node, keep)
+    stored = await asyncio.to_thread(stored_contents, node)
+    for content in superseded(stored, keep, node.clock() - GRACE):
+        await _drop(node, content, "there is newer")
+    await asyncio.to_thread(node.blobs.sweep, run_records(node), node.clock() - STRAY)
+    if not await make_room(node, 0, grace=GRACE):
+        await spare(node, 0)
 
 
-async def make_room(peer: Peer, size: int, grace: float = 0.0) -> bool:
+async def make_room(
+    node: Node[Membership], size: int, asker: Membership | None = None, grace: float = 0.0
+) -> bool:
     """Let go what nobody should miss until `size` more bytes fit into the quota; whether they do.
 
     First what is superseded, then files that can be made again, then what runs that were left are
     made of, then what is outranked; of these contents only what was of no use for `grace` seconds.
+    `asker` is whom the room is for, None where the quota is exceeded: whose content may go depends
+    on it (see `fair_share`).
     """
-    if await has_room(peer, size):
+    if await has_room(node, size):
         return True
-    for _, let_go in await _dispensable(peer, peer.clock() - grace):
+    for _, let_go in await _dispensable(node, size, asker, node.clock() - grace):
         await let_go()
-        if await has_room(peer, size):
+        if await has_room(node, size):
             return True
     return False
 
 
-async def make_room_for(peer: Peer, size: int, *, sparing: bool) -> bool:
+async def make_room_for(asker: Membership, size: int, *, sparing: bool) -> bool:
     """As `make_room` and, `sparing`, `spare` would, or let go nothing where both are not enough."""
-    if not await can_make_room(peer, size, sparing=sparing):
+    if not await can_make_room(asker, size, sparing=sparing):
         return False
-    return await make_room(peer, size, GRACE) or (sparing and await spare(peer, size))
+    node = asker.node
+    return await make_room(node, size, asker, GRACE) or (sparing and await spare(node, size, asker))
 
 
-async def can_make_room(peer: Peer, size: int, *, sparing: bool) -> bool:
+async def can_make_room(asker: Membership, size: int, *, sparing: bool) -> bool:
     """Whether `make_room_for` would, by what is known of who holds what else."""
-    needed = size - await _room(peer)
+    node = asker.node
+    needed = size - await _room(node)
     if needed > 0:
-        needed -= sum(bytes for bytes, _ in await _dispensable(peer, peer.clock() - GRACE))
+        dispensable = await _dispensable(node, size, asker, node.clock() - GRACE)
+        needed -= sum(bytes for bytes, _ in dispensable)
     if needed > 0 and sparing:
-        sizes = await asyncio.to_thread(_current_sizes, peer)
-        others = {content: _known_others(peer, content) for content in sizes}
-        return bool(to_spare(others, sizes, peer.config.replicas, needed))
+        sizes, least = await asyncio.to_thread(_spareable, node, size, asker)
+        others = {content: _known_others(node, content) for content in sizes}
+        return bool(to_spare(others, sizes, least, needed))
     return needed <= 0
 
 
-async def spare(peer: Peer, size: int) -> bool:
+async def spare(node: Node[Membership], size: int, asker: Membership | None = None) -> bool:
     """Let go current contents that others hold until `size` more bytes fit; whether they do."""
-    others, sizes = await _spareable(peer)
-    needed = size - await _room(peer)
-    for content in to_spare(others, sizes, peer.config.replicas, needed):
-        await _spare(peer, content)
-    return await has_room(peer, size)
+    sizes, least = await asyncio.to_thread(_spareable, node, size, asker)
+    counts = await asyncio.gather(*(_others(node, content) for content in sizes))
+    needed = size - await _room(node)
+    for content in to_spare(dict(zip(sizes, counts, strict=True)), sizes, least, needed):
+        await _spare(node, content, least[content])
+    return await has_room(node, size)
 
 
-async def has_room(peer: Peer, size: int) -> bool:
+async def has_room(node: Node[Membership], size: int) -> bool:
     """Whether `size` more bytes fit into the quota, with all that is promised room there."""
-    return await _room(peer) >= size
+    return await _room(node) >= size
 
 
-async def _room(peer: Peer) -> int:
+async def free_left(node: Node[Membership], run_id: bytes) -> None:
+    """Let go at once what only a run needs that was left, but not what this author published."""
+    needed = await asyncio.to_thread(needed_by_left, node, run_id)
+    for content in sorted(needed):
+        await _drop(node, content, "its run was left")
+
+
+async def _room(node: Node[Membership]) -> int:
     """Bytes that the quota has left; less than none where it is exceeded."""
-    spoken_for = sum(promise.size for promise in peer.promises)
-    return peer.config.store_quota - await asyncio.to_thread(peer.blobs.usage) - spoken_for
+    spoken_for = sum(promise.size for promise in node.promises)
+    return node.config.store_quota - await asyncio.to_thread(node.blobs.usage) - spoken_for
 
 
-async def _let_formers_go(peer: Peer, book: RecordBook[Record]) -> None:
+async def _let_formers_go(membership: Membership, book: RecordBook[Record]) -> None:
     """What authors published before counts no more once enough peers prove to hold their newest."""
+    node = membership.node
     for former, newest in book.formers():
-        here = await asyncio.to_thread(peer.blobs.complete, newest.manifest)
-        replicas = peer.config.replicas
-        if here or await proven_providers(peer, newest.manifest, replicas) >= replicas:
+        here = await asyncio.to_thread(node.blobs.complete, newest.manifest)
+        replicas = node.config.replicas
+        if here or await proven_providers(membership, newest.manifest, replicas) >= replicas:
             book.let_go(former)
 
 
-async def _dispensable(peer: Peer, before: float) -> list[tuple[int, LetGo]]:
+async def _dispensable(
+    node: Node[Membership], size: int, asker: Membership | None, before: float
+) -> list[tuple[int, LetGo]]:
     """What to do one after the other until there is room, and how many bytes each gives."""
-    keep, stored = await asyncio.to_thread(_kept, peer), await _stored(peer)
+    keep = await asyncio.to_thread(kept_contents, node)
+    stored = await asyncio.to_thread(stored_contents, node)
     sizes = {item.content: item.size for item in stored}
+    yielding = await asyncio.to_thread(_yielding, node, size, asker)
 
     def drops(contents: Iterable[bytes], why: str) -> list[tuple[int, LetGo]]:
-        return [(sizes[content], partial(_drop, peer, content, why)) for content in contents]
+        return [(sizes[content], partial(_drop, node, content, why)) for content in contents]
 
-    files = await asyncio.to_thread(_unused_files, peer)
+    unused = node.clock() - GRACE
+    files = await asyncio.to_thread(unused_files, node, unused)
     return [
         *drops(superseded(stored, keep, before), "there is newer"),
-        *((size, partial(peer.let_go_file, content, unused)) for size, content, unused in files),
+        *((size, partial(node.let_go_file, content, unused)) for size, content in files),
         *drops(left(stored, keep, before), "its run was left"),
-        *drops(outranked(stored, keep, before), "there is better"),
+        *drops(filter(yielding, outranked(stored, keep, before)), "there is better"),
     ]
 
 
-async def _spare(peer: Peer, content: bytes) -> None:
+async def _spare(node: Node[Membership], content: bytes, least: int) -> None:
     """Drop a current content, unless too few hold it once this peer has stopped saying it does."""
-    async with _given_up(peer, content):
-        await asyncio.sleep(peer.rng.uniform(*SETTLE))
-        replicas = peer.config.replicas
-        enough = await proven_providers(peer, content, replicas) >= replicas
-        if enough and await peer.let_go(content):
+    async with _given_up(node, content) as tellers:
+        await asyncio.sleep(node.rng.uniform(*SETTLE))
+        proven = [await proven_providers(one, content, least) for one in naming(node, content)]
+        if min(proven, default=least) >= least and await node.let_go(content):
             log.info("made room: others hold %s", content.hex()[:12])
         else:
-            await peer.announcer.content(content)
+            await _announce_again(tellers, content)
 
 
-async def _drop(peer: Peer, content: bytes, why: str) -> None:
+async def _drop(node: Node[Membership], content: bytes, why: str) -> None:
     """Drop a content that nobody should miss, unless somebody has begun to use it."""
-    if content in peer.in_use():
+    if content in node.in_use:
         return
-    async with _given_up(peer, content):
-        if await peer.let_go(content):
+    async with _given_up(node, content) as tellers:
+        if await node.let_go(content):
             log.info("let go %s: %s", content.hex()[:12], why)
-        elif await asyncio.to_thread(peer.blobs.complete, content):
-            await peer.announcer.content(content)
+        elif await asyncio.to_thread(node.blobs.complete, content):
+            await _announce_again(tellers, content)
 
 
 @asynccontextmanager
-async def _given_up(peer: Peer, content: bytes) -> AsyncIterator[None]:
-    """What was announced is taken back; whoever is interrupted inside may have kept it."""
+async def _given_up(node: Node[Membership], content: bytes) -> AsyncIterator[list[Membership]]:
+    """What was announced is taken back; whoever is interrupted inside may have kept it.
+
+    Yields those that had it announced.
+    """
+    memberships = list(node.memberships.values())
+    tellers = [one for one in memberships if content in node.provider_records.of(one.run_id)]
     try:
-        await peer.announcer.give_up(content)
-        yield
+        for one in memberships:
+            await one.announcer.give_up(content)
+        yield tellers
     except BaseException:
-        peer.announcer.keep(content)
+        for one in memberships:
+            one.announcer.keep(content)
         raise
 
 
-async def _stored(peer: Peer) -> list[Stored]:
-    return await asyncio.to_thread(lambda: list(_read_stored(peer)))
+async def _announce_again(tellers: Sequence[Membership], content: bytes) -> None:
+    for one in tellers:
+        await one.announcer.content(content)
 
 
-def _read_stored(peer: Peer) -> Iterator[Stored]:
-    heads = {head.manifest for head in peer.heads.all()}
-    named = heads | {resume.manifest for resume in peer.resumes.all()} | peer.run.content_ids()
-    elsewhere = peer.left_runs.contents() - named
-    for content, last_use in peer.blobs.known().items():
-        manifest = peer.blobs.manifest(content)
-        yield Stored(
-            content,
-            manifest.kind if manifest else "",
-            content in named,
-            last_use,
-            content in elsewhere,
-            _bytes_here(peer, manifest) if manifest else 0,
-        )
+def _yielding(
+    node: Node[Membership], size: int, asker: Membership | None
+) -> Callable[[bytes], bool]:
+    """Whether a content may go so that `asker` gets so many bytes: all runs that name it yield."""
+    named = {run_id: named_by(one) for run_id, one in node.memberships.items()}
+    sizes = {content: size_here(node, content) for content in node.blobs.known()}
+    quota, asking = node.config.store_quota, asker.run_id if asker is not None else None
+    runs = fair_share.yielding(fair_share.held(named, sizes), quota, asking, size)
+    return lambda content: {run for run, contents in named.items() if content in contents} <= runs
 
 
-def _bytes_here(peer: Peer, manifest: Manifest) -> int:
-    missing = set(peer.blobs.missing(manifest))
-    return sum(
-        manifest.length(i) for i, chunk in enumerate(manifest.chunks) if chunk not in missing
-    )
+def _spareable(
+    node: Node[Membership], size: int, asker: Membership | None
+) -> tuple[dict[bytes, int], dict[bytes, int]]:
+    """Current contents that are here as a whole, may go for `asker` and are not this author's own.
 
-
-def _kept(peer: Peer) -> set[bytes]:
-    """Contents that are not let go: what is wanted, the best of what is really here, and own work.
-
-    The best of what is here too, because a record that ranks first may name nothing real.
+    The bytes of each, and how many others have to hold it: as many as should, but only one where
+    the run of another has more than its share.
     """
-    here = {content for content in peer.blobs.known() if peer.blobs.complete(content)}
-    current = wanted(peer).keys() | best_here(peer, here).keys()
-    return current | _own(peer) | peer.in_use()
-
-
-async def _spareable(peer: Peer) -> tuple[dict[bytes, int], dict[bytes, int]]:
-    """Current contents that are here as a whole and not this peer's own: how many others provide
-    each, and its bytes."""
-    sizes = await asyncio.to_thread(_current_sizes, peer)
-    found = await asyncio.gather(*(peer.fetcher.providers(content) for content in sizes))
-    return {content: len(by) for content, by in zip(sizes, found, strict=True)}, sizes
-
-
-def _known_others(peer: Peer, content: bytes) -> int:
-    return len(peer.providers.get(content, {}).keys() - {peer.identity.author})
-
-
-def _current_sizes(peer: Peer) -> dict[bytes, int]:
-    candidates = _kept(peer) - _own(peer) - peer.in_use()
-    manifests = {content: peer.blobs.manifest(content) for content in candidates}
-    return {
+    yielding, replicas = _yielding(node, size, asker), node.config.replicas
+    candidates = filter(yielding, kept_contents(node) - own_contents(node) - node.in_use.keys())
+    manifests = {content: node.blobs.manifest(content) for content in candidates}
+    sizes = {
         content: manifest.size
         for content, manifest in manifests.items()
-        if manifest is not None and not peer.blobs.missing(manifest)
+        if manifest is not None and not node.blobs.missing(manifest)
     }
+    is_own = {content: asker is None or asker.names(content) for content in sizes}
+    return sizes, {content: replicas if is_own[content] else 1 for content in sizes}
 
 
-def _own(peer: Peer) -> set[bytes]:
-    """What this author published last in every slot, of this run and of others in this home."""
-    author, runs = peer.identity.author, peer.home.runs_dir
-    own = own_content(author, peer.heads, peer.resumes)
-    for path in runs.rglob(f"*-{author.hex()}.{Head.KIND}"):
-        with suppress(BadContent, OSError):
-            own.add(Head.unseal(path.read_bytes()).manifest)
-    for path in runs.rglob(f"*-{author.hex()}.{Resume.KIND}"):
-        with suppress(BadContent, OSError):
-            own.add(Resume.unseal(path.read_bytes()).manifest)
-    return own
+async def _others(node: Node[Membership], content: bytes) -> int:
+    """How many others provide a content, to each of the runs that name it."""
+    runs = naming(node, content)
+    found = await asyncio.gather(*(one.fetcher.providers(content) for one in runs))
+    return min(map(len, found), default=0)
 
 
-def _note_uses(peer: Peer, keep: Set[bytes]) -> None:
+def _known_others(node: Node[Membership], content: bytes) -> int:
+    """Likewise, as far as that was looked up."""
+    own = {node.identity.author}
+    found = [one.providers.get(content, {}).keys() - own for one in naming(node, content)]
+    return min(map(len, found), default=0)
+
+
+def _note_uses(node: Node[Membership], keep: Set[bytes]) -> None:
     """Remember on disk that these are of use now: the grace of what is not counts from here."""
-    now = peer.clock()
+    now = node.clock()
     for content in keep:
-        peer.blobs.note_use(content, now)
-
-
-def _unused_files(peer: Peer) -> list[tuple[int, bytes, float]]:
-    """Bytes and contents of made files that nothing uses and nothing did for GRACE seconds, and
-    since when they must not have been; the longest unused first."""
-    used, busy = peer.blobs.files(), peer.in_use()
-    before = peer.clock() - GRACE
-    unused = sorted(
-        (content for content in used.keys() - busy if used[content] < before), key=used.__getitem__
-    )
-    manifests = [(content, peer.blobs.manifest(content)) for content in unused]
-    return [(made.size if made else 0, content, before) for content, made in manifests]
-
-
-def _records(peer: Peer) -> set[bytes]:
-    """Chunks that are records of runs, and so of no file."""
-    return {peer.run_id, *peer.left_runs.ids()}
+        node.blobs.note_use(content, now)

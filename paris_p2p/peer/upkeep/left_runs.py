@@ -1,13 +1,12 @@
 """The runs that a home took part in before: what they are made of, and what was published in them.
 
-Nothing of theirs changes while a peer of another run holds the home, so it is read once.
+Nothing of a run changes while it is left, so it is read once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 
 from paris_p2p.errors import BadContent
@@ -19,40 +18,38 @@ from paris_p2p.store.chunks import ChunkStore
 
 
 class LeftRuns:
-    """Every run that a home knows but the one that its peer takes part in.
+    """Every run that a home knows and that its node does not take part in.
 
     Parameters
     ----------
     folder : where a home keeps a folder for each run.
     chunks : where the records of the runs lie.
-    current : id of the run that is not left.
+    taken : ids of the runs that the node takes part in now.
     """
 
-    def __init__(self, folder: Path, chunks: ChunkStore, current: bytes) -> None:
+    def __init__(self, folder: Path, chunks: ChunkStore, taken: Container[bytes]) -> None:
         self._folder = folder
         self._chunks = chunks
-        self._current = current
+        self._taken = taken
+        self._known: dict[bytes, set[bytes]] = {}
 
     def ids(self) -> list[bytes]:
-        return list(self._folders)
+        found = [bytes.fromhex(at.name) for at in self._folder.iterdir() if _is_id(at.name)]
+        return [run_id for run_id in found if run_id not in self._taken]
 
-    def contents(self) -> set[bytes]:
-        """Manifest ids of all that these runs are made of, and of all that their records name."""
-        return self._contents
+    def contents(self, but: bytes = b"") -> set[bytes]:
+        """Manifest ids of all that these runs, `but` one of them, need: see `contents_of`."""
+        left = self.ids()
+        self._known = {run_id: self.contents_of(run_id) for run_id in left}
+        return set().union(*(self._known[run_id] for run_id in left if run_id != but))
 
-    @cached_property
-    def _folders(self) -> dict[bytes, Path]:
-        found = {bytes.fromhex(at.name): at for at in self._folder.iterdir() if _is_id(at.name)}
-        found.pop(self._current, None)
-        return found
-
-    @cached_property
-    def _contents(self) -> set[bytes]:
-        named: set[bytes] = set()
-        for run_id, folder in self._folders.items():
-            with suppress(BadContent):
-                named |= RunManifest.unseal(self._chunks.get(run_id), run_id).content_ids()
-            named |= {record.manifest for record in _records_in(folder)}
+    def contents_of(self, run_id: bytes) -> set[bytes]:
+        """What a run that was left is made of, and all that its records name."""
+        if run_id in self._known:
+            return self._known[run_id]
+        named = {record.manifest for record in _records_in(self._folder / run_id.hex())}
+        with suppress(BadContent):
+            named |= RunManifest.unseal(self._chunks.get(run_id), run_id).content_ids()
         return named
 
 

@@ -21,7 +21,8 @@ from dataclasses import replace
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.books.resume_states import learn_resumes
-from paris_p2p.peer.peer import Peer, Promise
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Promise
 from paris_p2p.peer.transfer.proof_of_storage import proven_providers
 from paris_p2p.peer.transfer.providers import learn_providers, note_unserved, served_only, wanted
 from paris_p2p.peer.transfer.racing import LeastPace, Pace, TooSlow
@@ -46,98 +47,100 @@ LOOKS = 4
 """How often in a round it is looked again what is wanted, without what nobody sent."""
 
 
-async def replicate(peer: Peer) -> None:
+async def replicate(membership: Membership) -> None:
     """One round: look at what the run wants, copy what is thin, announce it.
 
     Raises DiskFull when the disk is full before the quota is.
     """
-    await peer.survey()
-    await learn_resumes(peer, peer.run.slots())
-    await learn_providers(peer)
-    worth = await _obtainable(peer)
+    await membership.survey()
+    await learn_resumes(membership, membership.run.slots())
+    await learn_providers(membership)
+    worth = await _obtainable(membership)
     turns = iter(worth)
-    copying = [asyncio.create_task(_copy_in_turn(peer, turns)) for _ in range(AT_ONCE)]
+    copying = [asyncio.create_task(_copy_in_turn(membership, turns)) for _ in range(AT_ONCE)]
     try:
         await asyncio.gather(*copying)
     finally:
         await end_tasks(*copying)
-    if peer.rng.random() < DOUBT:
-        await _doubt_one(peer, wanted(peer).keys() - {thin.content for thin in worth})
+    if membership.node.rng.random() < DOUBT:
+        await _doubt_one(membership, wanted(membership).keys() - {thin.content for thin in worth})
 
 
-async def _copy_in_turn(peer: Peer, turns: Iterator[Thin]) -> None:
+async def _copy_in_turn(membership: Membership, turns: Iterator[Thin]) -> None:
     """Copy what comes next, as long as it is still thin, until there is no more."""
     for thin in turns:
-        await asyncio.sleep(0 if peer.config.seed_only else peer.rng.uniform(0, MAX_BACKOFF))
-        if await _is_still_thin(peer, thin.content):
-            await _copy(peer, thin.content)
+        await asyncio.sleep(
+            0 if membership.node.config.seed_only else membership.node.rng.uniform(0, MAX_BACKOFF)
+        )
+        if await _is_still_thin(membership, thin.content):
+            await _copy(membership, thin.content)
 
 
-async def _obtainable(peer: Peer) -> list[Thin]:
+async def _obtainable(membership: Membership) -> list[Thin]:
     """What is worth copying, without what nobody sends: that makes place for others."""
     for _ in range(LOOKS):
-        worth = await _worth_copying(peer)
-        there = await served_only(peer, [thin.content for thin in worth])
+        worth = await _worth_copying(membership)
+        there = await served_only(membership, [thin.content for thin in worth])
         if len(there) == len(worth):
             break
     return [thin for thin in worth if thin.content in there]
 
 
-async def _worth_copying(peer: Peer) -> list[Thin]:
+async def _worth_copying(membership: Membership) -> list[Thin]:
     """What to copy as far as it is known who provides it, the thinnest first, equals in random
     order."""
-    contents = wanted(peer).keys()
-    here = await asyncio.to_thread(_here, peer, contents)
+    contents = wanted(membership).keys()
+    here = await asyncio.to_thread(_here, membership, contents)
     missing = {content for content in contents if not here.get(content)}
-    others = {content: len(peer.providers.get(content, ())) for content in missing}
-    worth = worth_copying(missing, here.keys(), others, _replicas(peer))
-    peer.rng.shuffle(worth)
+    others = {content: len(membership.providers.get(content, ())) for content in missing}
+    worth = worth_copying(missing, here.keys(), others, _replicas(membership))
+    membership.node.rng.shuffle(worth)
     return sorted(worth, key=lambda thin: thin.providers)
 
 
-async def _is_still_thin(peer: Peer, content: bytes) -> bool:
+async def _is_still_thin(membership: Membership, content: bytes) -> bool:
     """Whether to copy a content now: others may have, and its record may have gone."""
-    if content not in wanted(peer):
+    if content not in wanted(membership):
         return False
-    here = await asyncio.to_thread(_here, peer, {content})
-    providers = {content: len(await peer.fetcher.providers(content))}
+    here = await asyncio.to_thread(_here, membership, {content})
+    providers = {content: len(await membership.fetcher.providers(content))}
     missing = {content} if not here.get(content) else set[bytes]()
-    return bool(worth_copying(missing, here.keys(), providers, _replicas(peer)))
+    return bool(worth_copying(missing, here.keys(), providers, _replicas(membership)))
 
 
-async def _doubt_one(peer: Peer, contents: Set[bytes]) -> None:
+async def _doubt_one(membership: Membership, contents: Set[bytes]) -> None:
     """Copy one content that seems to have enough providers, unless they prove it."""
-    here = await asyncio.to_thread(_here, peer, contents)
+    here = await asyncio.to_thread(_here, membership, contents)
     missing = sorted(contents - here.keys())
     if not missing:
         return
-    content, replicas = peer.rng.choice(missing), peer.config.replicas
-    if 0 < await proven_providers(peer, content, replicas) < replicas:
-        await _copy(peer, content)
+    content, replicas = membership.node.rng.choice(missing), membership.node.config.replicas
+    if 0 < await proven_providers(membership, content, replicas) < replicas:
+        await _copy(membership, content)
 
 
-async def _copy(peer: Peer, content: bytes) -> None:
+async def _copy(membership: Membership, content: bytes) -> None:
     """Fetch a content, as far as there is room for it, and say that this peer serves it."""
-    most, thin = wanted(peer).get(content), _known_thin(peer, content)
-    if most is None or not await may_have_room(peer, content, sparing=thin):
+    most, thin = wanted(membership).get(content), _known_thin(membership, content)
+    if most is None or not await may_have_room(membership, content, sparing=thin):
         return
     try:
-        async with peer.using([content]):
-            manifest = await peer.manifest(content, most, PATIENCE)
-            async with room_for(peer, manifest, as_file=False, sparing=thin) as promise:
-                await _fetch(peer, content, promise, most)
-            await peer.announcer.content(content)
+        async with membership.node.using([content]):
+            manifest = await membership.manifest(content, most, PATIENCE)
+            async with room_for(membership, manifest, as_file=False, sparing=thin) as promise:
+                await _fetch(membership, content, promise, most)
+            await membership.announcer.content(content)
     except (NotAvailable, BadContent) as error:
-        note_unserved(peer, content)
+        note_unserved(membership, content)
         log.warning("could not copy %s: %s", content.hex()[:12], error)
     except NoRoom as error:
         log.info("not copied: %s", error)
 
 
-async def _fetch(peer: Peer, content: bytes, promise: Promise, most: int) -> None:
+async def _fetch(membership: Membership, content: bytes, promise: Promise, most: int) -> None:
     """TooSlow where it falls behind the least pace; what has arrived is kept."""
     now = asyncio.get_running_loop().time()
-    pace = Pace(_least(peer.config.download_limit), now)
+    pace = Pace(_least(membership.node.config.download_limit), now)
     try:
         async with asyncio.timeout_at(pace.falls_behind_at()) as limit:
 
@@ -147,7 +150,7 @@ async def _fetch(peer: Peer, content: bytes, promise: Promise, most: int) -> Non
                 if not limit.expired():
                     limit.reschedule(pace.falls_behind_at())
 
-            await peer.fetch(content, tell, most, PATIENCE)
+            await membership.fetch(content, tell, most, PATIENCE)
     except TimeoutError as error:
         if not limit.expired():
             raise
@@ -159,15 +162,17 @@ def _least(limit: int) -> LeastPace:
     return replace(LEAST, rate=min(LEAST.rate, limit / AT_ONCE / 2)) if limit else LEAST
 
 
-def _known_thin(peer: Peer, content: bytes) -> bool:
-    return len(peer.providers.get(content, ())) < peer.config.replicas
+def _known_thin(membership: Membership, content: bytes) -> bool:
+    return len(membership.providers.get(content, ())) < membership.node.config.replicas
 
 
-def _replicas(peer: Peer) -> int | None:
-    return None if peer.config.seed_only else peer.config.replicas
+def _replicas(membership: Membership) -> int | None:
+    return None if membership.node.config.seed_only else membership.node.config.replicas
 
 
-def _here(peer: Peer, contents: Set[bytes]) -> dict[bytes, bool]:
+def _here(membership: Membership, contents: Set[bytes]) -> dict[bytes, bool]:
     """Those of which something is in the store, and whether all is."""
-    known = peer.blobs.known()
-    return {content: peer.blobs.complete(content) for content in contents if content in known}
+    known = membership.node.blobs.known()
+    return {
+        content: membership.node.blobs.complete(content) for content in contents if content in known
+    }

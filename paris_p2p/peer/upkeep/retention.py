@@ -211,14 +211,14 @@ def outranked(stored: Iterable[Stored], keep: Container[bytes], before: float) -
 
 
 def to_spare(
-    others: Mapping[bytes, int], sizes: Mapping[bytes, int], replicas: int, needed: int
+    others: Mapping[bytes, int], sizes: Mapping[bytes, int], least: Mapping[bytes, int], needed: int
 ) -> list[bytes]:
     """Which current contents to do without so that `needed` bytes become free; the fewest that do.
 
-    Only those that at least `replicas` others provide, the most provided first. Nothing where all
+    Only those that at least so many others provide, the most provided first. Nothing where all
     of them together are not enough: then it would be for nothing.
     """
-    enough = [content for content, count in others.items() if count >= replicas]
+    enough = [content for content, count in others.items() if count >= least[content]]
     chosen: list[bytes] = []
     for content in sorted(enough, key=lambda content: (-others[content], content)):
         if needed <= 0:

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Iterator
 from itertools import islice
 
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
 from paris_p2p.store.blobs import Blobs
 
 log = logging.getLogger(__name__)
@@ -28,12 +29,13 @@ class Scrub:
     def __init__(self) -> None:
         self._rest: Iterator[bool] = iter(())
 
-    async def __call__(self, peer: Peer) -> None:
+    async def __call__(self, node: Node[Membership]) -> None:
         """Read a few pieces; where one is damaged, announce at once only what is still whole."""
-        damaged = await asyncio.to_thread(self._step, peer.blobs)
+        damaged = await asyncio.to_thread(self._step, node.blobs)
         if damaged:
             log.error("%d damaged pieces removed from the store: is the disk failing?", damaged)
-            await peer.announcer.everything()
+            for membership in list(node.memberships.values()):
+                await membership.announcer.everything()
 
     def _step(self, blobs: Blobs) -> int:
         pieces = list(islice(self._rest, PIECES))

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from paris_p2p.errors import DiskFull, NotAvailable
-from paris_p2p.peer.peer import Peer, Promise
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Promise
 from paris_p2p.peer.transfer.proof_of_storage import proven_providers
 from paris_p2p.peer.upkeep.garbage_collection import can_make_room, has_room, make_room_for
 from paris_p2p.records.manifest import Manifest
@@ -23,7 +24,7 @@ class NoRoom(DiskFull):
 
 @asynccontextmanager
 async def room_for(
-    peer: Peer, manifest: Manifest, *, as_file: bool, sparing: bool
+    membership: Membership, manifest: Manifest, *, as_file: bool, sparing: bool
 ) -> AsyncIterator[Promise]:
     """Have room for what is not here of a content, while inside.
 
@@ -35,57 +36,57 @@ async def room_for(
     Raises NoRoom where the quota has no room, NotAvailable where room would have to be made for
     what nobody has.
     """
-    absent, file = await asyncio.to_thread(_absent, peer, manifest, as_file)
+    absent, file = await asyncio.to_thread(_absent, membership, manifest, as_file)
     promise = Promise(absent, file)
-    if not await _promised(peer, promise):
-        async with peer.making_room:
-            while not await _promised(peer, promise):
-                await _make_room(peer, manifest, promise.size, absent > 0, sparing)
+    if not await _promised(membership, promise):
+        async with membership.node.making_room:
+            while not await _promised(membership, promise):
+                await _make_room(membership, manifest, promise.size, absent > 0, sparing)
     try:
         yield promise
     finally:
-        peer.promises.discard(promise)
+        membership.node.promises.discard(promise)
 
 
-async def may_have_room(peer: Peer, content: bytes, *, sparing: bool) -> bool:
+async def may_have_room(membership: Membership, content: bytes, *, sparing: bool) -> bool:
     """Whether it is worth asking for a content, by its manifest or else by what its records say."""
-    manifest = await asyncio.to_thread(peer.blobs.manifest, content)
+    manifest = await asyncio.to_thread(membership.node.blobs.manifest, content)
     if manifest is not None:
-        size, _ = await asyncio.to_thread(_absent, peer, manifest, False)
+        size, _ = await asyncio.to_thread(_absent, membership, manifest, False)
     else:
-        size = max((record.size for record in peer.naming(content)), default=1)
-    return await can_make_room(peer, size, sparing=sparing)
+        size = max((record.size for record in membership.naming(content)), default=1)
+    return await can_make_room(membership, size, sparing=sparing)
 
 
-async def _promised(peer: Peer, promise: Promise) -> bool:
+async def _promised(membership: Membership, promise: Promise) -> bool:
     """Promise the room where there is enough; whether there is."""
-    async with peer.admitting:
-        fits = not promise.size or await has_room(peer, promise.size)
+    async with membership.node.admitting:
+        fits = not promise.size or await has_room(membership.node, promise.size)
         if fits:
-            peer.promises.add(promise)
+            membership.node.promises.add(promise)
         return fits
 
 
 async def _make_room(
-    peer: Peer, manifest: Manifest, size: int, needs_source: bool, sparing: bool
+    membership: Membership, manifest: Manifest, size: int, needs_source: bool, sparing: bool
 ) -> None:
     name = manifest.id.hex()[:12]
-    strangers = manifest.id not in peer.run.content_ids()
-    if needs_source and strangers and not await proven_providers(peer, manifest.id, 1):
+    strangers = manifest.id not in membership.run.content_ids()
+    if needs_source and strangers and not await proven_providers(membership, manifest.id, 1):
         raise NotAvailable(f"nobody proves to have {name}, and there is no room for it")
-    if not await make_room_for(peer, size, sparing=sparing):
+    if not await make_room_for(membership, size, sparing=sparing):
         raise NoRoom(
             f"{name} needs {_told(size)} and the store's quota of "
-            f"{_told(peer.config.store_quota)} has no room for them",
+            f"{_told(membership.node.config.store_quota)} has no room for them",
             "set a larger store_quota in config.toml, or start the peer with --store-quota",
         )
 
 
-def _absent(peer: Peer, manifest: Manifest, as_file: bool) -> tuple[int, int]:
+def _absent(membership: Membership, manifest: Manifest, as_file: bool) -> tuple[int, int]:
     """Bytes of a content that are not here, and of its file where that is still to be made."""
-    missing = set(peer.blobs.missing(manifest))
+    missing = set(membership.node.blobs.missing(manifest))
     lengths = {chunk: manifest.length(i) for i, chunk in enumerate(manifest.chunks)}
-    is_made = not as_file or manifest.id in peer.blobs.files()
+    is_made = not as_file or manifest.id in membership.node.blobs.files()
     return sum(lengths[chunk] for chunk in missing), 0 if is_made else manifest.size
 
 

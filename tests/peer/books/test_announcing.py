@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from paris_p2p.peer.books import announcing
 from paris_p2p.peer.books.survey import read_claims, read_peers, survey
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer.providers import learn_providers, wanted
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import claims_key, heads_key
@@ -19,17 +19,17 @@ from tests.peer.worlds import PeerWorld, eventually, head_of, hold
 async def test_everything_held_is_found_by_others(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(), await world.join()
-    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    holder.heads.add(head_of(holder, 1, 40, content).seal(holder.identity))
+    content = holder.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    holder.heads.add(head_of(holder, 1, 40, content).seal(holder.node.identity))
 
     await holder.announcer.everything()
 
-    slots = await survey(seeker.swarm, seeker.heads, seeker.run, seeker.run_id, seeker.clock)
+    slots = await survey(seeker.swarm, seeker.heads, seeker.run, seeker.run_id, seeker.node.clock)
     by_slot = {state.expert: state for state in slots}
     assert by_slot[1].head is not None and by_slot[1].head.step == 40
     assert by_slot[0].head is None
     assert [peer.author for peer in await read_peers(seeker.swarm, seeker.run_id)] == [
-        holder.identity.author
+        holder.node.identity.author
     ]
     assert len(await seeker.fetcher.providers(content)) == 1
 
@@ -37,27 +37,27 @@ async def test_everything_held_is_found_by_others(tmp_path: Path) -> None:
 async def test_a_head_outlives_its_authors_peer(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     author, keeper, seeker = [await world.join() for _ in range(3)]
-    content = author.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    author.heads.add(head_of(author, 1, 40, content).seal(author.identity))
+    content = author.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    author.heads.add(head_of(author, 1, 40, content).seal(author.node.identity))
     await author.announcer.everything()
     await keeper.survey()
     await keeper.fetcher.fetch(content, most=MAX_SIZE)
     await author.announcer.withdraw()
-    world.network.drop(author.identity.author)
+    world.network.drop(author.node.identity.author)
 
     await keeper.announcer.everything()
     await seeker.survey()
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
-    assert seeker.blobs.read(content) == b"weights"
-    assert seeker.heads.of(1)[0].author == author.identity.author
+    assert seeker.node.blobs.read(content) == b"weights"
+    assert seeker.heads.of(1)[0].author == author.node.identity.author
 
 
 async def test_a_copied_checkpoint_is_announced_with_its_head_at_once(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     author, keeper, seeker = [await world.join() for _ in range(3)]
-    content = author.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    author.heads.add(head_of(author, 1, 40, content).seal(author.identity))
+    content = author.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    author.heads.add(head_of(author, 1, 40, content).seal(author.node.identity))
     await author.announcer.everything()
     await keeper.survey()
     await keeper.fetcher.fetch(content, most=MAX_SIZE)
@@ -65,7 +65,7 @@ async def test_a_copied_checkpoint_is_announced_with_its_head_at_once(tmp_path: 
     await keeper.announcer.content(content)
     await author.announcer.withdraw()
 
-    slots = await survey(seeker.swarm, seeker.heads, seeker.run, seeker.run_id, seeker.clock)
+    slots = await survey(seeker.swarm, seeker.heads, seeker.run, seeker.run_id, seeker.node.clock)
     assert {state.expert: state.head.step for state in slots if state.head} == {1: 40}
     assert len(await seeker.fetcher.providers(content)) == 1
 
@@ -89,9 +89,9 @@ async def test_a_claim_under_anothers_subkey_does_not_count(tmp_path: Path) -> N
     world = PeerWorld(tmp_path)
     one, two = await world.join(), await world.join()
     lease = await claim(one, 0)
-    stolen = lease._claim.seal(one.identity)
+    stolen = lease._claim.seal(one.node.identity)
     await lease.release()
-    await two.swarm.store(claims_key(two.run_id, 0), stolen, two.clock() + 30)
+    await two.swarm.store(claims_key(two.run_id, 0), stolen, two.node.clock() + 30)
 
     assert await read_claims(one.swarm, one.run_id, 0) == []
 
@@ -99,10 +99,10 @@ async def test_a_claim_under_anothers_subkey_does_not_count(tmp_path: Path) -> N
 async def test_a_head_that_names_nothing_real_displaces_no_honest_one(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     honest, liar, seeker = [await world.join() for _ in range(3)]
-    content = honest.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    honest.heads.add(head_of(honest, 1, 40, content).seal(honest.identity))
-    fake = head_of(liar, 1, 2**46, b"n" * 32).seal(liar.identity)
-    await liar.swarm.store(heads_key(liar.run_id, 1), encode([fake]), liar.clock() + 100)
+    content = honest.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    honest.heads.add(head_of(honest, 1, 40, content).seal(honest.node.identity))
+    fake = head_of(liar, 1, 2**46, b"n" * 32).seal(liar.node.identity)
+    await liar.swarm.store(heads_key(liar.run_id, 1), encode([fake]), liar.node.clock() + 100)
     await honest.survey()
 
     await honest.announcer.everything()
@@ -114,7 +114,7 @@ async def test_a_head_that_names_nothing_real_displaces_no_honest_one(tmp_path: 
     assert content in wanted(seeker)
 
 
-async def announcers_of_heads(peer: Peer, slot: int) -> set[bytes]:
+async def announcers_of_heads(peer: Membership, slot: int) -> set[bytes]:
     return {entry.owner for entry in await peer.swarm.lookup(heads_key(peer.run_id, slot))}
 
 
@@ -123,11 +123,11 @@ async def test_what_is_no_longer_held_is_taken_back_with_the_heads_that_name_it(
 ) -> None:
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(), await world.join()
-    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    holder.heads.add(head_of(holder, 1, 40, content).seal(holder.identity))
+    content = holder.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    holder.heads.add(head_of(holder, 1, 40, content).seal(holder.node.identity))
     await holder.announcer.everything()
 
-    holder.blobs.drop(content)
+    holder.node.blobs.drop(content)
     await holder.announcer.everything()
 
     assert await seeker.fetcher.providers(content) == []
@@ -155,14 +155,14 @@ async def test_what_is_given_up_in_the_middle_of_a_round_is_not_announced_by_it(
 ) -> None:
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(), await world.join()
-    content = holder.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    holder.heads.add(head_of(holder, 1, 40, content).seal(holder.identity))
+    content = holder.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    holder.heads.add(head_of(holder, 1, 40, content).seal(holder.node.identity))
     begun, store = iter([True]), holder.swarm.store
 
     async def giving_up(key: str, value: bytes, expires: float) -> bool:
         if next(begun, False):
             await holder.announcer.give_up(content)
-            holder.blobs.drop(content)
+            holder.node.blobs.drop(content)
         return await store(key, value, expires)
 
     monkeypatch.setattr(holder.swarm, "store", giving_up)
@@ -178,8 +178,8 @@ async def test_a_head_that_enough_others_pass_on_is_passed_on_by_nobody_else(
     monkeypatch.setattr(announcing, "ENOUGH", 2)
     world = PeerWorld(tmp_path)
     author, *keepers = [await world.join() for _ in range(6)]
-    content = author.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    author.heads.add(head_of(author, 1, 40, content).seal(author.identity))
+    content = author.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    author.heads.add(head_of(author, 1, 40, content).seal(author.node.identity))
     await author.announcer.everything()
     for keeper in keepers:
         await keeper.survey()
@@ -187,8 +187,8 @@ async def test_a_head_that_enough_others_pass_on_is_passed_on_by_nobody_else(
         await keeper.announcer.everything()
 
     assert await announcers_of_heads(author, 1) == {
-        author.identity.author,
-        keepers[0].identity.author,
+        author.node.identity.author,
+        keepers[0].node.identity.author,
     }
     assert len(await author.fetcher.providers(content)) == len(keepers)
 
@@ -196,7 +196,7 @@ async def test_a_head_that_enough_others_pass_on_is_passed_on_by_nobody_else(
         await gone.announcer.withdraw()
     await keepers[1].survey()
     await keepers[1].announcer.everything()
-    assert await announcers_of_heads(author, 1) == {keepers[1].identity.author}
+    assert await announcers_of_heads(author, 1) == {keepers[1].node.identity.author}
 
 
 @given(st.booleans(), st.integers(0, 500), st.randoms(use_true_random=False))
@@ -220,13 +220,13 @@ async def test_an_announcement_that_outlives_any_honest_one_silences_nobody(
     monkeypatch.setattr(announcing, "ENOUGH", 1)
     world = PeerWorld(tmp_path)
     author, keeper, liar = [await world.join() for _ in range(3)]
-    content = author.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    sealed = head_of(author, 1, 40, content).seal(author.identity)
+    content = author.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    sealed = head_of(author, 1, 40, content).seal(author.node.identity)
     await author.announcer.content(content)
-    await liar.swarm.store(heads_key(liar.run_id, 1), encode([sealed]), liar.clock() + 3000)
+    await liar.swarm.store(heads_key(liar.run_id, 1), encode([sealed]), liar.node.clock() + 3000)
     await keeper.survey()
     await keeper.fetcher.fetch(content, most=MAX_SIZE)
 
     await keeper.announcer.everything()
 
-    assert keeper.identity.author in await announcers_of_heads(keeper, 1)
+    assert keeper.node.identity.author in await announcers_of_heads(keeper, 1)

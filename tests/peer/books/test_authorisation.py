@@ -18,8 +18,8 @@ from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient
 from paris_p2p.network.memory import MemoryNetwork
 from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.survey import read_claims, read_peers
-from paris_p2p.peer.life import running_peer
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.life import running_node
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.shipped_run import ShippedRun
 from paris_p2p.records.claim import LEASE, Claim
 from paris_p2p.records.keys import claims_key
@@ -42,14 +42,14 @@ class Closed:
         self.stack = stack
         self.network = MemoryNetwork()
         self.sealed = closed_run(ALICE, BOB)
-        self.first: Peer | None = None
+        self.first: Membership | None = None
 
     def home(self, identity: Identity) -> Home:
         home = Home(self.folder / identity.peer_id)
         home.create()
         return home
 
-    async def join(self, identity: Identity) -> Peer:
+    async def join(self, identity: Identity) -> Membership:
         swarm = self.network.join(identity.author, inactivity=1)
         if self.first is not None:
             await swarm.connect(self.first.swarm.addresses()[0])
@@ -59,20 +59,21 @@ class Closed:
         shipped = ShippedRun(
             home.path / "shipped_run", run_id(self.sealed), RunManifest.unseal(self.sealed)
         )
-        living = running_peer(
+        living = running_node(
             home, identity, swarm, PeerConfig(), shipped, seed=False, replicate=False
         )
-        peer = await self.stack.enter_async_context(living)
+        node = await self.stack.enter_async_context(living)
+        (peer,) = node.memberships.values()
         self.first = self.first or peer
         return peer
 
-    async def asks(self, identity: Identity, of: Peer) -> bytes | None:
+    async def asks(self, identity: Identity, of: Membership) -> bytes | None:
         """The run's record, as a bare client with this identity gets it from a peer."""
-        swarm = self.network.find(of.identity.author, identity.author)
+        swarm = self.network.find(of.node.identity.author, identity.author)
         if swarm is None:
             swarm = self.network.join(identity.author, inactivity=1)
             await swarm.connect(of.swarm.addresses()[0])
-        stream = await swarm.open(of.identity.author, CHUNK_PROTOCOL)
+        stream = await swarm.open(of.node.identity.author, CHUNK_PROTOCOL)
         try:
             client = ChunkClient(stream)
             await client.request([of.run_id])

@@ -29,6 +29,7 @@ from paris_p2p.peer.books.contributions import (
     read_log,
     told,
 )
+from paris_p2p.peer.serving import serve
 from paris_p2p.records.contribution import Contribution
 from paris_p2p.records.head import Head
 from tests.peer.worlds import PeerWorld, eventually
@@ -407,15 +408,17 @@ async def test_a_peer_sends_logs_in_turn_under_its_upload_limit(tmp_path: Path) 
 
     world = PeerWorld(tmp_path)
     alice, bob = await world.join(), await world.join()
-    alice.fetcher.pacers = Pacers(upload=Noting(1 << 20), download=Pacer(None))
-    await alice.serve()
-    alice.contributions.append(alice.identity, head(alice.identity, 100))
-    await announce(alice.swarm, alice.identity, RUN, alice.contributions, alice.clock())
+    alice.node.fetcher.pacers = Pacers(upload=Noting(1 << 20), download=Pacer(None))
+    await serve(alice.node)
+    alice.node.contributions.append(alice.node.identity, head(alice.node.identity, 100))
+    await announce(
+        alice.swarm, alice.node.identity, RUN, alice.node.contributions, alice.node.clock()
+    )
 
-    await read_log(bob.swarm, bob.contributions, alice.identity.author)
+    await read_log(bob.swarm, bob.node.contributions, alice.node.identity.author)
 
-    assert {owner for owner, _ in passed} == {bob.identity.author}
-    sent = len(alice.contributions.read(alice.identity.author))
+    assert {owner for owner, _ in passed} == {bob.node.identity.author}
+    sent = len(alice.node.contributions.read(alice.node.identity.author))
     assert sum(size for _, size in passed) == 4 + sent
 
 

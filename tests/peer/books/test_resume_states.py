@@ -3,15 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from paris_p2p.peer.books.resume_states import learn_resumes
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training.publishing import publish_resume
 from paris_p2p.peer.transfer.providers import learn_providers, wanted
 from tests.peer.worlds import PeerWorld
 
 
-async def published(peer: Peer, step: int, state: bytes) -> bytes:
+async def published(peer: Membership, step: int, state: bytes) -> bytes:
     """The content id of a resume state of expert 1 that `peer` publishes."""
-    file = peer.home.path / "resume.safetensors"
+    file = peer.node.home.path / "resume.safetensors"
     file.write_bytes(state)
     resume = await publish_resume(peer, file, 1, step, images=2 * step)
     assert not file.exists()
@@ -26,14 +26,14 @@ async def test_a_resume_state_outlives_its_authors_peer(tmp_path: Path) -> None:
     await keeper.fetch(content)
     await keeper.announcer.content(content)
     await author.announcer.withdraw()
-    world.network.drop(author.identity.author)
+    world.network.drop(author.node.identity.author)
 
     await learn_resumes(seeker, [1])
     (resume,) = seeker.resumes.of(1)
     await seeker.fetch(resume.manifest)
 
-    assert (resume.author, resume.step, resume.images) == (author.identity.author, 40, 80)
-    assert seeker.blobs.read(content) == b"everything"
+    assert (resume.author, resume.step, resume.images) == (author.node.identity.author, 40, 80)
+    assert seeker.node.blobs.read(content) == b"everything"
 
 
 async def test_the_furthest_of_a_slot_is_worth_keeping_and_no_other(tmp_path: Path) -> None:

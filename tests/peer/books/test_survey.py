@@ -117,18 +117,18 @@ async def test_a_head_is_checked_once_however_many_announce_it_and_never_on_the_
 ) -> None:
     world = PeerWorld(tmp_path)
     reader, author, *others = [await world.join() for _ in range(5)]
-    sealed = head_of(author, 0, 7).seal(author.identity)
-    strange = head_of(author, 1, 7).seal(author.identity)
+    sealed = head_of(author, 0, 7).seal(author.node.identity)
+    strange = head_of(author, 1, 7).seal(author.node.identity)
     key = heads_key(reader.run_id, 0)
     for peer in (author, *others):
-        await peer.swarm.store(key, encode([strange, sealed, b"no record"]), peer.clock() + 60)
+        await peer.swarm.store(key, encode([strange, sealed, b"no record"]), peer.node.clock() + 60)
 
     checks = Checks(Head, monkeypatch)
     await read_heads(reader.swarm, reader.heads, 0, reader.run_id)
 
     (head,) = reader.heads.all()
     assert reader.heads.announcers(head).keys() == {
-        peer.identity.author for peer in (author, *others)
+        peer.node.identity.author for peer in (author, *others)
     }
     assert checks.count == 3
     assert threading.get_ident() not in checks.threads

@@ -27,8 +27,8 @@ async def test_peers_of_a_run_are_asked_and_answer(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     first, second = await world.join(), await world.join()
     await first.announcer.everything()
-    answers = await ask_to_dial_back(second.swarm, second.run_id, random.Random(1))
-    found = answers[peer_id_of(first.identity.author)]
+    answers = await ask_to_dial_back(second.swarm, [second.run_id], random.Random(1))
+    found = answers[peer_id_of(first.node.identity.author)]
     assert isinstance(found, Answer)
     assert own_transports(second.swarm.addresses()) == list(found.seen)
     assert [dial.verdict for dial in found.dials] == ["failed"], "memory peers have no real port"
@@ -39,9 +39,9 @@ async def test_a_node_without_a_run_asks_those_it_has_met() -> None:
     others = [network.join(Identity.generate().author) for _ in range(PEERS_ASKED + 2)]
     asker = network.join(Identity.generate().author)
     for other in others:
-        await other.serve(DIALBACK_PROTOCOL, dialback_server(other, None, lambda: 0.0))
+        await other.serve(DIALBACK_PROTOCOL, dialback_server(other, (), lambda: 0.0))
         await asker.connect(other.addresses()[0])
-    answers = await ask_to_dial_back(asker, None, random.Random(1))
+    answers = await ask_to_dial_back(asker, (), random.Random(1))
     assert len(answers) == PEERS_ASKED
     assert all(isinstance(answer, Answer) for answer in answers.values())
 
@@ -56,14 +56,14 @@ async def test_a_peer_that_does_not_answer_is_told_with_a_reason() -> None:
     await liar.serve(DIALBACK_PROTOCOL, lie)
     for other in (deaf, liar):
         await asker.connect(other.addresses()[0])
-    answers = await ask_to_dial_back(asker, None, random.Random(1))
+    answers = await ask_to_dial_back(asker, (), random.Random(1))
     assert all(isinstance(answer, str) and answer for answer in answers.values())
     assert len(answers) == 2
 
 
 async def test_nobody_to_ask_is_no_answer() -> None:
     alone = MemoryNetwork().join(Identity.generate().author)
-    assert await ask_to_dial_back(alone, None, random.Random(1)) == {}
+    assert await ask_to_dial_back(alone, (), random.Random(1)) == {}
 
 
 async def test_where_others_see_us_is_asked_about_in_a_second_round() -> None:
@@ -86,7 +86,7 @@ async def test_where_others_see_us_is_asked_about_in_a_second_round() -> None:
     server = DialbackServer(seen_at, announced_by, Budget(lambda: 0.0), dial)
     await other.serve(DIALBACK_PROTOCOL, server)
     await asker.connect(other.addresses()[0])
-    (found,) = (await ask_to_dial_back(asker, None, random.Random(1))).values()
+    (found,) = (await ask_to_dial_back(asker, (), random.Random(1))).values()
     assert isinstance(found, Answer)
     verdicts = {dial.transport: dial.verdict for dial in found.dials}
     assert verdicts == {own: "refused", forwarded: "reached"}

@@ -26,7 +26,7 @@ async def test_a_peer_among_others_is_well_but_for_what_is_missing(tmp_path: Pat
     first, peer = await world.join(), await world.join()
     await hold(peer, 0)
     await first.announcer.everything()
-    rows = {row.check: row for row in await peer_checkup(peer)}
+    rows = {row.check: row for row in await peer_checkup(peer.node, [peer])}
     assert rows.keys() == {"run", "peers", "reachability", "dial back", "clock", "store"}
     assert rows["peers"].state == rows["clock"].state == rows["store"].state == State.OK
     assert rows["run"].state == State.WARNING, "no checkpoint of this run is known"
@@ -35,16 +35,16 @@ async def test_a_peer_among_others_is_well_but_for_what_is_missing(tmp_path: Pat
 async def test_a_damaged_chunk_is_found(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
-    for file in peer.home.store_dir.glob("*/*"):
+    for file in peer.node.home.store_dir.glob("*/*"):
         file.write_bytes(b"rotten")
-    assert len(list(peer.blobs.chunks.ids())) < CHUNKS_CHECKED
-    (store,) = (row for row in await peer_checkup(peer) if row.check == "store")
+    assert len(list(peer.node.blobs.chunks.ids())) < CHUNKS_CHECKED
+    (store,) = (row for row in await peer_checkup(peer.node, [peer]) if row.check == "store")
     assert store.state == State.BAD
 
 
 async def test_a_lone_node_without_a_run_has_rows_too() -> None:
     alone = MemoryNetwork().join(Identity.generate().author)
-    rows = await swarm_checkup(alone, None, random.Random(1))
+    rows = await swarm_checkup(alone, (), random.Random(1))
     assert {row.state for row in rows} == {State.WARNING}
 
 
@@ -60,11 +60,11 @@ async def test_a_libp2p_that_is_down_gives_rows_and_no_traceback(
     monkeypatch.setattr(peer_probes, "RETRIES", (0.0, 0.0))
     for name in ("lookup", "open", "clock_skew"):
         monkeypatch.setattr(peer.swarm, name, down)
-    rows = {row.check: row for row in await peer_checkup(peer)}
+    rows = {row.check: row for row in await peer_checkup(peer.node, [peer])}
     assert rows["clock"].state == rows["dial back"].state == State.WARNING
     assert "libp2p is not running" in rows["dial back"].seen
 
 
 async def test_training_takes_as_much_as_the_smallest_expert(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
-    assert training_need(peer) > 0
+    assert training_need(peer.run) > 0

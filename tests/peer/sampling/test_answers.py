@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.report import head_row
 from paris_p2p.peer.sampling.answers import Answers
 from paris_p2p.peer.sampling.worker import Senseless
@@ -30,11 +30,11 @@ def offered(*heads: Any) -> dict[str, list[dict[str, Any]]]:
     return {str(slot): [row for row in rows if row["slot"] == slot] for slot in (-1, 0, 1)}
 
 
-async def with_head(peer: Peer, author: Peer, step: int = 5, slot: int = 0) -> Any:
+async def with_head(peer: Membership, author: Membership, step: int = 5, slot: int = 0) -> Any:
     """A head of `author` whose content `peer` holds."""
-    content = peer.blobs.add_bytes(WEIGHTS, "checkpoint", "weights").id
+    content = peer.node.blobs.add_bytes(WEIGHTS, "checkpoint", "weights").id
     head = head_of(author, slot, step, content)
-    peer.heads.add(head.seal(author.identity))
+    peer.heads.add(head.seal(author.node.identity))
     return head
 
 
@@ -43,7 +43,7 @@ async def test_the_first_head_that_can_be_had_is_given_as_a_file(tmp_path: Path)
     holder, peer = await world.join(), await world.join()
     head = await with_head(holder, holder)
     await holder.announcer.content(head.manifest)
-    peer.heads.add(head.seal(holder.identity))
+    peer.heads.add(head.seal(holder.node.identity))
     answers = Answers(peer, offered(head))
     content = head.manifest.hex()
 
@@ -51,9 +51,9 @@ async def test_the_first_head_that_can_be_had_is_given_as_a_file(tmp_path: Path)
 
     assert given["content"] == content
     assert Path(given["path"]).read_bytes() == WEIGHTS
-    assert head.manifest in peer.in_use()
+    assert head.manifest in peer.node.in_use()
     await answers.close()
-    assert head.manifest not in peer.in_use()
+    assert head.manifest not in peer.node.in_use()
 
 
 async def test_an_encoder_of_the_run_is_given_and_where_nobody_has_it_that_is_the_answer(
@@ -61,7 +61,7 @@ async def test_an_encoder_of_the_run_is_given_and_where_nobody_has_it_that_is_th
 ) -> None:
     monkeypatch.setattr(fetching, "PATIENCE", 0.1)
     peer = await PeerWorld(tmp_path).join()
-    here = peer.blobs.add_bytes(b"encoder", "encoder", "encoder").id
+    here = peer.node.blobs.add_bytes(b"encoder", "encoder", "encoder").id
     artefacts = [Artefact("content", content.hex()) for content in (here, bytes(32))]
     peer.run = replace(peer.run, autoencoder=artefacts[0], text_encoder=artefacts[1])
     answers = Answers(peer, offered())
@@ -94,8 +94,8 @@ async def test_of_several_records_only_the_one_of_the_author_that_is_named_is_co
     row = head_row(heads[1])
     assert await answer(answers, ask="condemn", head=row, reason="absurd") == {"condemned": True}
 
-    assert [head.author for head in peer.heads.all()] == [honest.identity.author]
-    assert peer.blobs.complete(heads[0].manifest)
+    assert [head.author for head in peer.heads.all()] == [honest.node.identity.author]
+    assert peer.node.blobs.complete(heads[0].manifest)
 
 
 async def test_no_record_of_a_file_that_rotted_here_is_condemned(tmp_path: Path) -> None:
@@ -104,13 +104,13 @@ async def test_no_record_of_a_file_that_rotted_here_is_condemned(tmp_path: Path)
     head = await with_head(peer, author)
     answers = Answers(peer, offered(head))
     await answer(answers, ask="fetch-head", slot=0, contents=[head.manifest.hex()])
-    peer.blobs.path(head.manifest).write_bytes(b"rotten!")
+    peer.node.blobs.path(head.manifest).write_bytes(b"rotten!")
 
     said = await answer(answers, ask="condemn", head=head_row(head), reason="it cannot be loaded")
 
     assert said == {"condemned": False}
     assert peer.naming(head.manifest) == [head]
-    assert (await peer.path(head.manifest)).read_bytes() == WEIGHTS
+    assert (await peer.node.path(head.manifest)).read_bytes() == WEIGHTS
 
 
 OFFERED = "ab" * 32

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from paris_p2p.errors import WorkerDied
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.sampling.answers import Answers
 from paris_p2p.peer.sampling.sampling_job import SamplingJob
 from paris_p2p.peer.sampling.worker import Sampler
@@ -34,8 +34,8 @@ LONG = replace(REQUEST, steps=1000)
 class Studio:
     """A peer that holds a whole run, and its sampling process."""
 
-    peer: Peer
-    liar: Peer
+    peer: Membership
+    liar: Membership
     sampler: Sampler
 
     def job(self, request: SampleRequest = REQUEST) -> SamplingJob:
@@ -58,21 +58,26 @@ async def studio(tmp_path: Path, full_shelf: Shelf) -> AsyncIterator[Studio]:
     world = PeerWorld(tmp_path, sealed=run.seal(CREATOR))
     peer, liar = await world.join(), await world.join()
     for name, file in files.items():
-        peer.blobs.add_file(file, "encoder", name)
+        peer.node.blobs.add_file(file, "encoder", name)
     for slot in run.slots():
         publish(peer, full_shelf, f"head-{slot}", slot, step=3)
-    sampler = Sampler(peer.home.log_file)
+    sampler = Sampler(peer.node.home.log_file)
     yield Studio(peer, liar, sampler)
     await sampler.close()
 
 
 def publish(
-    peer: Peer, shelf: Shelf, name: str, slot: int, step: int, author: Peer | None = None
+    peer: Membership,
+    shelf: Shelf,
+    name: str,
+    slot: int,
+    step: int,
+    author: Membership | None = None,
 ) -> bytes:
     """Let `peer` hold a head, its own unless it is another's."""
     author = author or peer
-    content = peer.blobs.add_file(shelf.fetch(name), "checkpoint", name).id
-    peer.heads.add(head_of(author, slot, step, content).seal(author.identity))
+    content = peer.node.blobs.add_file(shelf.fetch(name), "checkpoint", name).id
+    peer.heads.add(head_of(author, slot, step, content).seal(author.node.identity))
     return content
 
 
@@ -99,7 +104,7 @@ async def test_prompts_become_pictures_by_one_process_that_keeps_what_it_built(
     asked.clear()
     assert first[-2] == {**first[-2], "step": 2, "steps": 2}
     picture = Path(first[-1]["file"])
-    assert picture.parent == studio.peer.home.cache_dir / "pictures"
+    assert picture.parent == studio.peer.node.home.cache_dir / "pictures"
     assert read_provenance(picture) == first[-1]["images"]
 
     second = await studio.draw(replace(REQUEST, seed=6))
@@ -110,7 +115,7 @@ async def test_prompts_become_pictures_by_one_process_that_keeps_what_it_built(
     worse = publish(studio.peer, full_shelf, "explosive-0", 0, 10**6, studio.liar)
     third = await studio.draw()
     assert picture.read_bytes() == Path(third[-1]["file"]).read_bytes()
-    assert studio.peer.refusals.is_condemned(worse, studio.liar.identity.author)
+    assert studio.peer.node.refusals.is_condemned(worse, studio.liar.node.identity.author)
     assert "warning" in kinds(third)
 
 

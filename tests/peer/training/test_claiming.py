@@ -10,10 +10,10 @@ from paris_p2p.errors import Held, NotAvailable
 from paris_p2p.identity import Identity
 from paris_p2p.network.memory import MemoryNetwork
 from paris_p2p.network.swarm import Entry
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training import claiming, slot_search
 from paris_p2p.peer.training import lease as lease_module
-from paris_p2p.peer.training.claiming import Claimant
+from paris_p2p.peer.training.claiming import Claimant, claimant_of
 from paris_p2p.peer.training.lease import Lease, LeaseLost
 from paris_p2p.records.claim import LEASE, SAMPLE, SlotState
 from paris_p2p.records.device import Device
@@ -31,7 +31,7 @@ def short_settling(monkeypatch: pytest.MonkeyPatch) -> None:
 class Lookups:
     """Counts what a peer looks up: a sign that its loops go round."""
 
-    def __init__(self, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, peer: Membership, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         lookup = peer.swarm.lookup
 
@@ -42,8 +42,8 @@ class Lookups:
         monkeypatch.setattr(peer.swarm, "lookup", counted)
 
 
-async def claim(peer: Peer, wanted: int | None = None) -> Lease:
-    return await peer.claimant().acquire(wanted, busy=peer.training)
+async def claim(peer: Membership, wanted: int | None = None) -> Lease:
+    return await claimant_of(peer).acquire(wanted, busy=peer.training)
 
 
 async def test_peers_that_claim_at_once_end_on_different_experts(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ async def test_a_held_expert_is_refused_and_its_holder_named(tmp_path: Path) -> 
     one, two = await world.join(), await world.join()
     await claim(one, 1)
 
-    with pytest.raises(Held, match=one.identity.peer_id):
+    with pytest.raises(Held, match=one.node.identity.peer_id):
         await claim(two, 1)
 
 
@@ -113,14 +113,14 @@ async def test_a_lease_that_another_has_won_is_lost(
     others = await claim(two, 1)
     others._claim = replace(
         mine._claim,
-        author=two.identity.author,
-        since=one.clock() - 30,
-        progressed=one.clock(),
+        author=two.node.identity.author,
+        since=one.node.clock() - 30,
+        progressed=one.node.clock(),
         step=10,
     )
     await others.renew()
 
-    with pytest.raises(LeaseLost, match=two.identity.peer_id):
+    with pytest.raises(LeaseLost, match=two.node.identity.peer_id):
         await asyncio.wait_for(mine.keep(), 5)
 
 
@@ -143,7 +143,7 @@ async def test_who_waits_gets_the_slot_that_falls_free(
     one, two, three = [await world.join() for _ in range(3)]
     held = [await claim(one), await claim(two)]
     lookups = Lookups(three, monkeypatch)
-    waiting = asyncio.create_task(three.claimant().acquire(wait=True))
+    waiting = asyncio.create_task(claimant_of(three).acquire(wait=True))
     await eventually(lambda: lookups.count > 4)
     assert not waiting.done()
 
@@ -160,7 +160,7 @@ async def test_a_wanted_slot_is_waited_for_too(
     one, two = await world.join(), await world.join()
     held = await claim(one, 1)
     lookups = Lookups(two, monkeypatch)
-    waiting = asyncio.create_task(two.claimant().acquire(1, wait=True))
+    waiting = asyncio.create_task(claimant_of(two).acquire(1, wait=True))
     await eventually(lambda: lookups.count > 4)
     assert not waiting.done()
     await held.release()
@@ -173,23 +173,23 @@ async def test_a_slot_too_large_for_the_device_is_refused_and_its_need_named(
     peer = await PeerWorld(tmp_path).join()
     small = Device(memory=1)
     with pytest.raises(NotAvailable, match="needs at least"):
-        await peer.claimant(small).acquire(1)
+        await claimant_of(peer, small).acquire(1)
     with pytest.raises(NotAvailable, match="needs at least"):
-        await peer.claimant(small).acquire(wait=True)
+        await claimant_of(peer, small).acquire(wait=True)
 
 
-async def newcomer_against(lease: Lease, rival: Peer) -> None:
+async def newcomer_against(lease: Lease, rival: Membership) -> None:
     """`rival` announces a fresh claim on the leased slot, with a ticket ground to be better."""
-    mine, now = lease._claim, rival.clock()
+    mine, now = lease._claim, rival.node.clock()
     fresh = replace(
-        mine, author=rival.identity.author, since=now, progressed=now, expires=now + LEASE
+        mine, author=rival.node.identity.author, since=now, progressed=now, expires=now + LEASE
     )
     ground = next(
         claim
         for claim in (replace(fresh, term=term) for term in range(10_000))
         if claim.ticket < mine.ticket
     )
-    await Lease(rival.swarm, rival.identity, ground, rival.clock).renew()
+    await Lease(rival.swarm, rival.node.identity, ground, rival.node.clock).renew()
 
 
 async def test_a_lease_just_settled_yields_to_a_better_ticket(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ async def test_a_lease_just_settled_yields_to_a_better_ticket(tmp_path: Path) ->
     lease = await claim(one, 0)
     await newcomer_against(lease, two)
     rival = await lease.rival()
-    assert rival is not None and rival.author == two.identity.author
+    assert rival is not None and rival.author == two.node.identity.author
 
 
 async def test_a_lease_held_undisputed_for_a_while_yields_to_no_ticket(
@@ -222,7 +222,7 @@ async def test_claims_of_authors_whose_checkpoints_do_not_count_are_ignored(
 ) -> None:
     world = PeerWorld(tmp_path)
     one, two = await world.join(), await world.join()
-    two.run = replace(two.run, trusted_authors=(two.identity.author,))
+    two.run = replace(two.run, trusted_authors=(two.node.identity.author,))
     await claim(one, 0)
     assert (await claim(two, 0)).expert == 0
 
@@ -231,25 +231,25 @@ async def test_a_slot_claimed_with_invented_steps_is_free(tmp_path: Path) -> Non
     world = PeerWorld(tmp_path)
     honest, liar = await world.join(), await world.join()
     for slot in (0, 1):
-        now = liar.clock()
+        now = liar.node.clock()
         claim = replace(
             incumbent(1),
             run=liar.run_id,
             expert=slot,
-            author=liar.identity.author,
+            author=liar.node.identity.author,
             since=now - 300,
             start_step=0,
             step=10**9,
             progressed=now,
             expires=now + LEASE,
         )
-        await Lease(liar.swarm, liar.identity, claim, liar.clock).renew()
+        await Lease(liar.swarm, liar.node.identity, claim, liar.node.clock).renew()
 
-    lease = await honest.claimant().acquire()
+    lease = await claimant_of(honest).acquire()
 
     assert [state.winner is None for state in await honest.survey([1 - lease.expert])] == [True]
-    assert {(told.author, "far ahead" in told.reason) for told in honest.refusals.all()} == {
-        (liar.identity.author.hex(), True)
+    assert {(told.author, "far ahead" in told.reason) for told in honest.node.refusals.all()} == {
+        (liar.node.identity.author.hex(), True)
     }
 
 

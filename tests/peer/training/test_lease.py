@@ -11,9 +11,10 @@ import pytest
 from paris_p2p.identity import Identity
 from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Entry
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training import claiming
 from paris_p2p.peer.training import lease as lease_module
+from paris_p2p.peer.training.claiming import claimant_of
 from paris_p2p.peer.training.lease import (
     LOOK_FIRST,
     STORE_PATIENCE,
@@ -177,9 +178,9 @@ async def test_a_clock_that_was_ahead_when_the_lease_began_ends_it_neither() -> 
 async def test_a_new_lease_after_the_clock_was_set_back_has_a_later_term(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer = await world.join()
-    before = await peer.claimant().acquire(1)
-    peer.clock = lambda: world.network.clock() - 30
-    after = await peer.claimant().acquire(1)
+    before = await claimant_of(peer).acquire(1)
+    peer.node.clock = lambda: world.network.clock() - 30
+    after = await claimant_of(peer).acquire(1)
     assert after._claim.term > before._claim.term
 
 
@@ -263,9 +264,9 @@ async def test_what_an_earlier_life_of_this_peer_left_is_no_twin() -> None:
     assert second.warnings == []
 
 
-async def served(world: PeerWorld, author: Peer, step: int) -> None:
+async def served(world: PeerWorld, author: Membership, step: int) -> None:
     content = await hold(author, 1)
-    head = head_of(author, 0, step, content).seal(author.identity)
+    head = head_of(author, 0, step, content).seal(author.node.identity)
     key = heads_key(author.run_id, 0)
     await author.swarm.store(key, encode([head]), world.network.clock() + 60)
 
@@ -274,16 +275,16 @@ async def test_a_head_of_nothing_vouches_for_no_claim(tmp_path: Path) -> None:
     """A liar's head names content that nobody serves; an honest author's can be fetched."""
     world = PeerWorld(tmp_path)
     holder, liar, honest = [await world.join() for _ in range(3)]
-    invented = head_of(liar, 0, FAR, b"n" * 32).seal(liar.identity)
+    invented = head_of(liar, 0, FAR, b"n" * 32).seal(liar.node.identity)
     key = heads_key(liar.run_id, 0)
     await liar.swarm.store(key, encode([invented]), world.network.clock() + 60)
     await served(world, honest, 40)
-    judge = holder.claimant().judge
+    judge = claimant_of(holder).judge
     assert judge.evidence is not None
     shown = []
     for peer in (liar, honest):
-        claim = replace(incumbent(1), run=peer.run_id, author=peer.identity.author)
-        shown.append((await judge.evidence(claim)).steps.get(peer.identity.author))
+        claim = replace(incumbent(1), run=peer.run_id, author=peer.node.identity.author)
+        shown.append((await judge.evidence(claim)).steps.get(peer.node.identity.author))
     assert shown == [None, 40]
 
 
@@ -291,10 +292,10 @@ async def test_anothers_content_vouches_for_nobody_who_claims_more_for_it(tmp_pa
     world = PeerWorld(tmp_path)
     holder, liar, honest = [await world.join() for _ in range(3)]
     await served(world, honest, 40)
-    borrowed = head_of(liar, 0, FAR, await hold(honest, 1)).seal(liar.identity)
+    borrowed = head_of(liar, 0, FAR, await hold(honest, 1)).seal(liar.node.identity)
     key = heads_key(liar.run_id, 0)
     await liar.swarm.store(key, encode([borrowed]), world.network.clock() + 60)
-    claim = replace(incumbent(1), run=liar.run_id, author=liar.identity.author)
-    evidence = holder.claimant().judge.evidence
+    claim = replace(incumbent(1), run=liar.run_id, author=liar.node.identity.author)
+    evidence = claimant_of(holder).judge.evidence
     assert evidence is not None
-    assert liar.identity.author not in (await evidence(claim)).steps
+    assert liar.node.identity.author not in (await evidence(claim)).steps

@@ -26,10 +26,13 @@ from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, serve_chunks
 from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.books.survey import read_claims
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.serving import read_chunk
 from paris_p2p.peer.training import claiming, starting_order, training_job, worker
+from paris_p2p.peer.training.assignment import TrainingRequest
+from paris_p2p.peer.training.claiming import claimant_of
 from paris_p2p.peer.training.snapshots import snapshots
-from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
+from paris_p2p.peer.training.training_job import TrainingJob
 from paris_p2p.peer.transfer.proof_of_storage import is_served
 from paris_p2p.peer.transfer.racing import LeastPace, StillComing
 from paris_p2p.records.head import Head
@@ -76,35 +79,35 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_job, "RETRY_PAUSES", (0.01, 0.01))
 
 
-async def trainer(world: PeerWorld) -> Peer:
+async def trainer(world: PeerWorld) -> Membership:
     peer = await world.join()
     await hold(peer, 0)
     return peer
 
 
-async def run(peer: Peer, steps: int | None = 1) -> list[dict[str, Any]]:
+async def run(peer: Membership, steps: int | None = 1) -> list[dict[str, Any]]:
     job = TrainingJob(peer, TrainingRequest(expert=0, max_steps=steps))
     return [event async for event in job.events()]
 
 
-def publish_state(peer: Peer, state: bytes, step: int, created: float = 1000.0) -> None:
-    content = peer.blobs.add_bytes(state, "resume", "expert-0.safetensors")
+def publish_state(peer: Membership, state: bytes, step: int, created: float = 1000.0) -> None:
+    content = peer.node.blobs.add_bytes(state, "resume", "expert-0.safetensors")
     resume = Resume(
         run=peer.run_id,
         expert=0,
-        author=peer.identity.author,
+        author=peer.node.identity.author,
         step=step,
         images=2 * step,
         manifest=content.id,
         size=content.size,
         created=created,
     )
-    peer.resumes.add(resume.seal(peer.identity))
+    peer.resumes.add(resume.seal(peer.node.identity))
 
 
-def publish(peer: Peer, weights: bytes, step: int) -> None:
-    content = peer.blobs.add_bytes(weights, "checkpoint", "expert-0.safetensors").id
-    peer.heads.add(head_of(peer, 0, step, content).seal(peer.identity))
+def publish(peer: Membership, weights: bytes, step: int) -> None:
+    content = peer.node.blobs.add_bytes(weights, "checkpoint", "expert-0.safetensors").id
+    peer.heads.add(head_of(peer, 0, step, content).seal(peer.node.identity))
 
 
 async def test_a_job_claims_trains_publishes_and_releases(tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ async def test_a_job_claims_trains_publishes_and_releases(tmp_path: Path) -> Non
     head = other.heads.of(0)[0]
     assert (head.step, head.manifest.hex()) == (1, published["manifest"])
     await other.fetch(head.manifest)
-    assert other.blobs.read(head.manifest) == b"weights at step 1"
+    assert other.node.blobs.read(head.manifest) == b"weights at step 1"
     assert [resume.step for resume in peer.resumes.of(0)] == [1]
     assert not [*peer.slot_folder(0).glob("checkpoint-*"), *peer.slot_folder(0).glob("resume-*")]
     assert peer.training == set()
@@ -139,7 +142,7 @@ async def test_training_goes_on_from_the_newest_published_head(tmp_path: Path) -
     assert (resumed["from"], resumed["step"]) == ("head", 40)
     head = max(peer.heads.of(0), key=lambda head: head.step)
     assert (head.step, head.parent) == (41, author.heads.of(0)[0].manifest)
-    (entry,) = peer.contributions.entries(peer.identity.author)
+    (entry,) = peer.node.contributions.entries(peer.node.identity.author)
     assert (entry.head, entry.gained) == (head, 1)
 
 
@@ -156,12 +159,12 @@ async def test_training_goes_on_from_a_resume_state_rather_than_from_the_heads_a
     events = await run(peer)
 
     resumed = next(event for event in events if event["event"] == "resuming")
-    by = peer_id_of(author.identity.author)
+    by = peer_id_of(author.node.identity.author)
     assert (resumed["from"], resumed["step"], resumed["by"]) == ("resume", 40, by)
     job = json.loads((peer.slot_folder(0) / "job.json").read_text())
     assert Path(job["resume_state"]).read_bytes() == b"state at step 40"
     assert (job["start_step"], job["start_images"], job["start_from"]) == (40, 80, None)
-    (head,) = [head for head in peer.heads.of(0) if head.author == peer.identity.author]
+    (head,) = [head for head in peer.heads.of(0) if head.author == peer.node.identity.author]
     assert (head.step, head.parent) == (41, None)
 
 
@@ -177,7 +180,7 @@ async def test_resume_states_that_do_not_check_are_passed_over_and_told(tmp_path
 
     (told,) = [event for event in events if event["event"] == "passed_over"]
     assert (told["from"], told["step"]) == ("resume", 10**9)
-    assert (told["by"], told["reason"]) == (liar.identity.peer_id, "tensor x is missing")
+    assert (told["by"], told["reason"]) == (liar.node.identity.peer_id, "tensor x is missing")
     assert [event["step"] for event in events if event["event"] == "published"] == [41]
 
 
@@ -191,7 +194,7 @@ async def test_a_resume_state_larger_than_the_run_allows_is_not_fetched(tmp_path
 
     (told,) = [event for event in events if event["event"] == "passed_over"]
     assert "larger" in told["reason"] or "over" in told["reason"]
-    assert not peer.blobs.complete(liar.resumes.of(0)[0].manifest)
+    assert not peer.node.blobs.complete(liar.resumes.of(0)[0].manifest)
     assert [event["step"] for event in events if event["event"] == "published"] == [1]
 
 
@@ -230,8 +233,8 @@ async def test_a_fault_of_this_machine_throws_no_work_away(
     tried = [(e["from"], e["step"]) for e in events if e["event"] == "resuming"]
     assert tried == [("head", 40)] * (1 + len(training_job.RETRY_PAUSES))
     assert [event["from"] for event in events if event["event"] == "retrying"] == ["head"] * 2
-    assert peer.refusals.all() == []
-    assert [head.author for head in peer.heads.of(0)] == [author.identity.author]
+    assert peer.node.refusals.all() == []
+    assert [head.author for head in peer.heads.of(0)] == [author.node.identity.author]
 
 
 async def test_a_worker_killed_once_before_its_first_step_goes_on_from_the_same_start(
@@ -246,7 +249,7 @@ async def test_a_worker_killed_once_before_its_first_step_goes_on_from_the_same_
     events = await run(peer)
 
     assert [event["step"] for event in events if event["event"] == "published"] == [41]
-    assert peer.refusals.all() == []
+    assert peer.node.refusals.all() == []
 
 
 async def test_what_a_machine_cannot_start_from_gives_way_to_another_but_not_to_scratch(
@@ -265,7 +268,7 @@ async def test_what_a_machine_cannot_start_from_gives_way_to_another_but_not_to_
     (told,) = [event for event in events if event["event"] == "passed_over"]
     assert told["step"] == 50 and "SIGKILL" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [41]
-    assert peer.refusals.all() == []
+    assert peer.node.refusals.all() == []
 
 
 async def test_an_own_snapshot_that_the_machine_fails_at_stays_for_the_next_time(
@@ -296,7 +299,7 @@ async def test_a_damaged_shard_says_nothing_about_the_start(
     await author.announcer.everything()
     with pytest.raises(BadContent, match="shard"):
         await run(peer)
-    assert peer.refusals.all() == []
+    assert peer.node.refusals.all() == []
 
 
 async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
@@ -319,7 +322,7 @@ async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     assert told["step"] == 2**44 and "cannot be published: held_out_loss" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [101]
     assert events[-1]["event"] == "released"
-    assert peer.refusals.is_condemned(liar.heads.of(0)[0].manifest, liar.identity.author)
+    assert peer.node.refusals.is_condemned(liar.heads.of(0)[0].manifest, liar.node.identity.author)
     assert [path.name for path in snapshots(peer.slot_folder(0))] == [
         "snapshot-000000101.safetensors",
         own.name,
@@ -340,8 +343,8 @@ async def test_a_head_that_leaves_no_room_to_train_is_condemned_without_a_byte_o
     assert told["step"] == 2**45 and "no room to train" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "published"] == [1]
     (content,) = [head.manifest for head in liar.heads.of(0)]
-    assert peer.refusals.is_condemned(content, liar.identity.author)
-    assert not peer.blobs.complete(content)
+    assert peer.node.refusals.is_condemned(content, liar.node.identity.author)
+    assert not peer.node.blobs.complete(content)
 
 
 async def test_a_damaged_snapshot_does_not_hide_a_sound_one(tmp_path: Path) -> None:
@@ -368,7 +371,7 @@ async def test_the_time_that_training_took_does_not_depend_on_the_wall_clock(
     async for event in job.events():
         if event["event"] == "progress":
             seconds.append(event["seconds"])
-            peer.clock = lambda: time.time() - 3600
+            peer.node.clock = lambda: time.time() - 3600
             job.stop()
     assert len(seconds) == 2 and 0 == seconds[0] <= seconds[1]
 
@@ -379,7 +382,7 @@ async def test_a_head_that_nobody_serves_is_passed_over(tmp_path: Path) -> None:
     publish(honest, b"weights at step 40", 40)
     await honest.announcer.everything()
     liar = await world.join()
-    peer.heads.add(head_of(liar, 0, 10**9, b"n" * 32).seal(liar.identity))
+    peer.heads.add(head_of(liar, 0, 10**9, b"n" * 32).seal(liar.node.identity))
 
     events = await run(peer)
 
@@ -400,20 +403,20 @@ async def test_what_died_uncopied_is_not_waited_for_while_an_older_state_is_at_h
     publish_state(author, b"state at step 80", 80, created=2.0)
     publish(author, b"weights at step 90", 90)
     await author.announcer.everything()
-    world.network.drop(author.identity.author)
+    world.network.drop(author.node.identity.author)
 
     events = await run(peer)
 
     assert [event for event in events if event["event"] == "passed_over"] == []
     resumed = next(event for event in events if event["event"] == "resuming")
     assert (resumed["from"], resumed["step"]) == ("resume", 40)
-    assert resumed["by"] == author.identity.peer_id
+    assert resumed["by"] == author.node.identity.peer_id
 
 
 async def test_what_nobody_serves_now_is_waited_for_before_all_is_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def asked_too_early(peer: Peer, content: bytes) -> bool:
+    async def asked_too_early(peer: Membership, content: bytes) -> bool:
         answer = await is_served(peer, content)
         world.network.heal()
         return answer
@@ -423,7 +426,7 @@ async def test_what_nobody_serves_now_is_waited_for_before_all_is_begun_anew(
     peer, author = await trainer(world), await world.join()
     publish_state(author, b"state at step 40", 40)
     await author.announcer.everything()
-    world.network.partition({author.identity.author}, {peer.identity.author})
+    world.network.partition({author.node.identity.author}, {peer.node.identity.author})
 
     events = await run(peer)
 
@@ -484,7 +487,7 @@ async def test_a_publication_that_fails_stops_the_training(
 
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
-    monkeypatch.setattr(peer.blobs, "add_file", full)
+    monkeypatch.setattr(peer.node.blobs, "add_file", full)
     with pytest.raises(DiskFull):
         await run(peer, steps=None)
     assert peer.training == set()
@@ -496,14 +499,14 @@ async def test_work_that_nobody_would_take_is_not_begun(tmp_path: Path) -> None:
     peer.run = replace(peer.run, trusted_authors=(CREATOR.author,))
     with pytest.raises(NotAvailable, match="only of authors that it names"):
         await run(peer)
-    peer.run = replace(peer.run, trusted_authors=(CREATOR.author, peer.identity.author))
+    peer.run = replace(peer.run, trusted_authors=(CREATOR.author, peer.node.identity.author))
     assert (await run(peer))[-1]["event"] == "released"
 
 
 async def test_a_job_that_waits_for_an_expert_can_be_stopped(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer, holder = await trainer(world), await world.join()
-    lease = await holder.claimant().acquire(0)
+    lease = await claimant_of(holder).acquire(0)
     peer.training.add(1)
     job = TrainingJob(peer, TrainingRequest(wait=True))
     waiting = asyncio.ensure_future(anext(job.events(), None))
@@ -676,7 +679,7 @@ async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -
 
     async def answer(author: bytes, stream: Stream) -> None:
         async def read(chunk: bytes) -> bytes | None:
-            data = await pit.read_chunk(author, chunk)
+            data = await read_chunk(pit.node, author, chunk)
             if data == last:
                 await asyncio.sleep(pause)
             return data
@@ -744,12 +747,12 @@ async def test_a_start_that_rotted_on_this_disk_condemns_nobody_and_nothing_begi
     (head,) = honest.heads.of(0)
     await peer.survey()
     await peer.fetch(head.manifest)
-    (await peer.path(head.manifest)).write_bytes(b"poison")
+    (await peer.node.path(head.manifest)).write_bytes(b"poison")
 
     with pytest.raises(BadContent, match="tensor x is missing"):
         await run(peer)
 
-    assert not peer.refusals.is_condemned(head.manifest, honest.identity.author)
+    assert not peer.node.refusals.is_condemned(head.manifest, honest.node.identity.author)
     events = await run(peer)
     assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
 
@@ -765,12 +768,12 @@ async def test_a_chunk_that_rotted_on_this_disk_is_fetched_again_and_condemns_no
     await peer.survey()
     manifest = await peer.fetch(head.manifest)
     for chunk in dict.fromkeys(manifest.chunks):
-        peer.blobs.chunks.put_verified(chunk, memoryview(b"rotten"))
+        peer.node.blobs.chunks.put_verified(chunk, memoryview(b"rotten"))
 
     events = await run(peer)
 
     assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
-    assert not peer.refusals.is_condemned(head.manifest, honest.identity.author)
+    assert not peer.node.refusals.is_condemned(head.manifest, honest.node.identity.author)
 
 
 async def test_a_start_superseded_while_it_is_fetched_is_trained_from(
@@ -782,8 +785,8 @@ async def test_a_start_superseded_while_it_is_fetched_is_trained_from(
     async def answer(asker: bytes, stream: Stream) -> None:
         async def read(chunk: bytes) -> bytes | None:
             newer = head_of(author, 0, 41, bytes(32), created=2000.0)
-            peer.heads.hear(0, {newer.seal(author.identity): {}})
-            return await author.read_chunk(asker, chunk)
+            peer.heads.hear(0, {newer.seal(author.node.identity): {}})
+            return await read_chunk(author.node, asker, chunk)
 
         await serve_chunks(stream, read)
 

@@ -17,9 +17,10 @@ import pytest
 from paris_p2p.network.memory import MemoryNetwork
 from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.jobs import Jobs
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training import claiming, slot_search, training_job, unattended
-from paris_p2p.peer.training.training_job import TrainingJob, TrainingRequest
+from paris_p2p.peer.training.assignment import TrainingRequest
+from paris_p2p.peer.training.training_job import TrainingJob
 from paris_p2p.peer.training.unattended import LONGEST_PAUSE, Volunteer, pause_after
 from paris_p2p.records.claim import LEASE
 from tests.peer.stand_in import SCRIPT, install
@@ -66,17 +67,17 @@ class Clock:
 class Unattended:
     """A volunteer at work, and what it told."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Membership) -> None:
         self.events: list[dict[str, Any]] = []
-        self.jobs = Jobs(peer.clock)
-        self.volunteer = Volunteer(peer, self.jobs, self.events.append)
+        self.jobs = Jobs(peer.node.clock)
+        self.volunteer = Volunteer(peer.node, self.jobs, self.events.append)
 
     def told(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == kind]
 
 
 @asynccontextmanager
-async def left_alone(peer: Peer) -> AsyncIterator[Unattended]:
+async def left_alone(peer: Membership) -> AsyncIterator[Unattended]:
     made = Unattended(peer)
     running = asyncio.create_task(made.volunteer.run())
     try:
@@ -86,7 +87,7 @@ async def left_alone(peer: Peer) -> AsyncIterator[Unattended]:
         await running
 
 
-async def train(peer: Peer, slot: int) -> tuple[TrainingJob, asyncio.Task[None]]:
+async def train(peer: Membership, slot: int) -> tuple[TrainingJob, asyncio.Task[None]]:
     """A job of `peer` that goes on, once it has published a resume state."""
     job = TrainingJob(peer, TrainingRequest(expert=slot))
 
@@ -112,7 +113,7 @@ async def test_training_goes_on_where_nobody_can_be_told_of_it(
         told.append(event["event"])
         raise BrokenPipeError
 
-    volunteer = Volunteer(peer, Jobs(peer.clock), tell)
+    volunteer = Volunteer(peer.node, Jobs(peer.node.clock), tell)
     running = asyncio.create_task(volunteer.run())
     await eventually(lambda: "published" in told)
     assert not running.done()
@@ -144,14 +145,14 @@ async def test_an_orphaned_expert_is_taken_over_exactly_and_by_itself(tmp_path: 
 
     async with left_alone(heir) as alone:
         await eventually(lambda: alone.told("looking"))
-        world.network.drop(doomed.identity.author)
+        world.network.drop(doomed.node.identity.author)
         clock.ahead = LEASE + 1
         await eventually(lambda: alone.told("published"))
         assert [job.slot for job in alone.jobs.running()] == [0]
 
     (resumed,) = alone.told("resuming")
     assert (resumed["from"], resumed["step"]) == ("resume", state.step)
-    assert resumed["by"] == doomed.identity.peer_id
+    assert resumed["by"] == doomed.node.identity.peer_id
     given = json.loads((heir.slot_folder(0) / "job.json").read_text())
     assert Path(given["resume_state"]).read_bytes() == b"state at step 1"
     assert (given["start_step"], given["start_images"]) == (state.step, state.images)
@@ -232,14 +233,14 @@ async def test_what_nobody_foresaw_is_tried_again_too(
     await hold(peer, 0)
     await hold(peer, 1)
     broken = iter([True])
-    sound = peer.blobs.path
+    sound = peer.node.blobs.path
 
     def path(content: bytes) -> Path:
         if next(broken, False):
             raise ZeroDivisionError("unforeseen")
         return sound(content)
 
-    monkeypatch.setattr(peer.blobs, "path", path)
+    monkeypatch.setattr(peer.node.blobs, "path", path)
     async with left_alone(peer) as alone:
         await eventually(lambda: alone.told("published"))
 
@@ -266,7 +267,7 @@ async def test_a_listener_that_fails_does_not_end_the_training(tmp_path: Path) -
         told.append(event["event"])
         raise BrokenPipeError("the terminal is gone")
 
-    volunteer = Volunteer(peer, Jobs(peer.clock), tell)
+    volunteer = Volunteer(peer.node, Jobs(peer.node.clock), tell)
     running = asyncio.create_task(volunteer.run())
     await eventually(lambda: "published" in told)
     volunteer.stop()

@@ -12,6 +12,7 @@ from paris_p2p.identity import Identity
 from paris_p2p.network import chunk_protocol
 from paris_p2p.network.chunk_protocol import BUSY, serve_chunks
 from paris_p2p.network.swarm import Stream
+from paris_p2p.peer.serving import read_chunk, serve
 from paris_p2p.peer.transfer import scheduling
 from paris_p2p.records.manifest import CHUNK_SIZE, MAX_SIZE
 from paris_p2p.store.blobs import NoManifest
@@ -29,7 +30,7 @@ async def test_a_shard_arrives_whole_and_verified(tmp_path: Path) -> None:
         content, lambda have, total: seen.append((have, total)), most=MAX_SIZE
     )
 
-    assert seeker.blobs.read(content) == content_of(0)
+    assert seeker.node.blobs.read(content) == content_of(0)
     assert seen[0][0] < seen[-1][0] == seen[-1][1] == len(content_of(0))
 
 
@@ -43,8 +44,8 @@ async def test_several_providers_share_the_work(tmp_path: Path) -> None:
     sources = await seeker.fetcher.providers(content)
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
-    assert {source.author for source in sources} == {h.identity.author for h in holders}
-    assert seeker.blobs.complete(content)
+    assert {source.author for source in sources} == {h.node.identity.author for h in holders}
+    assert seeker.node.blobs.complete(content)
 
 
 async def test_a_liar_is_dropped_and_the_chunk_comes_from_an_honest_peer(tmp_path: Path) -> None:
@@ -61,8 +62,8 @@ async def test_a_liar_is_dropped_and_the_chunk_comes_from_an_honest_peer(tmp_pat
 
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
-    assert seeker.blobs.read(content) == content_of(0)
-    assert seeker.fetcher.received[liar.identity.author] == 0
+    assert seeker.node.blobs.read(content) == content_of(0)
+    assert seeker.fetcher.received[liar.node.identity.author] == 0
 
 
 async def test_a_frozen_provider_does_not_stop_the_fetch(tmp_path: Path) -> None:
@@ -76,19 +77,19 @@ async def test_a_frozen_provider_does_not_stop_the_fetch(tmp_path: Path) -> None
 
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
-    assert seeker.blobs.complete(content)
+    assert seeker.node.blobs.complete(content)
 
 
 async def test_chunks_on_disk_are_not_fetched_again(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(), await world.join()
     content = await hold(holder, 0)
-    seeker.blobs.chunks.put(content_of(0)[:CHUNK_SIZE])
+    seeker.node.blobs.chunks.put(content_of(0)[:CHUNK_SIZE])
 
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     manifest = manifest_of(0)
-    received = seeker.fetcher.received[holder.identity.author]
+    received = seeker.fetcher.received[holder.node.identity.author]
     assert received == manifest.size - CHUNK_SIZE + len(manifest.encode())
 
 
@@ -98,14 +99,14 @@ async def test_a_corrupt_chunk_on_disk_is_fetched_again(tmp_path: Path) -> None:
     content = await hold(holder, 0)
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
     chunk = manifest_of(0).chunks[0]
-    file = next(seeker.home.store_dir.rglob(chunk.hex()))
+    file = next(seeker.node.home.store_dir.rglob(chunk.hex()))
     file.write_bytes(b"rotten" + file.read_bytes()[6:])
     with pytest.raises(MissingChunk):
-        seeker.blobs.read(content)
+        seeker.node.blobs.read(content)
 
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
-    assert seeker.blobs.read(content) == content_of(0)
+    assert seeker.node.blobs.read(content) == content_of(0)
 
 
 async def test_providers_that_hold_parts_complete_each_other(tmp_path: Path) -> None:
@@ -114,12 +115,12 @@ async def test_providers_that_hold_parts_complete_each_other(tmp_path: Path) -> 
     content = await hold(one, 0)
     await hold(two, 0)
     first, second, *_ = manifest_of(0).chunks
-    one.blobs.chunks.delete(first)
-    two.blobs.chunks.delete(second)
+    one.node.blobs.chunks.delete(first)
+    two.node.blobs.chunks.delete(second)
 
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
-    assert seeker.blobs.read(content) == content_of(0)
+    assert seeker.node.blobs.read(content) == content_of(0)
 
 
 async def test_nobody_serves_it(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ async def test_a_provider_that_trickles_does_not_hold_a_fetch_up(
 
     await asyncio.wait_for(seeker.fetcher.fetch(content, most=MAX_SIZE), 20)
 
-    assert seeker.blobs.complete(content)
+    assert seeker.node.blobs.complete(content)
 
 
 async def test_providers_that_have_nothing_do_not_hide_one_that_has(tmp_path: Path) -> None:
@@ -167,19 +168,19 @@ async def test_providers_that_have_nothing_do_not_hide_one_that_has(tmp_path: Pa
 
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
-    assert seeker.blobs.complete(content)
+    assert seeker.node.blobs.complete(content)
 
 
 async def test_a_head_that_names_a_shard_does_not_cap_its_size(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(), await world.join()
     content = await hold(holder, 0)
-    seeker.heads.add(head_of(holder, 0, 5, content).seal(holder.identity))
+    seeker.heads.add(head_of(holder, 0, 5, content).seal(holder.node.identity))
     assert len(content_of(0)) > seeker.run.checkpoint_limit(0)
 
     await seeker.fetch(content)
 
-    assert seeker.blobs.complete(content)
+    assert seeker.node.blobs.complete(content)
 
 
 async def test_content_larger_than_its_kind_can_be_is_refused_before_it_is_fetched(
@@ -190,22 +191,22 @@ async def test_content_larger_than_its_kind_can_be_is_refused_before_it_is_fetch
     content = await hold(holder, 0)
     with pytest.raises(BadContent, match="says it has"):
         await seeker.fetcher.fetch(content, most=1000)
-    assert not any(seeker.blobs.chunks.has(chunk) for chunk in manifest_of(0).chunks)
+    assert not any(seeker.node.blobs.chunks.has(chunk) for chunk in manifest_of(0).chunks)
 
 
 async def test_what_is_no_manifest_is_fetched_once_deleted_and_condemned(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     liar, seeker = await world.join(), await world.join()
-    content = liar.blobs.chunks.put(b"\xdd\x00\x0f\xff\xf0" + b"\x80" * 0xFFFF0)
+    content = liar.node.blobs.chunks.put(b"\xdd\x00\x0f\xff\xf0" + b"\x80" * 0xFFFF0)
     await liar.announcer.content(content)
-    seeker.heads.add(head_of(liar, 0, 5, content).seal(liar.identity))
+    seeker.heads.add(head_of(liar, 0, 5, content).seal(liar.node.identity))
 
     with pytest.raises(NoManifest):
         await seeker.fetch(content)
 
-    assert not seeker.blobs.chunks.has(content) and content not in seeker.blobs.known()
-    assert seeker.refusals.has_condemned(content)
-    assert [refusal.content for refusal in seeker.refusals.all()] == [content.hex()]
+    assert not seeker.node.blobs.chunks.has(content) and content not in seeker.node.blobs.known()
+    assert seeker.node.refusals.has_condemned(content)
+    assert [refusal.content for refusal in seeker.node.refusals.all()] == [content.hex()]
     assert seeker.heads.all() == []
 
 
@@ -214,7 +215,7 @@ async def test_junk_that_many_authors_name_is_condemned_once_and_announces_nothi
 ) -> None:
     world = PeerWorld(tmp_path)
     liar, seeker = await world.join(), await world.join()
-    junk = liar.blobs.chunks.put(b"junk")
+    junk = liar.node.blobs.chunks.put(b"junk")
     await liar.announcer.content(junk)
     authors = [Identity.generate() for _ in range(10)]
     heads = [replace(head_of(liar, 0, 5, junk), author=one.author) for one in authors]
@@ -226,9 +227,9 @@ async def test_junk_that_many_authors_name_is_condemned_once_and_announces_nothi
     with pytest.raises(NoManifest):
         await seeker.fetch(junk)
 
-    assert len(seeker.refusals.all()) == 1
+    assert len(seeker.node.refusals.all()) == 1
     assert seeker.heads.all() == []
-    assert all(seeker.refusals.is_condemned(junk, author.author) for author in authors)
+    assert all(seeker.node.refusals.is_condemned(junk, author.author) for author in authors)
     rounds.assert_not_awaited()
 
 
@@ -237,13 +238,13 @@ async def test_a_piece_of_something_else_is_no_content_and_stays(tmp_path: Path)
     holder, seeker = await world.join(), await world.join()
     content = await hold(seeker, 0)
     piece = manifest_of(0).chunks[1]
-    seeker.heads.add(head_of(holder, 0, 5, piece).seal(holder.identity))
+    seeker.heads.add(head_of(holder, 0, 5, piece).seal(holder.node.identity))
 
     with pytest.raises(NoManifest):
         await seeker.fetch(piece)
 
-    assert seeker.blobs.complete(content)
-    assert seeker.refusals.has_condemned(piece)
+    assert seeker.node.blobs.complete(content)
+    assert seeker.node.refusals.has_condemned(piece)
 
 
 async def test_a_provider_that_comes_later_is_found(tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ async def test_a_provider_that_comes_later_is_found(tmp_path: Path) -> None:
     await hold(holder, 0)
     await fetching
 
-    assert seeker.blobs.complete(manifest_of(0).id)
+    assert seeker.node.blobs.complete(manifest_of(0).id)
 
 
 async def test_a_busy_provider_is_asked_again_later(tmp_path: Path) -> None:
@@ -268,7 +269,7 @@ async def test_a_busy_provider_is_asked_again_later(tmp_path: Path) -> None:
             refused += 1
             await stream.write(BUSY)
         else:
-            await serve_chunks(stream, lambda chunk: holder.read_chunk(author, chunk))
+            await serve_chunks(stream, lambda chunk: read_chunk(holder.node, author, chunk))
 
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(serve=busy_at_first), await world.join()
@@ -277,7 +278,7 @@ async def test_a_busy_provider_is_asked_again_later(tmp_path: Path) -> None:
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert refused == 2
-    assert seeker.blobs.complete(content)
+    assert seeker.node.blobs.complete(content)
 
 
 async def test_an_interrupted_fetch_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ async def test_an_interrupted_fetch_goes_on_where_it_stopped(tmp_path: Path) -> 
         async def read(chunk: bytes) -> bytes | None:
             nonlocal given
             given += 1
-            return await holder.read_chunk(author, chunk) if given <= 3 else await stuck()
+            return await read_chunk(holder.node, author, chunk) if given <= 3 else await stuck()
 
         await serve_chunks(stream, read)
 
@@ -301,17 +302,17 @@ async def test_an_interrupted_fetch_goes_on_where_it_stopped(tmp_path: Path) -> 
     missing = len(manifest_of(0).chunks) - 2
     await eventually(
         lambda: (
-            seeker.blobs.chunks.has(content)
-            and len(seeker.blobs.missing(manifest_of(0))) == missing
+            seeker.node.blobs.chunks.has(content)
+            and len(seeker.node.blobs.missing(manifest_of(0))) == missing
         )
     )
     first.cancel()
     await asyncio.wait([first])
-    await holder.serve()
+    await serve(holder.node)
 
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
-    sent = holder.sent
+    sent = holder.node.sent
     assert sent == len(content_of(0)) + len(manifest_of(0).encode())
 
 
@@ -332,11 +333,11 @@ async def test_many_that_trickle_do_not_hide_one_that_delivers(
     for _ in range(scheduling.MOST_SOURCES):
         await hold(await world.join(serve=trickle), 0)
     seeker = await world.join()
-    seeker.fetcher._reputation.failed(honest.identity.author, time.monotonic() - 60)
+    seeker.fetcher._reputation.failed(honest.node.identity.author, time.monotonic() - 60)
 
     await asyncio.wait_for(seeker.fetcher.fetch(content, most=MAX_SIZE), 60)
 
-    assert seeker.blobs.complete(content)
+    assert seeker.node.blobs.complete(content)
 
 
 async def test_a_full_disk_ends_the_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,7 +348,7 @@ async def test_a_full_disk_ends_the_fetch(tmp_path: Path, monkeypatch: pytest.Mo
     def no_room(chunk: bytes, data: memoryview) -> None:
         raise DiskFull("no room left on the disk")
 
-    monkeypatch.setattr(seeker.blobs.chunks, "put_verified", no_room)
+    monkeypatch.setattr(seeker.node.blobs.chunks, "put_verified", no_room)
     with pytest.raises(DiskFull):
         await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
@@ -373,4 +374,4 @@ async def test_a_bug_in_one_conversation_does_not_end_the_fetch(
     await seeker.fetcher.fetch(content, most=MAX_SIZE)
 
     assert bugs > 1
-    assert seeker.blobs.complete(content)
+    assert seeker.node.blobs.complete(content)

@@ -11,24 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paris_p2p.network.swarm import Stream
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer import head_candidates
 from paris_p2p.peer.transfer.head_candidates import Candidates, find_candidates
 from paris_p2p.records.head import Head, ranked_heads
 from tests.peer.worlds import PeerWorld, head_of
 
 
-async def publish(peer: Peer, expert: int, step: int, created: float = 1000.0) -> Head:
+async def publish(peer: Membership, expert: int, step: int, created: float = 1000.0) -> Head:
     """A head whose content `peer` holds and serves."""
     data = bytes([expert, step])
-    content = peer.blobs.add_bytes(data, "checkpoint", "weights.safetensors").id
+    content = peer.node.blobs.add_bytes(data, "checkpoint", "weights.safetensors").id
     head = head_of(peer, expert, step, content, created)
-    peer.heads.add(head.seal(peer.identity), own=True)
+    peer.heads.add(head.seal(peer.node.identity), own=True)
     await peer.announcer.content(content)
     return head
 
 
-async def invent(world: PeerWorld, peer: Peer, count: int, announced: bool = False) -> None:
+async def invent(world: PeerWorld, peer: Membership, count: int, announced: bool = False) -> None:
     """Heads far ahead whose content nobody has; `announced`: somebody says otherwise."""
     for number in range(count):
         liar = await world.join(serve=silence)
@@ -36,14 +36,16 @@ async def invent(world: PeerWorld, peer: Peer, count: int, announced: bool = Fal
         if announced:
             await liar.announcer.content(content)
         head = head_of(liar, 0, 10**9 + number, content)
-        peer.heads.add(head.seal(liar.identity))
+        peer.heads.add(head.seal(liar.node.identity))
 
 
 async def silence(author: bytes, stream: Stream) -> None:
     await asyncio.Event().wait()
 
 
-async def found_by(peer: Peer) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+async def found_by(
+    peer: Membership,
+) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """The events that tell of the search, and the heads that it ends with."""
     *looking, heads = [event async for event in find_candidates(peer)]
     return looking, heads["heads"]
@@ -54,7 +56,7 @@ def steps(rows: list[dict[str, Any]]) -> list[int]:
 
 
 async def test_what_is_here_needs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nobody(peer: Peer, content: bytes) -> bool:
+    async def nobody(peer: Membership, content: bytes) -> bool:
         raise AssertionError("what comes after a head that is held is not asked for")
 
     monkeypatch.setattr(head_candidates, "is_served", nobody)
@@ -62,7 +64,7 @@ async def test_what_is_here_needs_nobody(tmp_path: Path, monkeypatch: pytest.Mon
     peer, other = await world.join(), await world.join()
     await publish(peer, 0, 90)
     await publish(peer, 1, 50)
-    peer.heads.add((await publish(other, 0, 40)).seal(other.identity))
+    peer.heads.add((await publish(other, 0, 40)).seal(other.node.identity))
 
     looking, heads = await found_by(peer)
 
@@ -94,7 +96,7 @@ async def test_a_better_head_that_somebody_serves_comes_before_the_one_that_is_h
     world = PeerWorld(tmp_path)
     peer, other = await world.join(), await world.join()
     await publish(peer, 0, 50)
-    peer.heads.add((await publish(other, 0, 90)).seal(other.identity))
+    peer.heads.add((await publish(other, 0, 90)).seal(other.node.identity))
     await invent(world, peer, 3)
 
     _, heads = await found_by(peer)
@@ -145,8 +147,8 @@ async def test_a_peer_that_comes_back_meanwhile_is_found(
     monkeypatch.setattr(head_candidates, "PAUSE", 0.05)
     world = PeerWorld(tmp_path)
     peer, other = await world.join(), await world.join()
-    content = other.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
-    peer.heads.add(head_of(other, 0, 9, content).seal(other.identity))
+    content = other.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
+    peer.heads.add(head_of(other, 0, 9, content).seal(other.node.identity))
     searching = asyncio.create_task(found_by(peer))
     await asyncio.sleep(0.2)
     assert not searching.done()
@@ -167,7 +169,7 @@ async def test_one_whose_provider_lets_wait_takes_no_other_ones_place(
     world = PeerWorld(tmp_path)
     peer, other = await world.join(), await world.join()
     await invent(world, peer, 6, announced=True)
-    peer.heads.add((await publish(other, 0, 9)).seal(other.identity))
+    peer.heads.add((await publish(other, 0, 9)).seal(other.node.identity))
 
     _, heads = await found_by(peer)
 

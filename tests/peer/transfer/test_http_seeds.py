@@ -17,7 +17,7 @@ from paris_p2p.errors import NotAvailable, Unreachable
 from paris_p2p.network.chunk_protocol import LyingProvider, ProviderBusy
 from paris_p2p.network.pacing import Pacer
 from paris_p2p.network.swarm import StreamClosed
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer import http_seeds
 from paris_p2p.peer.transfer.chunk_sources import Seed
 from paris_p2p.peer.transfer.fetching import Fetcher
@@ -72,12 +72,14 @@ def answering(answer: Callable[[Handler], None]) -> Iterator[str]:
         yield url
 
 
-def folder_of(peer: Peer) -> Callable[..., BaseHTTPRequestHandler]:
-    return partial(Folder, directory=str(peer.home.store_dir))
+def folder_of(peer: Membership) -> Callable[..., BaseHTTPRequestHandler]:
+    return partial(Folder, directory=str(peer.node.home.store_dir))
 
 
-def with_seeds(peer: Peer, *urls: str, allow_private: bool = True) -> Fetcher:
-    fetcher = Fetcher(peer.swarm, peer.blobs, first_wait=0.01, allow_private_seeds=allow_private)
+def with_seeds(peer: Membership, *urls: str, allow_private: bool = True) -> Fetcher:
+    fetcher = Fetcher(
+        peer.swarm, peer.node.blobs, first_wait=0.01, allow_private_seeds=allow_private
+    )
     fetcher.seeds = tuple(map(Seed, urls))
     return fetcher
 
@@ -100,7 +102,7 @@ async def test_content_that_no_peer_has_comes_from_a_copy_of_a_store(tmp_path: P
     with serving(folder_of(gone)) as url:
         fetcher = with_seeds(seeker, url + "/")
         await fetcher.fetch(content, most=MAX_SIZE)
-    assert seeker.blobs.read(content) == content_of(0)
+    assert seeker.node.blobs.read(content) == content_of(0)
     assert sum(fetcher.received.values()) == len(content_of(0)) + len(manifest_of(0).encode())
 
 
@@ -111,7 +113,7 @@ async def test_a_seed_is_left_alone_while_peers_deliver(tmp_path: Path) -> None:
     asked: list[str] = []
     with answering(lambda handler: asked.append(handler.path)) as url:
         await with_seeds(seeker, url).fetch(content, most=MAX_SIZE)
-    assert seeker.blobs.complete(content) and not asked
+    assert seeker.node.blobs.complete(content) and not asked
 
 
 async def test_a_lying_seed_is_dropped_for_another(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ async def test_a_lying_seed_is_dropped_for_another(tmp_path: Path) -> None:
             await fetcher.fetch(content, patience=0.5, most=MAX_SIZE)
         fetcher.seeds = (*fetcher.seeds, Seed(honest))
         await fetcher.fetch(content, most=MAX_SIZE)
-    assert seeker.blobs.complete(content)
+    assert seeker.node.blobs.complete(content)
     assert len(lies) == 1
     assert fetcher.received[liar.encode()] == 0
 

@@ -16,7 +16,7 @@ async def test_who_announces_and_is_gone_or_has_nothing_serves_nothing(tmp_path:
     empty = await world.join(serve=has_nothing)
     content = await hold(gone, 0)
     await hold(empty, 0)
-    world.network.drop(gone.identity.author)
+    world.network.drop(gone.node.identity.author)
 
     assert len(await asker.fetcher.providers(content)) == 2
     assert not await is_served(asker, content)
@@ -30,7 +30,7 @@ async def test_one_that_answers_among_many_that_do_not_is_enough(tmp_path: Path)
     for _ in range(5):
         gone = await world.join()
         await hold(gone, 0)
-        world.network.drop(gone.identity.author)
+        world.network.drop(gone.node.identity.author)
 
     assert await is_served(asker, content)
     assert await proven_providers(asker, content, 6) == 1
@@ -56,7 +56,7 @@ async def test_a_provider_of_many_contents_is_found_alive_for_each_of_them(tmp_p
     world = PeerWorld(tmp_path)
     asker, holder = await world.join(), await world.join()
     contents = [
-        holder.blobs.add_bytes(b"content %d" % number, "checkpoint", "weights").id
+        holder.node.blobs.add_bytes(b"content %d" % number, "checkpoint", "weights").id
         for number in range(20)
     ]
     for content in contents:

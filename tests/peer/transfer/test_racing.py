@@ -15,7 +15,9 @@ import pytest
 from paris_p2p.errors import BadContent, DiskFull, NotAvailable
 from paris_p2p.network.chunk_protocol import serve_chunks
 from paris_p2p.network.swarm import Stream
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.serving import read_chunk
+from paris_p2p.peer.transfer.obtaining import obtain
 from paris_p2p.peer.transfer.racing import (
     Event,
     Fetch,
@@ -71,25 +73,27 @@ async def serve(world: PeerWorld, number: int, chunks: int | None = None) -> byt
             given += 1
             if chunks is not None and given > chunks:
                 await asyncio.Event().wait()
-            return await holder.read_chunk(author, chunk)
+            return await read_chunk(holder.node, author, chunk)
 
         await serve_chunks(stream, read)
 
     holder = await world.join(serve=some)
-    content = holder.blobs.add_bytes(weights(number), "checkpoint", "w.safetensors").id
+    content = holder.node.blobs.add_bytes(weights(number), "checkpoint", "w.safetensors").id
     await holder.announcer.content(content)
     return content
 
 
-def wanted(peer: Peer, content: bytes, patience: float | None = None) -> AsyncGenerator[Event]:
+def wanted(
+    peer: Membership, content: bytes, patience: float | None = None
+) -> AsyncGenerator[Event]:
     """Have a content that a head names."""
     offered = dict(peer.offers[-1]) if peer.offers else {}
     peer.offers.append({**offered, content: head_of(peer, 0, 1, content)})
-    return peer.fetch_events([content], MOST, patience)
+    return obtain(peer, [content], MOST, patience)
 
 
 async def race(
-    peer: Peer, contents: list[bytes], least: LeastPace = QUICK, patience: float = 3600.0
+    peer: Membership, contents: list[bytes], least: LeastPace = QUICK, patience: float = 3600.0
 ) -> bytes:
     """The content that wins; fails where that takes for ever."""
 
@@ -114,7 +118,7 @@ async def test_one_that_trickles_is_overtaken_by_the_next(tmp_path: Path, chunks
     pit, honest = await serve(world, 1, chunks), await serve(world, 2)
 
     assert await race(peer, [pit, honest]) == honest
-    assert peer.blobs.read(honest) == weights(2)
+    assert peer.node.blobs.read(honest) == weights(2)
 
 
 async def test_however_many_trickle_the_honest_one_is_reached(tmp_path: Path) -> None:
@@ -132,14 +136,14 @@ async def test_the_best_is_taken_while_it_keeps_the_pace(tmp_path: Path) -> None
     best, next_best = await serve(world, 1), await serve(world, 2)
 
     assert await race(peer, [best, next_best], least=LeastPace()) == best
-    assert not peer.blobs.chunks.has(next_best)
+    assert not peer.node.blobs.chunks.has(next_best)
 
 
 async def test_what_is_here_wins_at_once_over_what_trickles(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer = await world.join()
     pit = await serve(world, 1, 1)
-    here = peer.blobs.add_bytes(weights(2), "checkpoint", "w.safetensors").id
+    here = peer.node.blobs.add_bytes(weights(2), "checkpoint", "w.safetensors").id
 
     assert await race(peer, [pit, here]) == here
 
@@ -148,13 +152,13 @@ async def test_what_nobody_has_or_is_too_large_is_passed_over(tmp_path: Path) ->
     world = PeerWorld(tmp_path)
     peer = await world.join()
     holder = await world.join()
-    large = holder.blobs.add_bytes(bytes(2 * MB + 1), "checkpoint", "w.safetensors").id
+    large = holder.node.blobs.add_bytes(bytes(2 * MB + 1), "checkpoint", "w.safetensors").id
     await holder.announcer.content(large)
-    small = holder.blobs.add_bytes(b"weights", "checkpoint", "w.safetensors").id
+    small = holder.node.blobs.add_bytes(b"weights", "checkpoint", "w.safetensors").id
     await holder.announcer.content(small)
 
     assert await race(peer, [bytes(32), large, small], LeastPace(), patience=0.2) == small
-    assert not peer.blobs.complete(large)
+    assert not peer.node.blobs.complete(large)
 
 
 async def test_one_set_aside_is_taken_up_again_where_nothing_else_is_left() -> None:
@@ -310,7 +314,7 @@ async def test_what_is_nobodys_fault_ends_the_race(
     def full(chunk: bytes, data: memoryview) -> None:
         raise DiskFull("no room left on the disk")
 
-    monkeypatch.setattr(peer.blobs.chunks, "put_verified", full)
+    monkeypatch.setattr(peer.node.blobs.chunks, "put_verified", full)
     with pytest.raises(DiskFull):
         await race(peer, [content])
 
@@ -323,8 +327,8 @@ async def test_a_single_fetch_that_trickles_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(TooSlow):
             async for _ in at_pace(wanted(peer, pit, 3600.0), QUICK):
                 pass
-    assert not peer.blobs.complete(pit)
-    await eventually(lambda: not peer.fetching)
+    assert not peer.node.blobs.complete(pit)
+    await eventually(lambda: not peer.node.in_use)
 
 
 async def test_a_single_fetch_that_keeps_the_pace_comes_through(tmp_path: Path) -> None:
@@ -333,7 +337,7 @@ async def test_a_single_fetch_that_keeps_the_pace_comes_through(tmp_path: Path) 
     content = await serve(world, 1)
     events = [event async for event in at_pace(wanted(peer, content))]
     assert events[-1]["bytes"] == events[-1]["total"] == len(weights(1))
-    assert peer.blobs.complete(content)
+    assert peer.node.blobs.complete(content)
 
 
 async def test_errors_of_a_fetch_are_its_own(tmp_path: Path) -> None:
@@ -351,19 +355,19 @@ async def test_time_in_which_nothing_can_come_makes_no_fetch_too_slow(
 ) -> None:
     """Another fetch is being admitted, and then a file is made of what is here."""
     peer = await PeerWorld(tmp_path).join()
-    content = peer.blobs.add_bytes(weights(1), "checkpoint", "w.safetensors").id
-    make = peer.blobs.path
+    content = peer.node.blobs.add_bytes(weights(1), "checkpoint", "w.safetensors").id
+    make = peer.node.blobs.path
 
     def slowly(content: bytes) -> Path:
         time.sleep(0.2)
         return make(content)
 
-    monkeypatch.setattr(peer.blobs, "path", slowly)
-    await peer.admitting.acquire()
-    asyncio.get_running_loop().call_later(0.2, peer.admitting.release)
+    monkeypatch.setattr(peer.node.blobs, "path", slowly)
+    await peer.node.admitting.acquire()
+    asyncio.get_running_loop().call_later(0.2, peer.node.admitting.release)
 
     fetch = at_pace(wanted(peer, content), LeastPace(look=0.01, soon=0.01))
     async for _ in fetch:
         pass
 
-    assert content in peer.blobs.files()
+    assert content in peer.node.blobs.files()

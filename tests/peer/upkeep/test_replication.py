@@ -11,7 +11,7 @@ import pytest
 
 from paris_p2p.network.chunk_protocol import serve_chunks
 from paris_p2p.network.swarm import Stream
-from paris_p2p.peer.peer import Peer
+from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer.racing import LeastPace
 from paris_p2p.peer.upkeep import garbage_collection, replication
 from paris_p2p.peer.upkeep.replication import replicate
@@ -33,9 +33,9 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(garbage_collection, "SETTLE", (0.0, 0.0))
 
 
-def set_quota(peer: Peer, room: int) -> None:
+def set_quota(peer: Membership, room: int) -> None:
     """Leave so many bytes of room beyond what is stored now."""
-    peer.config = replace(peer.config, store_quota=peer.blobs.usage() + room)
+    peer.node.config = replace(peer.node.config, store_quota=peer.node.blobs.usage() + room)
 
 
 async def test_a_thin_shard_is_copied_and_a_thick_one_is_not(tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ async def test_a_thin_shard_is_copied_and_a_thick_one_is_not(tmp_path: Path) -> 
 
     await replicate(peer)
 
-    assert peer.blobs.complete(LARGE.id)
-    assert not peer.blobs.complete(SMALL.id)
+    assert peer.node.blobs.complete(LARGE.id)
+    assert not peer.node.blobs.complete(SMALL.id)
     assert len(await holders[0].fetcher.providers(LARGE.id)) == 1
 
 
@@ -58,23 +58,23 @@ async def test_a_seed_copies_what_enough_others_hold_too(tmp_path: Path) -> None
     for _ in range(3):
         await hold(await world.join(), 1)
     seed = await world.join()
-    seed.config = replace(seed.config, seed_only=True)
+    seed.node.config = replace(seed.node.config, seed_only=True)
 
     await replicate(seed)
 
-    assert seed.blobs.complete(SMALL.id)
+    assert seed.node.blobs.complete(SMALL.id)
 
 
 async def test_the_number_of_replicas_is_a_setting(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     await hold(await world.join(), 1)
     peer = await world.join()
-    peer.config = replace(peer.config, replicas=1)
+    peer.node.config = replace(peer.node.config, replicas=1)
     await replicate(peer)
-    assert not peer.blobs.complete(SMALL.id)
-    peer.config = replace(peer.config, replicas=2)
+    assert not peer.node.blobs.complete(SMALL.id)
+    peer.node.config = replace(peer.node.config, replicas=2)
     await replicate(peer)
-    assert peer.blobs.complete(SMALL.id)
+    assert peer.node.blobs.complete(SMALL.id)
 
 
 async def test_what_does_not_fit_into_the_quota_is_left_and_what_fits_is_copied(
@@ -89,9 +89,9 @@ async def test_what_does_not_fit_into_the_quota_is_left_and_what_fits_is_copied(
     for _ in range(2):
         await replicate(peer)
 
-    assert peer.blobs.complete(SMALL.id)
-    assert not peer.blobs.complete(LARGE.id)
-    assert peer.blobs.usage() <= peer.config.store_quota
+    assert peer.node.blobs.complete(SMALL.id)
+    assert not peer.node.blobs.complete(LARGE.id)
+    assert peer.node.blobs.usage() <= peer.node.config.store_quota
 
 
 async def test_at_the_quota_nothing_is_copied_and_own_work_is_stored_all_the_same(
@@ -103,12 +103,12 @@ async def test_at_the_quota_nothing_is_copied_and_own_work_is_stored_all_the_sam
     set_quota(peer, 0)
 
     await replicate(peer)
-    assert not peer.blobs.known()
+    assert not peer.node.blobs.known()
 
-    own = peer.blobs.add_bytes(b"own work", "checkpoint", "own").id
-    peer.heads.add(head_of(peer, 0, 9, own).seal(peer.identity))
-    await garbage_collection.collect(peer)
-    assert peer.blobs.complete(own)
+    own = peer.node.blobs.add_bytes(b"own work", "checkpoint", "own").id
+    peer.heads.add(head_of(peer, 0, 9, own).seal(peer.node.identity))
+    await garbage_collection.collect(peer.node)
+    assert peer.node.blobs.complete(own)
 
 
 async def test_content_that_others_hold_makes_room_for_one_that_nearly_nobody_has(
@@ -124,11 +124,11 @@ async def test_content_that_others_hold_makes_room_for_one_that_nearly_nobody_ha
 
     await replicate(peer)
 
-    assert peer.blobs.complete(SMALL.id)
-    assert not peer.blobs.complete(LARGE.id)
+    assert peer.node.blobs.complete(SMALL.id)
+    assert not peer.node.blobs.complete(LARGE.id)
     assert len(await peer.fetcher.providers(LARGE.id)) == 3
     providers = await holders[0].fetcher.providers(LARGE.id)
-    assert peer.identity.author not in {source.author for source in providers}
+    assert peer.node.identity.author not in {source.author for source in providers}
 
 
 async def test_made_up_providers_keep_nobody_from_copying_for_long(
@@ -142,11 +142,11 @@ async def test_made_up_providers_keep_nobody_from_copying_for_long(
         liar = await world.join(serve=has_nothing)
         await liar.announcer.content(LARGE.id)
     await replicate(peer)
-    assert not peer.blobs.complete(LARGE.id)
+    assert not peer.node.blobs.complete(LARGE.id)
 
     monkeypatch.setattr(replication, "DOUBT", 1.0)
     await replicate(peer)
-    assert peer.blobs.complete(LARGE.id)
+    assert peer.node.blobs.complete(LARGE.id)
 
 
 async def test_a_doubt_copies_nothing_where_enough_peers_prove_to_hold_it(
@@ -158,7 +158,7 @@ async def test_a_doubt_copies_nothing_where_enough_peers_prove_to_hold_it(
         await hold(await world.join(), 1)
     peer = await world.join()
     await replicate(peer)
-    assert not peer.blobs.known()
+    assert not peer.node.blobs.known()
 
 
 async def test_a_damaged_content_is_healed_however_many_others_hold_it(tmp_path: Path) -> None:
@@ -168,30 +168,30 @@ async def test_a_damaged_content_is_healed_however_many_others_hold_it(tmp_path:
     for one in (*holders, peer):
         await hold(one, 0)
     damaged = LARGE.chunks[1]
-    file = peer.home.store_dir / damaged.hex()[:2] / damaged.hex()
+    file = peer.node.home.store_dir / damaged.hex()[:2] / damaged.hex()
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    assert not all(peer.blobs.scrub())
+    assert not all(peer.node.blobs.scrub())
 
     await peer.announcer.everything()
     providers = await holders[0].fetcher.providers(LARGE.id)
-    assert peer.identity.author not in {source.author for source in providers}
+    assert peer.node.identity.author not in {source.author for source in providers}
 
     await replicate(peer)
-    assert peer.blobs.read(LARGE.id) == content_of(0)
+    assert peer.node.blobs.read(LARGE.id) == content_of(0)
     assert len(await holders[0].fetcher.providers(LARGE.id)) == 3
 
 
 async def test_a_head_that_names_nothing_real_holds_nobody_up(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, liar, peer = [await world.join() for _ in range(3)]
-    peer.heads.add(head_of(liar, 0, 2**40, b"n" * 32).seal(liar.identity))
+    peer.heads.add(head_of(liar, 0, 2**40, b"n" * 32).seal(liar.node.identity))
     await liar.announcer.content(b"n" * 32)
     await hold(holder, 0)
     await hold(holder, 1)
 
     await replicate(peer)
 
-    assert peer.blobs.complete(SMALL.id) and peer.blobs.complete(LARGE.id)
+    assert peer.node.blobs.complete(SMALL.id) and peer.node.blobs.complete(LARGE.id)
 
 
 async def invented(world: PeerWorld, number: int, slot: int = 0) -> list[Head]:
@@ -199,27 +199,29 @@ async def invented(world: PeerWorld, number: int, slot: int = 0) -> list[Head]:
     heads = []
     for index in range(number):
         liar = await world.join(serve=has_nothing, host="10.66.0.9")
-        head = head_of(liar, slot, 10**9 + index, liar.identity.author, created=liar.clock())
-        sealed = encode([head.seal(liar.identity)])
-        await liar.swarm.store(heads_key(liar.run_id, slot), sealed, liar.clock() + 100)
+        head = head_of(
+            liar, slot, 10**9 + index, liar.node.identity.author, created=liar.node.clock()
+        )
+        sealed = encode([head.seal(liar.node.identity)])
+        await liar.swarm.store(heads_key(liar.run_id, slot), sealed, liar.node.clock() + 100)
         heads.append(head)
     return heads
 
 
-async def published(author: Peer, step: int, slot: int = 0) -> Head:
-    content = author.blobs.add_bytes(b"weights of step %d" % step, "checkpoint", "weights").id
-    head = head_of(author, slot, step, content, created=author.clock())
-    author.heads.add(head.seal(author.identity), own=True)
+async def published(author: Membership, step: int, slot: int = 0) -> Head:
+    content = author.node.blobs.add_bytes(b"weights of step %d" % step, "checkpoint", "weights").id
+    head = head_of(author, slot, step, content, created=author.node.clock())
+    author.heads.add(head.seal(author.node.identity), own=True)
     await author.announcer.everything()
     return head
 
 
-async def copied(keepers: Sequence[Peer]) -> None:
+async def copied(keepers: Sequence[Membership]) -> None:
     """A round of every keeper's life."""
     for keeper in keepers:
         await replicate(keeper)
         await keeper.announcer.everything()
-        await garbage_collection.collect(keeper)
+        await garbage_collection.collect(keeper.node)
 
 
 async def test_invented_heads_do_not_keep_an_honest_one_from_outliving_its_trainer(
@@ -240,11 +242,11 @@ async def test_invented_heads_do_not_keep_an_honest_one_from_outliving_its_train
 
     for _ in range(2):
         await copied(keepers)
-    world.network.drop(trainer.identity.author)
+    world.network.drop(trainer.node.identity.author)
     for _ in range(2):
         await copied(keepers)
 
-    holders = [keeper for keeper in keepers if keeper.blobs.complete(honest.manifest)]
+    holders = [keeper for keeper in keepers if keeper.node.blobs.complete(honest.manifest)]
     assert len(holders) >= 2, "with the trainer, as many as there should be"
     newcomer = await world.join(host="10.3.0.1")
     await newcomer.survey()
@@ -262,10 +264,10 @@ async def test_many_heads_of_one_network_with_real_content_have_one_place(tmp_pa
 
     for _ in range(3):
         await copied(keepers)
-        world.network.drop(trainer.identity.author)
+        world.network.drop(trainer.node.identity.author)
 
-    assert all(keeper.blobs.complete(honest.manifest) for keeper in keepers[:2])
-    copies = [lie for lie in lies if any(k.blobs.complete(lie.manifest) for k in keepers)]
+    assert all(keeper.node.blobs.complete(honest.manifest) for keeper in keepers[:2])
+    copies = [lie for lie in lies if any(k.node.blobs.complete(lie.manifest) for k in keepers)]
     assert len(copies) == 1
 
 
@@ -279,35 +281,39 @@ async def test_a_resume_state_that_claims_more_than_one_can_have_lets_nothing_go
         await hold(one, 0)
     heads = []
     for step, author in enumerate(holders, 1):
-        content = peer.blobs.add_bytes(b"weights of step %d" % step, "checkpoint", "weights").id
-        peer.heads.add(head_of(author, 0, step, content).seal(author.identity))
-        peer.blobs.note_use(content, peer.clock() - garbage_collection.GRACE - 60)
+        content = peer.node.blobs.add_bytes(
+            b"weights of step %d" % step, "checkpoint", "weights"
+        ).id
+        peer.heads.add(head_of(author, 0, step, content).seal(author.node.identity))
+        peer.node.blobs.note_use(content, peer.node.clock() - garbage_collection.GRACE - 60)
         heads.append(content)
     set_quota(peer, 0)
     for size in (MAX_SIZE, peer.run.resume_limit(1)):
         chunks = [number.to_bytes(32, "big") for number in range(-(-size // CHUNK_SIZE))]
         state = Manifest(size, CHUNK_SIZE, tuple(chunks), "resume", "state")
-        resume = Resume(liar.run_id, 1, liar.identity.author, 9, 9, state.id, size, liar.clock())
-        liar.resumes.add(resume.seal(liar.identity), own=True)
-        liar.blobs.add_manifest(state.encode())
-        sealed = encode([resume.seal(liar.identity)])
-        await liar.swarm.store(resume_key(liar.run_id, 1), sealed, liar.clock() + 100)
+        resume = Resume(
+            liar.run_id, 1, liar.node.identity.author, 9, 9, state.id, size, liar.node.clock()
+        )
+        liar.resumes.add(resume.seal(liar.node.identity), own=True)
+        liar.node.blobs.add_manifest(state.encode())
+        sealed = encode([resume.seal(liar.node.identity)])
+        await liar.swarm.store(resume_key(liar.run_id, 1), sealed, liar.node.clock() + 100)
         await liar.announcer.content(state.id)
 
         await replicate(peer)
 
-        assert all(map(peer.blobs.complete, (LARGE.id, *heads)))
+        assert all(map(peer.node.blobs.complete, (LARGE.id, *heads)))
 
 
 async def test_what_is_condemned_is_not_copied(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     liar, peer = await world.join(), await world.join()
     head = await published(liar, 2**40)
-    peer.refusals.condemn(head.manifest, head.author, "head", "it diverges")
+    peer.node.refusals.condemn(head.manifest, head.author, "head", "it diverges")
 
     await replicate(peer)
 
-    assert head.manifest not in peer.blobs.known()
+    assert head.manifest not in peer.node.blobs.known()
 
 
 async def test_what_nobody_gave_comes_after_what_somebody_may_have(tmp_path: Path) -> None:
@@ -316,16 +322,16 @@ async def test_what_nobody_gave_comes_after_what_somebody_may_have(tmp_path: Pat
     trainer, peer = await world.join(), await world.join()
     for step in range(12):
         liar = await world.join(serve=has_nothing)
-        lie = head_of(liar, 0, 10**9 + step, liar.identity.author, created=liar.clock())
-        sealed = encode([lie.seal(liar.identity)])
-        await liar.swarm.store(heads_key(liar.run_id, 0), sealed, liar.clock() + 100)
+        lie = head_of(liar, 0, 10**9 + step, liar.node.identity.author, created=liar.node.clock())
+        sealed = encode([lie.seal(liar.node.identity)])
+        await liar.swarm.store(heads_key(liar.run_id, 0), sealed, liar.node.clock() + 100)
         await liar.announcer.content(lie.manifest)
     honest = await published(trainer, 600)
 
     for _ in range(3):
         await replicate(peer)
 
-    assert peer.blobs.complete(honest.manifest)
+    assert peer.node.blobs.complete(honest.manifest)
 
 
 async def trickle(author: bytes, stream: Stream) -> None:
@@ -351,9 +357,9 @@ async def test_a_copy_that_comes_too_slowly_is_left_for_a_while(
 
     await replicate(peer)
 
-    assert not peer.blobs.complete(LARGE.id)
+    assert not peer.node.blobs.complete(LARGE.id)
     assert LARGE.id in peer.unserved
-    assert not peer.promises and not peer.in_use()
+    assert not peer.node.promises and not peer.node.in_use
 
 
 async def test_a_slow_copy_does_not_keep_another_waiting(
@@ -365,7 +371,7 @@ async def test_a_slow_copy_does_not_keep_another_waiting(
         await hold(holder, index)
     both, began = asyncio.Event(), set[bytes]()
 
-    async def copy(peer: Peer, content: bytes) -> None:
+    async def copy(peer: Membership, content: bytes) -> None:
         began.add(content)
         if len(began) == 2:
             both.set()
@@ -381,9 +387,9 @@ async def test_a_slow_copy_does_not_keep_another_waiting(
 async def test_what_is_wanted_no_more_when_its_turn_comes_is_not_copied(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder, peer = await world.join(), await world.join()
-    content = holder.blobs.add_bytes(b"superseded", "checkpoint", "weights").id
+    content = holder.node.blobs.add_bytes(b"superseded", "checkpoint", "weights").id
     await holder.announcer.content(content)
 
     await replication._copy(peer, content)
 
-    assert not peer.blobs.complete(content)
+    assert not peer.node.blobs.complete(content)

@@ -84,7 +84,7 @@ def test_what_is_spared_is_held_by_enough_others_and_no_more_than_needed(
 ) -> None:
     others = {content: count for content, (count, _) in contents.items()}
     sizes = {content: size for content, (_, size) in contents.items()}
-    chosen = to_spare(others, sizes, replicas, needed)
+    chosen = to_spare(others, sizes, dict.fromkeys(others, replicas), needed)
     assert all(others[content] >= replicas for content in chosen)
     freed = [sizes[content] for content in chosen]
     possible = sum(sizes[content] for content in others if others[content] >= replicas)
@@ -101,7 +101,7 @@ async def test_only_the_first_heads_of_a_slot_are_wanted(tmp_path: Path) -> None
     for step in (5, 8, 9):
         author = await world.join()
         head = head_of(author, 0, step, bytes([step]) * 32)
-        keeper.heads.add(head.seal(author.identity))
+        keeper.heads.add(head.seal(author.node.identity))
 
     def wanted(steps: tuple[int, ...]) -> set[int]:
         """Steps of the heads that are wanted while those of `steps` are served by one peer."""
@@ -119,8 +119,8 @@ async def test_own_content_is_what_one_author_published_last(tmp_path: Path) -> 
     me, other = await world.join(), await world.join()
     for peer, step in ((me, 1), (me, 2), (other, 3)):
         head = head_of(peer, 0, step, bytes([step]) * 32, created=1000.0 + step)
-        me.heads.add(head.seal(peer.identity))
-    assert own_content(me.identity.author, me.heads, me.resumes) == {bytes([2]) * 32}
+        me.heads.add(head.seal(peer.node.identity))
+    assert own_content(me.node.identity.author, me.heads, me.resumes) == {bytes([2]) * 32}
 
 
 def heads_of(steps: int) -> list[Head]:
@@ -183,7 +183,7 @@ async def test_what_claims_more_than_its_kind_can_have_is_not_wanted(tmp_path: P
     run, content = keeper.run, b"c" * 32
     for size in (run.checkpoint_limit(0), run.checkpoint_limit(0) + 1):
         head = replace(head_of(liar, 0, 5, content, created=float(size)), size=size)
-        keeper.heads.add(head.seal(liar.identity))
+        keeper.heads.add(head.seal(liar.node.identity))
         wanted = wanted_content(run, keeper.heads, keeper.resumes, {content: {b"k": "n"}})
         fits = size == run.checkpoint_limit(0)
         assert wanted.get(content) == (run.checkpoint_limit(0) if fits else None)

@@ -1,0 +1,46 @@
+"""What a node answers other peers: chunks, contribution logs, and whether they can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+
+from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkServer
+from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL
+from paris_p2p.network.swarm import Handler, Stream
+from paris_p2p.peer.books.contributions import CONTRIBUTIONS_PROTOCOL, LogServer
+from paris_p2p.peer.doctor.dial_back_check import dialback_server
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
+from paris_p2p.store.chunks import MissingChunk
+
+
+async def serve(node: Node[Membership]) -> None:
+    """Answer whoever may take part in one of the node's runs, from now on."""
+    pacers, network_of = node.fetcher.pacers, node.swarm.network_of
+    chunks = ChunkServer(partial(read_chunk, node), pacers=pacers, network_of=network_of)
+    logs = LogServer(node.contributions, pacers=pacers, network_of=network_of)
+    dialling_back = dialback_server(node.swarm, node.memberships.keys(), time.monotonic)
+    await node.swarm.serve(CHUNK_PROTOCOL, _to_listed(node, chunks))
+    await node.swarm.serve(CONTRIBUTIONS_PROTOCOL, _to_listed(node, logs))
+    await node.swarm.serve(DIALBACK_PROTOCOL, _to_listed(node, dialling_back))
+
+
+async def read_chunk(node: Node[Membership], author: bytes, chunk: bytes) -> bytes | None:
+    """A chunk for another peer, or None when this store has no sound copy of it."""
+    try:
+        data = await asyncio.to_thread(node.blobs.chunks.get, chunk)
+    except MissingChunk:
+        return None
+    node.sent += len(data)
+    return data
+
+
+def _to_listed(node: Node[Membership], handler: Handler) -> Handler:
+    async def answer(author: bytes, stream: Stream) -> None:
+        runs = node.memberships.values()
+        if not runs or any(one.authorisation.lists(author) for one in runs):
+            await handler(author, stream)
+
+    return answer
