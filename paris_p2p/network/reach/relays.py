@@ -24,7 +24,7 @@ WANTED = 2
 """Relays in use: one may die."""
 
 TRIED = 6
-"""Relays asked for a reservation per round."""
+"""Relays asked for one per round."""
 
 LEAST_BYTES = 64 << 20
 """Bytes that a useful relay carries per connection."""

@@ -31,7 +31,7 @@ WITNESSES = 5
 """Peers asked to dial us back."""
 
 ASK_TIMEOUT = 20.0
-"""Seconds that one of them has for all answers."""
+"""Seconds one has for all answers."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _unasked(seen: Iterable[str], asked: Collection[str], port: int) -> list[str
 
 
 def judge(answers: Sequence[Answer], is_ours: IsOurs) -> Verdict:
-    """The majority's verdict. `is_ours` tells whether an IP is one of this machine's."""
+    """The majority's verdict. `is_ours` tells whether an IP is this machine's."""
     counted = [answer for answer in answers if _from_outside(answer)] or answers
     reached = sum(_reached(answer.dials) for answer in counted)
     missed = sum(_missed(answer.dials) for answer in counted)
