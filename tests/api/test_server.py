@@ -166,7 +166,7 @@ async def test_a_fetch_that_the_quota_has_no_room_for_says_so(tmp_path: Path) ->
         ("/v1/fetch", b'{"contents": ["00"]}', "not 32 bytes"),
         ("/v1/fetch", b'{"contents": [], "patience": -1}', "not a positive number"),
         ("/v1/fetch", b'{"contents": [], "patience": "x"}', "not a positive number"),
-        ("/v1/jobs", b'{"kind": "painting"}', "none of a job"),
+        ("/v1/jobs", b'{"kind": "painting"}', "not a kind of job"),
         ("/v1/jobs", b'{"kind": "training", "expert": "3"}', "expert is not a number"),
         ("/v1/jobs", b'{"kind": "training", "expert": true}', "expert is not a number"),
         ("/v1/jobs", b'{"kind": "training", "threads": 0}', "threads is not over 0"),
