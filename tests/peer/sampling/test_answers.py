@@ -51,9 +51,9 @@ async def test_the_first_head_that_can_be_had_is_given_as_a_file(tmp_path: Path)
 
     assert given["content"] == content
     assert Path(given["path"]).read_bytes() == WEIGHTS
-    assert head.manifest in peer.node.in_use()
+    assert head.manifest in peer.node.in_use
     await answers.close()
-    assert head.manifest not in peer.node.in_use()
+    assert head.manifest not in peer.node.in_use
 
 
 async def test_an_encoder_of_the_run_is_given_and_where_nobody_has_it_that_is_the_answer(
