@@ -2,6 +2,7 @@
 
 - `request`   what is asked to be drawn, checked before anything is loaded or fetched
 - `ensemble`  the router and the experts it calls for, and what they draw
+- `contents`  where the files come from
 - `networks`  those that were built, kept for the next prompt
 - `pictures`  PNG with provenance, alone or as a contact sheet
 - `worker`    the process: jobs in, events and questions out, one JSON object a line
