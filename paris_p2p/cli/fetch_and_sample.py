@@ -109,7 +109,8 @@ def show(reporter: Reporter, event: Event, count: int) -> None:
             reporter.wait("loading the networks", 0, None, event)
         case "sampling":
             label = "sampling an image" if count == 1 else f"sampling {count} images"
-            reporter.wait(label, event["step"], event["steps"], event)
+            pace = f", {event['steps_per_second']:.1f} steps/s"
+            reporter.wait(f"{label}{pace}", event["step"], event["steps"], event)
         case "warning":
             reporter.say(f"warning: {event['text']}", event)
 

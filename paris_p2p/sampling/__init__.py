@@ -2,6 +2,7 @@
 
 - `request`   a sampling request, checked before anything is loaded or fetched
 - `ensemble`  samples with the router and the experts that it selects
+- `contents`  where a run's files come from
 - `networks`  keeps built networks for the next prompt
 - `pictures`  PNG with provenance, alone or as a contact sheet
 - `worker`    the process: jobs in, events and questions out, one JSON object a line

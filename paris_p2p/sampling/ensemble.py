@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -34,38 +34,16 @@ from paris_p2p.model.sampler import (
 )
 from paris_p2p.model.weights import load_into
 from paris_p2p.records.run import ROUTER, Artefact, RunManifest, run_id, slot_name
+from paris_p2p.sampling.contents import Contents, HeadRow
 from paris_p2p.sampling.networks import Networks, machine_share
 from paris_p2p.sampling.pictures import Picture
 from paris_p2p.sampling.request import SampleRequest
 
 log = logging.getLogger(__name__)
 
-HeadRow = Mapping[str, Any]
 Encoder = TypeVar("Encoder", Autoencoder, TextEncoder)
 Key = tuple[str, str]
 """Identifies a built network: run and slot, or the kind of encoder; and the content."""
-
-
-class Contents(Protocol):
-    """The source of a run's files, by content id (hex), verified."""
-
-    def fetch(self, content: str) -> Path:
-        """The file of a content. NotAvailable when it cannot be had."""
-
-    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
-        """The first of these checkpoints, best first, that can be had, and its file.
-
-        NotAvailable when none can.
-        """
-
-    def heads(self, slot: int) -> Sequence[HeadRow]:
-        """The heads of a slot that can be had now, best first, looked up again."""
-
-    def condemn(self, head: HeadRow, reason: str) -> bool:
-        """Never return this head's content again: it was tried and refuted.
-
-        False if that does not prove the head worthless: its file may be damaged on this disk.
-        """
 
 
 class Ensemble:

@@ -37,6 +37,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from paris_p2p.errors import Interrupted, ParisError, error_from
 from paris_p2p.files import write_atomically
+from paris_p2p.sampling.contents import HeadRow
 from paris_p2p.sampling.request import SampleRequest
 from paris_p2p.training.offline import forbid_network
 
@@ -125,7 +126,7 @@ class Warnings(logging.Handler):
 
 
 class ParentContents:
-    """Content through the peer; see `ensemble.Contents`."""
+    """Content through the peer; see `contents.Contents`."""
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
@@ -137,11 +138,11 @@ class ParentContents:
         answer = self._parent.ask("fetch-head", slot=slot, contents=list(contents))
         return answer["content"], Path(answer["path"])
 
-    def heads(self, slot: int) -> Sequence[Mapping[str, Any]]:
-        rows: Sequence[Mapping[str, Any]] = self._parent.ask("heads", slot=slot)["heads"]
+    def heads(self, slot: int) -> Sequence[HeadRow]:
+        rows: Sequence[HeadRow] = self._parent.ask("heads", slot=slot)["heads"]
         return rows
 
-    def condemn(self, head: Mapping[str, Any], reason: str) -> bool:
+    def condemn(self, head: HeadRow, reason: str) -> bool:
         return bool(self._parent.ask("condemn", head=dict(head), reason=reason)["condemned"])
 
 
