@@ -25,7 +25,8 @@ from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.report import head_row
 from paris_p2p.peer.shipped_run import ShippedRun, load_shipped_run, seed_shipped_run
 from paris_p2p.records.head import ranked_heads
-from paris_p2p.sampling.ensemble import Ensemble, HeadRow
+from paris_p2p.sampling.contents import HeadRow
+from paris_p2p.sampling.ensemble import Ensemble
 from paris_p2p.sampling.request import SampleRequest
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore

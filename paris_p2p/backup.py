@@ -1,16 +1,16 @@
-"""A peer's key as one encrypted file, to be kept elsewhere: PKCS#8 in PEM.
+"""A peer's key as one encrypted backup file: PKCS#8 in PEM.
 
     The encrypted key of the peer 12D3KooW...
     -----BEGIN ENCRYPTED PRIVATE KEY-----
     ...
 
-`openssl pkey -in FILE` opens it too. The format does not say whether what was decrypted is what was
-encrypted, so the first line does. A key that lacks the line, as other programs write it, is taken
-as it is.
+`openssl pkey -in FILE` opens it too. The format cannot tell whether the decrypted key is the
+encrypted one, so the first line names the peer. A key without that line, as other programs write
+it, is accepted as it is.
 
-The passphrase is stretched by 2048 rounds of PBKDF2, a millisecond's work for every guess: only its
-length protects the key. A file says itself how long its passphrase is to be stretched, so one that
-somebody else made can take any time to open.
+The passphrase is stretched by 2048 rounds of PBKDF2, a millisecond's work per guess: only its
+length protects the key. The file itself sets the number of rounds, so a file that somebody else
+made can take any time to open.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LIMIT = 1 << 16
 """Bytes of a backup."""
 
 SHORTEST_PASSPHRASE, LONGEST_PASSPHRASE = 16, 1023
-"""Characters; and bytes, of which openssl reads no more."""
+"""Characters; and bytes, the most that openssl reads."""
 
 _BEGIN = "-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _NAMED = re.compile(rb"^The encrypted key of the peer (\w+)\r?$", re.MULTILINE)
@@ -58,10 +58,10 @@ def encrypt(identity: Identity, passphrase: str) -> bytes:
 
 
 def expect_encrypted_key(data: bytes) -> None:
-    """BadContent for what no passphrase would open."""
+    """BadContent for data that no passphrase could open."""
     if data.startswith(_BEGIN_0_1):
         raise BadContent(
-            "this is a backup of version 0.1.0, in a format that is not read any more",
+            "this is a backup of version 0.1.0, in a format that this version does not read",
             "Import it with paris-p2p 0.1.0, then export it again with this version",
         )
     if len(data) > LIMIT or _BEGIN.encode() not in data:
@@ -91,7 +91,7 @@ def decrypt(data: bytes, passphrase: str) -> Identity:
 
 
 def _secret(passphrase: str) -> bytes:
-    """The same bytes however the accents were typed. UsageProblem for what is not text."""
+    """The passphrase's bytes, the same however accents were typed. UsageProblem if not text."""
     try:
         return unicodedata.normalize("NFKC", passphrase).encode()
     except UnicodeEncodeError as error:

@@ -1,14 +1,14 @@
-"""What the user chose, from four places: defaults < config.toml < PARIS_* variables < flags.
+"""The configuration of a peer: defaults < config.toml < PARIS_* variables < flags.
 
     # config.toml, in the home
     bootstrap = ["/ip4/203.0.113.7/tcp/31337/p2p/12D3Koo..."]
     port = 31337
 
-The same as variables: PARIS_BOOTSTRAP (addresses separated by commas), PARIS_PORT=31337; and as
-flags of `paris-peer start`: --bootstrap ADDRESS, once or more, and --port 31337.
+The same as variables: PARIS_BOOTSTRAP (addresses separated by commas), PARIS_PORT=31337. The same
+as flags of `paris-peer start`: --bootstrap ADDRESS, once or more, and --port 31337.
 
-A setting is a field of `PeerConfig` and stands nowhere else: all of that is read off its name, its
-default and what is declared beside it.
+A setting is defined only as a field of `PeerConfig`: its name, default and annotation determine
+the rest.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from paris_p2p.records.address import parse_address, parse_transport
 
 MAX_QUOTA = 1 << 60
 LEAST_RATE = 64_000
-"""Bytes a second below which a limit would leave nothing useful for anybody."""
+"""Bytes a second below which a limit would leave nothing useful."""
 MAX_REPLICAS = 64
-"""Under which a loss of content is unheard of, and beyond which copies are a waste."""
+"""More copies than this would be a waste: fewer already make a loss unheard of."""
 
 
 @dataclass(frozen=True)
 class PeerConfig:
-    """How a peer runs. Made by `load`, which has checked every field."""
+    """A peer's configuration. `load` makes it and checks every field."""
 
     bootstrap: Annotated[
         tuple[str, ...],
@@ -69,7 +69,7 @@ class PeerConfig:
     swarm_key_file: Annotated[
         str, File("Key of the private swarm to join (default: the open one).")
     ] = ""
-    train: Annotated[bool, Switch("Claim and train, unattended, whatever expert needs it most")] = (
+    train: Annotated[bool, Switch("Claim and train, unattended, the expert that needs it most")] = (
         False
     )
     seed_only: Annotated[
@@ -78,7 +78,7 @@ class PeerConfig:
     store_quota: Annotated[
         int,
         Size(
-            'Disk to use, as in "20 GB" (default: 50 GiB). Copies for others stop there; own work '
+            'Disk to use, as in "20 GB" (default: 50 GiB). It limits copies for others; own work '
             "is always kept."
         ),
     ] = 50 << 30
@@ -97,8 +97,8 @@ def load(
 ) -> PeerConfig:
     """The configuration of the peer in `home`.
 
-    A flag that is None or an empty sequence was not given. UsageProblem for unknown keys and for
-    values that are not allowed, naming the place and what is.
+    A flag that is None or an empty sequence was not given. UsageProblem for unknown keys and
+    invalid values; it names the place and what is allowed.
     """
     chosen: dict[str, Any] = {}
     for key, value in _from_file(home).items():
@@ -134,7 +134,7 @@ def _from_file(home: Home) -> dict[str, object]:
 
 
 def flag_of(key: str) -> str:
-    """What a setting is called on the command line."""
+    """A setting's flag on the command line."""
     return f"--{key.replace('_', '-')}"
 
 
@@ -151,26 +151,26 @@ def _checked(key: str, value: object, place: str) -> object:
 
 @dataclass(frozen=True)
 class Setting(ABC):
-    """What a setting holds, and the words about its flag."""
+    """How a setting is read, and its help text."""
 
     help: str
     short: str = ""
     """A second name of the flag."""
 
     written: ClassVar[Any] = str
-    """The type of what stands for a value: list[str], bool, int or str."""
+    """The type in which a value is written: list[str], bool, int or str."""
 
     @abstractmethod
     def read(self, value: object) -> object:
-        """The value it stands for. UsageProblem or BadContent where that is not allowed."""
+        """The value of the setting. UsageProblem or BadContent if it is not allowed."""
 
     def from_text(self, text: str) -> object:
-        """What a variable's text stands for; text that stands for nothing is left to be refused."""
+        """The value in a variable's text. Invalid text is returned as it is; `read` refuses it."""
         return text
 
 
 class Addresses(Setting):
-    """Of peers."""
+    """Peer addresses."""
 
     written = list[str]
     items: ClassVar = "addresses"
@@ -267,7 +267,7 @@ class Switch(Setting):
 
 
 class Size(Setting):
-    """Bytes, from a number of them or from text with a unit."""
+    """Bytes, as a number or as text with a unit."""
 
     FORM: ClassVar = re.compile(
         r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(i?)B?", re.ASCII | re.IGNORECASE
@@ -292,7 +292,7 @@ class Size(Setting):
 
 
 class Rate(Size):
-    """Bytes a second, likewise; 0 for any number."""
+    """Bytes a second, likewise; 0 for no limit."""
 
     def read(self, value: object) -> int:
         rate = super().read(value.strip().removesuffix("/s") if isinstance(value, str) else value)
@@ -308,4 +308,4 @@ SETTINGS: dict[str, Setting] = {
     key: hint.__metadata__[0]
     for key, hint in get_type_hints(PeerConfig, include_extras=True).items()
 }
-"""What every field of `PeerConfig` holds."""
+"""The setting of each field of `PeerConfig`."""

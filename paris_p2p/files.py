@@ -1,7 +1,7 @@
-"""How files are written and held: in one step or not at all, by one process at a time.
+"""Atomic writes and lock files.
 
-Whatever must survive a crash is written aside, synced and renamed (`write_atomically`), so a reader
-sees the old content or the new, never a part.
+A file that must survive a crash is written aside, synced and renamed (`write_atomically`), so a
+reader sees the old content or the new, never a part.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from paris_p2p.errors import DiskFull, HomeBusy
 
 PARTIAL_SUFFIX = ".partial"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""What a full disk answers."""
+"""Error numbers of a full disk."""
 
 
 @contextmanager
 def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
-    """Hold the lock file at `path` while inside; HomeBusy when another process does.
+    """Hold the lock file at `path` inside the block. HomeBusy when another process does.
 
     The message is "`what` is in use by process N" and `remedy`. DiskFull when there is no room.
     """
@@ -41,7 +41,7 @@ def locked(path: Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The process that holds a lock file, 0 for one that has not said which; None for none."""
+    """The process that holds a lock file; 0 if it has not written its id, None for none."""
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
@@ -60,13 +60,13 @@ def write_atomically(
     *,
     synced: bool = True,
 ) -> None:
-    """Replace `path` by `data` as one step that survives a crash once this returns.
+    """Replace `path` by `data` in one step that survives a crash once this returns.
 
-    Not `synced`, it survives the crash of a process only: after a power cut the file may be gone or
-    damaged, so its readers must be able to tell.
+    Without `synced` it survives only the crash of a process. After a power cut the file may be gone
+    or damaged, and its readers must notice.
 
     Missing folders on the way are made. DiskFull when there is no room. On any error `path` is as
-    before and nothing is left beside it; after a kill a `.partial` file may be, which
+    before and nothing is left beside it. A kill may leave a `.partial` file, which
     `sweep_partial_files` removes.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
@@ -85,21 +85,22 @@ def write_atomically(
 
 
 def write_all(file: int, data: bytes | memoryview) -> None:
-    """Write all of `data` to an open file: the system may take less of it at a time."""
+    """Write all of `data` to an open file; the system may take less at a time."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(file, rest) :]
 
 
 def sweep_partial_files(folder: Path) -> None:
-    """Remove what killed writers left directly in `folder`. Only its owner may: see `Home.lock`."""
+    """Remove `.partial` files of killed writers directly in `folder`, which the caller owns (see
+    `Home.lock`)."""
     for leftover in folder.glob(f".*{PARTIAL_SUFFIX}"):
         leftover.unlink(missing_ok=True)
 
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """DiskFull where the disk has no room for what the block writes at `path`."""
+    """Raise DiskFull if the disk has no room for what the block writes at `path`."""
     try:
         yield
     except OSError as error:
@@ -112,7 +113,7 @@ def room_for(path: Path) -> Iterator[None]:
 
 
 def _take_lock(file: int, what: str, remedy: str) -> None:
-    """A lock that can be shared is held by nobody but those who look who holds it."""
+    """Take the lock. If it can be shared, only `lock_holder` calls hold it: try again."""
     while not _locks(file, fcntl.LOCK_EX):
         if not _locks(file, fcntl.LOCK_SH):
             holder = _holder_in(file) or "another one"
@@ -128,7 +129,7 @@ def _locks(file: int, kind: int) -> bool:
 
 
 def _holder_in(file: int) -> str:
-    """The process that a lock file names, in digits; "" when it names none."""
+    """The process id in a lock file, in digits; "" when there is none."""
     text = os.pread(file, 20, 0).decode("ascii", "replace")
     return text if text.isdecimal() else ""
 

@@ -1,6 +1,6 @@
-"""The folder a peer owns: where everything lies in it, and who may use it.
+"""The folder a peer owns: its paths, and its lock.
 
-One process at a time holds a home (`Home.lock`).
+One process at a time owns a home (`Home.lock`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TALK = "Talk to that peer with any other command, or give this one another --hom
 
 
 def default_home() -> Path:
-    """$PARIS_HOME, or the platform's place for a user's data."""
+    """$PARIS_HOME, or the platform's folder for user data."""
     chosen = os.environ.get("PARIS_HOME")
     if chosen:
         return Path(chosen)
@@ -31,7 +31,7 @@ def default_home() -> Path:
 
 
 def absolute(path: Path | str) -> Path:
-    """`path` from the root on, `~` and `~name` replaced. UsageProblem where that cannot be told."""
+    """`path` as an absolute path, `~` and `~name` replaced. UsageProblem if that is impossible."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
@@ -39,14 +39,14 @@ def absolute(path: Path | str) -> Path:
     except FileNotFoundError as error:
         raise UsageProblem(
             f"the current folder is gone, and {path} is relative to it",
-            "Change to one that exists, or write the path from / on",
+            "Change to one that exists, or give an absolute path",
         ) from error
 
 
 def _no_home_directory(whose: str) -> UsageProblem:
     return UsageProblem(
         f"there is no home directory for {whose}",
-        "Set HOME, or give a path from / on with --home or PARIS_HOME",
+        "Set HOME, or give an absolute path with --home or PARIS_HOME",
     )
 
 
@@ -58,12 +58,12 @@ class Home:
 
     @property
     def identity_file(self) -> Path:
-        """The peer's one key, mode 0600."""
+        """The peer's key, mode 0600."""
         return self.path / "identity.key"
 
     @property
     def contributions_dir(self) -> Path:
-        """The contribution log of every author that this home has been, in files."""
+        """The contribution logs of this home's identities, past and present."""
         return self.path / "contributions"
 
     @property
@@ -73,7 +73,7 @@ class Home:
 
     @property
     def config_file(self) -> Path:
-        """What the user wrote: see config.py."""
+        """The user's settings: see config.py."""
         return self.path / "config.toml"
 
     @property
@@ -83,7 +83,7 @@ class Home:
 
     @property
     def runs_dir(self) -> Path:
-        """What this peer knows of its runs: the heads it has seen."""
+        """This peer's knowledge of its runs: the heads it has seen."""
         return self.path / "runs"
 
     @property
@@ -98,7 +98,7 @@ class Home:
 
     @property
     def cache_dir(self) -> Path:
-        """What may be deleted at any time: it is made again from the store."""
+        """Files that may be deleted at any time: they are made again from the store."""
         return self.path / "cache"
 
     @property
@@ -108,7 +108,7 @@ class Home:
 
     @property
     def port_file(self) -> Path:
-        """The port listened on last time, so that this peer's address stays the same."""
+        """The port used last time, so that this peer's address stays the same."""
         return self.path / "port"
 
     @property
@@ -122,7 +122,7 @@ class Home:
 
     @property
     def refusals_file(self) -> Path:
-        """Contents that were tried and refuted: never to be tried again."""
+        """Contents that were tried and refuted: they are never tried again."""
         return self.path / "refusals.json"
 
     @property
@@ -133,8 +133,8 @@ class Home:
     def create(self) -> None:
         """Make the folder and its subfolders, mode 0700. Existing ones are left as they are.
 
-        UsageProblem for one of another user, who could not open what is made there, and for one
-        that everybody may write: who can plant files here is this peer.
+        UsageProblem for a home of another user, who could not open the new files, and for one that
+        everybody may write: anybody who plants files here controls this peer.
         """
         self._refuse_foreign()
         folders = (self.path, self.store_dir, self.runs_dir, self.snapshots_dir, self.cache_dir)
@@ -154,7 +154,7 @@ class Home:
             )
 
     def foreign_owner(self) -> str:
-        """The user who owns this home, where that is not who runs this process; else ""."""
+        """The user who owns this home, if not the one who runs this process; else ""."""
         try:
             owner = self.path.stat().st_uid
         except OSError:
@@ -163,18 +163,18 @@ class Home:
 
     @contextmanager
     def lock(self, remedy: str = TALK) -> Iterator[None]:
-        """Own this home while inside. HomeBusy, with `remedy`, when another process does.
+        """Own this home inside the block. HomeBusy, with `remedy`, when another process does.
 
-        UsageProblem for one of another user.
+        UsageProblem for a home of another user.
 
-        The lock is the kernel's: it goes with the process, however that ends.
+        The kernel releases the lock when the process ends, however it does.
         """
         self._refuse_foreign()
         with locked(self.lock_file, f"the home {self.path}", remedy):
             yield
 
     def holder(self) -> int | None:
-        """The process that owns this home now, 0 for one that has not said which; None for none."""
+        """The process that owns this home now, as `files.lock_holder`; None for none."""
         return lock_holder(self.lock_file)
 
     def _refuse_foreign(self) -> None:

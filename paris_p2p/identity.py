@@ -1,6 +1,6 @@
-"""One Ed25519 key per peer: its PeerID in the network, its name as author, its signature.
+"""One Ed25519 key per peer: its PeerID in the network, its author key, its signature.
 
-The public key is inlined in the PeerID, so either can be read off the other.
+The PeerID contains the public key, so each can be derived from the other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGEST_PEER_ID = 64
 
 
 class Identity:
-    """A private key and what follows from it."""
+    """A private key and its public key."""
 
     def __init__(self, seed: bytes) -> None:
         self.seed = seed
@@ -44,7 +44,7 @@ class Identity:
 
     @classmethod
     def load(cls, path: Path) -> Identity:
-        """Read a libp2p key file. Refuses one that others can read, or that is not Ed25519."""
+        """Read a libp2p key file. Refuses one that other users can read, or not of Ed25519."""
         try:
             permissions = path.stat().st_mode & 0o077
             content = path.read_bytes()
@@ -61,7 +61,7 @@ class Identity:
         """Write the libp2p key file, mode 0600. Replaces another identity only if told `over`."""
         if not over and path.exists() and Identity.load(path).author != self.author:
             raise UsageProblem(
-                f"{path} already holds another identity", "Move it away first if you mean it"
+                f"{path} already holds another identity", "Move it away first to replace it"
             )
         write_atomically(path, _KEY_FILE_HEADER + self.seed + self.author, mode=0o600)
 
@@ -75,7 +75,7 @@ class Identity:
 
 
 def verify(author: Author, signature: bytes, message: bytes) -> bool:
-    """Whether `author` signed `message`. Malformed keys and signatures are just not valid."""
+    """Whether `author` signed `message`. False for malformed keys and signatures."""
     try:
         Ed25519PublicKey.from_public_bytes(author).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -84,12 +84,12 @@ def verify(author: Author, signature: bytes, message: bytes) -> bool:
 
 
 def peer_id_of(author: Author) -> PeerId:
-    """The PeerID libp2p derives from this public key."""
+    """The PeerID that libp2p derives from this public key."""
     return base58.b58encode(_PEER_ID_HEADER + author).decode("ascii")
 
 
 def author_of(peer_id: PeerId) -> Author:
-    """The public key inlined in a PeerID. BadContent when there is none, as in RSA ids (Qm...)."""
+    """The public key in a PeerID. BadContent when there is none, as in RSA ids (Qm...)."""
     refusal = BadContent(f"{peer_id[:_LONGEST_PEER_ID]!r} is not an Ed25519 PeerID (12D3Koo...)")
     if len(peer_id) > _LONGEST_PEER_ID:
         raise refusal

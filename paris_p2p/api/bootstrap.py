@@ -1,11 +1,11 @@
-"""The local API of a bootstrap: enough for `paris-peer doctor`, and a clear no to the rest.
+"""The local API of a bootstrap: enough for `paris-peer doctor`, else a clear error.
 
     GET  /v1/ping            {"runs": []} when the bootstrap is up
     GET  /v1/session         stays open while the bootstrap runs
-    GET  /v1/checkup         as a peer's: see `server`
+    GET  /v1/checkup         like a peer's: see `server`
     else                     an error that says what this home is
 
-Requests are guarded like those of a peer.
+Requests need the token, as with a peer.
 """
 
 from __future__ import annotations

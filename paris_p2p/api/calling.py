@@ -1,4 +1,4 @@
-"""One peer's local API as the commands call it, from another process of the same machine."""
+"""The client of a peer's local API, for commands in other processes of the same machine."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from paris_p2p.api.events import ENDED, SESSION_OPEN, Event, decode_numbered
 from paris_p2p.errors import ParisError, Unreachable, error_from
 
 PING_PATIENCE = 10.0
-"""Seconds a peer has to say that it is there, busy as it may be."""
+"""Seconds that a peer, however busy, has to answer a ping."""
 
 ANSWER_PATIENCE = 300.0
-"""Seconds a peer has for any other answer: some take a look at the whole swarm first."""
+"""Seconds a peer has for any other answer: some need lookups all over the swarm."""
 
 
 RECONNECTING = (0.1, 0.5, 1.0, 2.0)
-"""Seconds before each further try to follow a job, where the connection broke."""
+"""Seconds before each further attempt to follow a job after the connection broke."""
 
 
 class Silent(Unreachable):
-    """The peer of this home runs and does not answer."""
+    """The peer of this home runs but does not answer."""
 
 
 class ConnectionBroke(Unreachable):
-    """The peer of this home went away, or something on the way to it did."""
+    """The connection to the peer of this home broke."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """The local API of the peer in process `pid`. Calls raise the error that the peer met.
+    """The local API of the peer in process `pid`. Calls raise the peer's errors.
 
-    They raise Unreachable when the peer breaks off or answers what no peer does, and Silent when it
-    does not answer in time.
+    They also raise Unreachable when the connection breaks or the answer is not a peer's, and Silent
+    when it does not come in time.
     """
 
     url: str
@@ -65,22 +65,22 @@ class Client:
         return self._answer("POST", path, body, ANSWER_PATIENCE)
 
     def begin(self, kind: str, request: Mapping[str, Any]) -> str:
-        """Begin a job; its id."""
+        """Begin a job; returns its id."""
         return str(self._answer("POST", "/v1/jobs", {"kind": kind, **request}, PING_PATIENCE)["id"])
 
     def jobs(self) -> list[dict[str, Any]]:
-        """The jobs that run, and those that ended last."""
+        """The running jobs, and those that ended last."""
         rows: list[dict[str, Any]] = self.get("/v1/jobs")["jobs"]
         return rows
 
     def stop(self, job: str) -> None:
-        """Ask a job to end in good order, which is answered at once."""
+        """Ask a job to end in good order. Returns at once."""
         self._answer("DELETE", f"/v1/jobs/{job}", None, PING_PATIENCE)
 
     def follow(self, job: str, after: int = 0) -> Iterator[Event]:
-        """The events of a job after that number, until it ends. Raises what it failed with.
+        """The events of a job after number `after`, until it ends. Raises the job's error.
 
-        Where the connection breaks, they go on where they were.
+        If the connection breaks, it is made again, and no event is lost.
         """
         pauses = iter(RECONNECTING)
         while True:
@@ -108,14 +108,14 @@ class Client:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """While it lasts, a peer that was started for a command does not leave.
+        """Keep a peer that was started for a command running inside the block.
 
         Raises Unreachable when the peer is leaving already.
         """
         with self._http(PING_PATIENCE) as http, contextlib.ExitStack() as stack:
             with self._translated():
                 response = stack.enter_context(http.stream("GET", "/v1/session"))
-                lines = response.iter_lines()  # lives as long as the block: its end closes
+                lines = response.iter_lines()  # kept for the block: its end closes the stream
                 opened = next(lines, "") == SESSION_OPEN
             if not opened:
                 raise Unreachable("the peer of this home is leaving", "Run the command again")
@@ -143,7 +143,7 @@ class Client:
         return f"{path}{'&' if '?' in path else '?'}{urlencode({'run': self.run})}"
 
     def _http(self, patience: float | None) -> httpx.Client:
-        """A connection on which the peer may be silent for `patience` seconds; None: for ever."""
+        """A connection that allows the peer `patience` seconds of silence; None: no limit."""
         headers = {"authorization": f"Bearer {self.token}"}
         timeout = httpx.Timeout(PING_PATIENCE, read=patience)
         return httpx.Client(
@@ -177,4 +177,4 @@ def _failure(response: httpx.Response) -> ParisError:
 
 
 def _foreign(url: str) -> Unreachable:
-    return Unreachable(f"what answers at {url} is no peer of ours", "Run the command again")
+    return Unreachable(f"what answers at {url} is not our peer", "Run the command again")

@@ -1,4 +1,4 @@
-"""What the commands use to speak to the peer of a home, started for them when none runs."""
+"""Finds the peer that runs on a home, or starts one for the commands."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ RUN_ID_DIGITS = 64
 
 POLL = 0.1
 START_PATIENCE = 300.0
-"""Seconds until a peer that starts is up, or one that leaves with work to save is gone."""
+"""Seconds that a peer has to start, or to save its work and leave."""
 
 LEAVE_PATIENCE = 60.0
-"""Seconds until a peer that was started for a command has left."""
+"""Seconds that a peer that was started for a command has to leave."""
 
 NOTICE = 2.0
-"""Seconds in which a peer that nobody uses any more takes back where its API is."""
+"""Seconds that a peer without users has to remove its API file."""
 
 
 def running_client(home: Home) -> Client | None:
-    """The client of the peer that runs on this home, or None.
+    """The client of the peer that runs on this home, or None. Raises Silent.
 
-    What a peer left behind when it was killed leads nowhere, or to a program that is none of ours:
-    it counts only while the process that wrote it owns the home. Raises Silent.
+    The API file of a killed peer leads nowhere, or to a foreign program. So the file counts only
+    while the process that wrote it owns the home.
     """
     client = _remembered_client(home)
     if client is None or client.pid != home.holder():
@@ -50,7 +50,7 @@ def running_client(home: Home) -> Client | None:
 
 
 def _remembered_client(home: Home) -> Client | None:
-    """The client of the peer that last wrote where its API is."""
+    """The client of the peer that last wrote the API file."""
     try:
         card = json.loads(home.api_file.read_bytes())
         return Client(str(httpx.URL(card["url"])), str(card["token"]), int(card["pid"]))
@@ -62,16 +62,16 @@ def _remembered_client(home: Home) -> Client | None:
 def connected(
     home: Home, bootstrap: Sequence[str], run: str | None, options: Sequence[str] = ()
 ) -> Iterator[Client]:
-    """A client of this home's peer; one is started for the block when none runs.
+    """A client of this home's peer; if none runs, one is started for the block.
 
     Parameters
     ----------
-    bootstrap : addresses that the peer joins through, or meets when it runs already.
-    run : which of the peer's runs is meant: its id, the beginning of that, or its name. A peer that
-        is started for the block takes part in it alone where it is an id. None for any.
-    options : further ones of `paris-peer start`, for a peer that is started.
+    bootstrap : addresses that a started peer joins through, and a running one meets.
+    run : which of the peer's runs is meant: its id, the beginning of that, or its name; None for
+        any. A peer that is started for the block takes part in that one alone where it is an id.
+    options : further options of `paris-peer start`, for a peer that is started.
 
-    Raises what the started peer failed with, and UsageProblem when it takes part in no such run.
+    Raises the started peer's error, and UsageProblem when the peer takes part in no such run.
     """
     with contextlib.ExitStack() as stack:
         client = _session_once_up(home, stack)
@@ -98,7 +98,7 @@ def _session_once_up(home: Home, stack: contextlib.ExitStack) -> Client | None:
 
 
 def _session_of_running(home: Home, stack: contextlib.ExitStack) -> Client | None:
-    """The client of the peer that runs on this home and stays, its session held by `stack`."""
+    """The client of the running peer, its session held by `stack`; None if it is leaving."""
     client = running_client(home)
     if client is not None:
         try:
@@ -111,7 +111,7 @@ def _session_of_running(home: Home, stack: contextlib.ExitStack) -> Client | Non
 
 
 def _joining(home: Home, bootstrap: Sequence[str], run: str | None) -> list[str]:
-    """Options with which a peer joins, for a process in another folder than this one."""
+    """Options for joining, with paths that hold in any folder."""
     key = config.load(home, {}).swarm_key_file
     return [
         *(part for address in bootstrap for part in ("--bootstrap", address)),
@@ -124,7 +124,7 @@ def _joining(home: Home, bootstrap: Sequence[str], run: str | None) -> list[str]
 def _started(home: Home, arguments: Sequence[str]) -> Iterator[Client]:
     """A peer that lives as long as the block: it leaves when its standard input closes.
 
-    Where another process takes the home first, that one's peer is used, once it is up.
+    If another process takes the home first, its peer is used, once it is up.
     """
     deadline = time.monotonic() + START_PATIENCE
     while True:
@@ -142,7 +142,7 @@ def _started(home: Home, arguments: Sequence[str]) -> Iterator[Client]:
 
 
 def _let_go(home: Home, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the peer has left; one that still says where its API is stays for others."""
+    """Wait until the peer has left. A peer that keeps its API file stays for other commands."""
     assert process.stdin is not None
     process.stdin.close()
     if _ended(process, NOTICE):
@@ -175,7 +175,7 @@ def _spawn(home: Home, arguments: Sequence[str], words: IO[bytes]) -> subprocess
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """By force only what does not leave in good order, for its own processes outlive that."""
+    """Terminate the process; kill it only if need be, because its children would outlive it."""
     process.terminate()
     if not _ended(process, LEAVE_PATIENCE):
         process.kill()
@@ -189,7 +189,7 @@ def _await_client(
 ) -> Client:
     """The client of the home's peer, its session held by `stack`.
 
-    Usually that of `process`, else of one that came first and stays.
+    Usually that peer is `process`, else one that was there first and stays.
     """
     deadline = time.monotonic() + START_PATIENCE
     while process.poll() is None:

@@ -1,10 +1,9 @@
-"""How many connections to a local API may be open, and how long without a request.
+"""Limits on the connections to a local API, in number and in time without a request.
 
-The token is looked at once a request has come, so until then anybody on this machine may hold a
-connection, and each takes one of the files that this process may open. Who asks nothing is let go
-after a while, and at once when others want in: the one that has waited longest goes first. What is
-being answered is never let go, and whoever comes without the token is answered at once and shut out
-(`guard`).
+The token is checked when a request arrives. Until then anybody on this machine may hold a
+connection, and each takes one of this process's open files. An idle connection is closed after a
+while, or at once when others want in, the oldest first. One that is being answered is never closed.
+A request without the token is answered at once, and its connection closed (`guard`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ REQUEST_PATIENCE = 10.0
 """Seconds that a new connection has for its first request."""
 
 BACKLOG = 64
-"""Connections that the system accepts ahead of us."""
+"""Connections that the system queues for us."""
 
 
 class Connection(H11Protocol):
@@ -38,7 +37,7 @@ class Connection(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Nothing is being answered on it."""
+        """Whether no request is being answered on it."""
         return self.cycle is None or self.cycle.response_complete
 
     def let_go(self) -> None:

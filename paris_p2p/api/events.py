@@ -1,6 +1,6 @@
 """Server-sent events with one JSON object a message; the last one may be an error.
 
-Those of a job are numbered (`id:`), so that whoever lost the connection can ask for the rest.
+A job's events are numbered (`id:`), so that a client can ask for the rest after a lost connection.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENDED = "ended"
 """Name of the last event of a job that did not fail."""
 
 KEEP_ALIVE: Final = 15.0
-"""Seconds without an event after which a comment is sent: it shows whether anybody listens."""
+"""Seconds without an event before a comment is sent: it shows whether the client still listens."""
 SESSION_OPEN = ": open"
 """First line of a session's stream."""
 
@@ -41,7 +41,7 @@ async def encode_events(events: AsyncIterator[Event]) -> AsyncIterator[str]:
 
 
 async def encode_job(events: AsyncIterator[tuple[int, Event]]) -> AsyncGenerator[str]:
-    """As `encode_events`, of numbered events; the last message is what the job comes to."""
+    """As `encode_events`, of numbered events; the last message is the job's outcome."""
     try:
         async for number, event in events:
             yield f"{NUMBER}{number}\n{_message(event)}"
@@ -71,13 +71,13 @@ async def kept_alive(
 
 
 def decode_events(lines: Iterable[str]) -> Iterator[Event]:
-    """The events of a stream's lines. Raises the error that an error event tells."""
+    """The events in a stream's lines. Raises the error in an error event."""
     for _, event in decode_numbered(lines):
         yield event
 
 
 def decode_numbered(lines: Iterable[str]) -> Iterator[tuple[int, Event]]:
-    """As `decode_events`, each event with its number, or that of the one before it."""
+    """As `decode_events`, each event with its number, or the number before it."""
     number = 0
     for line in lines:
         if line.startswith(NUMBER):
@@ -94,5 +94,5 @@ def _message(event: Event) -> str:
 
 
 def unexpected(error: Exception) -> ParisError:
-    """What the user is told of an error that nobody foresaw."""
+    """The error that the user sees for an unexpected one."""
     return ParisError(f"the peer failed: {error!r}", "Its log says where")

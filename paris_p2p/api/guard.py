@@ -1,4 +1,4 @@
-"""Who may speak to a local API: only what holds the home's token, and only over loopback."""
+"""Admits only requests that have the home's token and come over loopback."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SHUT_OUT = {"connection": "close"}
 
 
 def guarded(routes: Sequence[Route], token: str) -> Starlette:
-    """The application of these routes; errors of theirs become error events with status 400.
+    """The application of these routes; a ParisError becomes an error event with status 400.
 
-    Those that are none of ours have status 500. Who has no token learns nothing else, and is left
-    no connection.
+    Other errors have status 500. A request without the token gets status 401 and nothing else, and
+    its connection is closed.
     """
 
     async def authorise(
@@ -51,5 +51,5 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 async def _surprise(request: Request, error: Exception) -> Response:
-    """Answered here; the server raises it again, and logs it with its traceback."""
+    """Answer an unexpected error. The server raises it again, and logs its traceback."""
     return JSONResponse(error_event(unexpected(error)), status_code=500)

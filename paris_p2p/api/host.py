@@ -45,7 +45,7 @@ from paris_p2p.peer.training.unattended import Tell, volunteering
 
 LOG_BYTES = 8 << 20
 GRACE = 5
-"""Seconds that open requests get to end when the peer stops."""
+"""Seconds that open requests have to end when the peer stops."""
 
 OnReady = Callable[[Node[Membership]], None]
 A = TypeVar("A", Api, BootstrapApi)
@@ -62,10 +62,10 @@ async def host_peer(
     replicate: bool,
     train: Tell | None = None,
 ) -> None:
-    """Run this home's peer until `stop`, or until `leave` and no command uses it any more.
+    """Run this home's peer until `stop`, or until `leave` is set and no command uses it.
 
     Leases are released and records withdrawn at the end. With `train` it trains unattended, and
-    `train` is called with what happens.
+    `train` gets the events.
 
     Raises HomeBusy, PortInUse, Unreachable (no bootstrap answers), ClockSkew, NotAvailable.
     """
@@ -101,9 +101,9 @@ async def host_bootstrap(
 ) -> None:
     """Run this home's bootstrap until `stop`: a DHT node with no run, no store, no training.
 
-    It says that it is there under the configured run, else under the shipped one.
+    It announces its presence under the configured run, else under the shipped one.
 
-    It starts although none of its own bootstraps answers, for they may be waiting for it.
+    It starts even if none of its own bootstraps answers: they may be waiting for it.
 
     Raises HomeBusy, PortInUse.
     """
@@ -123,7 +123,7 @@ async def host_bootstrap(
 async def _joined(
     home: Home, config: PeerConfig, *, require_contact: bool
 ) -> AsyncIterator[tuple[Identity, HivemindSwarm, socket.socket]]:
-    """This home, owned; its identity, in the swarm; and where its API is going to listen."""
+    """Lock this home and join the swarm: its identity, the swarm, and the API's socket."""
     open_files.allow_many()
     home.create()
     with home.lock(), _listening(config.api_port) as listener:
@@ -156,7 +156,7 @@ async def _until_told(stop: asyncio.Event, leave: asyncio.Event, api: Api) -> No
 async def _join(
     home: Home, config: PeerConfig, identity: Identity, require_contact: bool
 ) -> HivemindSwarm:
-    """The swarm on the configured port, else on the one used last time, else on any free one."""
+    """The swarm on the configured port, else the one used last time, else any free one."""
     key = _swarm_key(config)
 
     async def on(port: int) -> HivemindSwarm:
@@ -195,9 +195,9 @@ def _swarm_key(config: PeerConfig) -> SwarmKey | None:
 async def _serving(
     home: Home, swarm: Swarm, make: Callable[[str], A], listener: socket.socket
 ) -> AsyncIterator[A]:
-    """The API that `make` makes for a token, on `listener`.
+    """Serve the API that `make` makes for a token, on `listener`.
 
-    Its address and token lie in the home meanwhile (mode 0600).
+    Meanwhile its address and token are in the home's API file (mode 0600).
     """
     token = secrets.token_urlsafe(32)
     api = make(token)
@@ -247,7 +247,7 @@ class _Server(uvicorn.Server):
         self._started.set()
 
     async def accepting(self, serving: asyncio.Task[None]) -> None:
-        """Wait until connections are accepted. Raises what `serving` failed with before."""
+        """Wait until connections are accepted. Raises the error of `serving`, if it failed."""
         started = asyncio.create_task(self._started.wait())
         try:
             await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
@@ -272,7 +272,7 @@ def _listening(port: int) -> Iterator[socket.socket]:
 
 
 def _identity(home: Home) -> Identity:
-    """This home's one key, made at its first start."""
+    """This home's key, made at its first start."""
     if home.identity_file.exists():
         return Identity.load(home.identity_file)
     identity = Identity.generate()
@@ -288,16 +288,16 @@ def _shipped_run() -> ShippedRun | None:
 
 
 class _LogFile(RotatingFileHandler):
-    """A log that loses what a full disk does not take, and says nothing of it on the terminal."""
+    """A log that drops records when the disk is full, without a word on the terminal."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Drop the record."""
 
 
 def _log_to(home: Home) -> None:
-    """This process's log goes to the home's log file: LOG_BYTES, and as much of what was before.
+    """Log to the home's log file: LOG_BYTES, and as much in one older file.
 
-    What strangers do is logged too, so it must not grow with them.
+    Strangers' acts are logged too, so the log must stay bounded.
     """
     with room_for(home.log_file):
         file = _LogFile(home.log_file, maxBytes=LOG_BYTES, backupCount=1)

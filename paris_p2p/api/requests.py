@@ -1,4 +1,4 @@
-"""What a request to a peer's local API says, bounded and checked before it is used."""
+"""Reads requests to a peer's local API: bounded, and checked before use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MAX_BODY = 1 << 20
 MAX_CONTENTS = 4096
 MAX_NUMBER = 1 << 53
 MAX_DIGITS = 32
-"""Of a number in a request: every reader of JSON takes it for the same, and no sum overflows."""
+"""Limits of numbers in a request: all JSON readers agree on them, and no sum overflows."""
 
 
 async def body_of(request: Request) -> dict[str, Any]:
-    """The JSON object that a request sends. The readers here raise BadContent."""
+    """The JSON object in a request. The readers here raise BadContent."""
     try:
         body = json.loads(
             await _read(request),
@@ -34,7 +34,7 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 
 def _number(text: str) -> int | float:
-    """A number of the request, which must be one that a clock or a counter can have."""
+    """A number in the request, within MAX_DIGITS and MAX_NUMBER."""
     if len(text) <= MAX_DIGITS and abs(number := float(text)) <= MAX_NUMBER:
         return int(text) if text.lstrip("-").isdecimal() else number
     raise BadContent(
@@ -43,7 +43,7 @@ def _number(text: str) -> int | float:
 
 
 async def _read(request: Request) -> bytes:
-    """The request's body, however it is sent; no more than MAX_BODY is ever held."""
+    """The request's body, however it is sent; little more than MAX_BODY is held."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -67,7 +67,7 @@ def contents_of(body: dict[str, Any]) -> list[bytes]:
 
 
 def patience_of(body: dict[str, Any]) -> float | None:
-    """The seconds under "patience", None where there are none."""
+    """The seconds under "patience", None if absent."""
     seconds = body.get("patience")
     if seconds is None:
         return None
@@ -77,20 +77,20 @@ def patience_of(body: dict[str, Any]) -> float | None:
 
 
 def after_of(request: Request) -> int:
-    """The number of the last event that was heard, by header or by "after"; 0 where there is none.
+    """The number of the last event that the client got, by header or "after"; 0 if neither is sent.
 
-    The header is what a browser sends when it connects again.
+    A browser sends the header when it reconnects.
     """
     given = request.headers.get("last-event-id", request.query_params.get("after", "0"))
     if not (given.isascii() and given.isdecimal() and len(given) <= MAX_DIGITS):
         raise BadContent(
-            f"the event id {given[:MAX_DIGITS]!r} is no number", "send one that was told"
+            f"the event id {given[:MAX_DIGITS]!r} is no number", "send one that an event had"
         )
     return int(given)
 
 
 def training_request_of(body: dict[str, Any]) -> TrainingRequest:
-    """What the whole body asks to be trained."""
+    """The training request in the whole body."""
     kinds: dict[str, tuple[type, ...]] = {
         "expert": (int,),
         "max_steps": (int,),

@@ -1,27 +1,27 @@
 """The routes of a peer's local API.
 
     GET  /v1/ping            {"runs": [{"id", "name"}, ...]} when the peer is up
-    GET  /v1/session         stays open; while any is, a peer started for a command stays up
+    GET  /v1/session         stays open; while one is, a peer started for a command stays up
     GET  /v1/runs            {"runs": [...]}: the runs that it takes part in, see `report.run_row`
     POST /v1/runs            {"run": hex}: take part in one more, after every start too; its row
     DELETE /v1/runs/ID       leave it, and let go at once what only it needed -> {"left": hex}
     GET  /v1/status          {"peer", "runs": [...], "warnings", "refused"}: the peer, and of each
                               run (?run=: of one) its slots, peers, contents and jobs
-    GET  /v1/heads           the best heads of every slot, best first, after a look at the DHT
+    GET  /v1/heads           the best heads of every slot, best first, after a DHT lookup
     GET  /v1/checkup         {"rows": [{"check", "state", "seen", "remedy"}, ...],
                               "training_bytes": least memory to train an expert of the run}
-    GET  /v1/contributions   ?author=hex -> the log of what that author published, checked
+    GET  /v1/contributions   ?author=hex -> that author's contribution log, checked
     POST /v1/connect         {"address": multiaddr}: meet one more peer
     POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
                               -> events: fetching*, fetched {"paths"}
     POST /v1/jobs            {"kind": "training", ...TrainingRequest}, or
                               {"kind": "sampling", ...SampleRequest} -> {"id"}, at once
-    GET  /v1/jobs            {"jobs": [job, ...]}: those that ended last, then those that run
+    GET  /v1/jobs            {"jobs": [job, ...]}: those that ended last, then the running ones
     GET  /v1/jobs/ID         one job: {"id", "kind", "run", "slot", "started", "ended", "outcome",
-                              "error", "last": its newest event, "newest": the number of that}
-    GET  /v1/jobs/ID/events  its events, numbered, as they come; after that with the number in
+                              "error", "last": its newest event, "newest": that event's number}
+    GET  /v1/jobs/ID/events  its events, numbered, as they come, after the number in
                               `Last-Event-ID` or ?after=. The last is "ended" or "error". Of
-                              progress, only the newest is kept. Who leaves stops nothing
+                              progress, only the newest is kept. Leaving does not stop the job
     DELETE /v1/jobs/ID       asks the job to end in good order; the job, at once
 
 Where a peer takes part in several runs, heads, fetch, jobs and checkup are asked with ?run=, which
@@ -147,7 +147,7 @@ class Api:
         return choose(self._node, request.query_params.get("run"))
 
     async def unused(self) -> None:
-        """Wait until no session is open; from then on none can be opened."""
+        """Wait until no session is open; after that none can be opened."""
         while self._sessions:
             self._unused.clear()
             await self._unused.wait()
@@ -157,7 +157,7 @@ class Api:
         return StreamingResponse(self._open_session(), media_type="text/event-stream")
 
     async def _open_session(self) -> AsyncIterator[str]:
-        """Says that it is open and stays so; ends at once where the peer is leaving."""
+        """Say that the session is open, and keep it so; end at once if the peer is leaving."""
         if self._closing.is_set():
             return
         self._sessions += 1
@@ -231,11 +231,11 @@ class Api:
                 work = SamplingJob(membership, self._sampler, SampleRequest.of(body))
                 job = self.jobs.begin(SAMPLING, work)
             case _:
-                raise BadContent("kind is none of a job", f'send "{TRAINING}" or "{SAMPLING}"')
+                raise BadContent("kind is not a kind of job", f'send "{TRAINING}" or "{SAMPLING}"')
         return JSONResponse({"id": job.id})
 
     async def _begin_training(self, membership: Membership, body: dict[str, Any]) -> Job:
-        """Training wants the memory in which networks wait for the next prompt."""
+        """Begin training, after freeing the memory of the networks kept for sampling."""
         if self._node.config.seed_only:
             raise UsageProblem(
                 "this peer is a seed: it stores and serves, and never trains",

@@ -7,16 +7,16 @@
 - `doctor`            what works here, what does not, and what to do about it
 - `run`               the runs that this home takes part in: joined, left, listed
 - `contributions`     what an author's peers published
-- `identity`          the key a peer is known by, and its backup; a private swarm's key
+- `identity`          a peer's key and its backup; a private swarm's key
 - `options`           the options of several commands, and one for every setting
-- `training`          how a training job is told
+- `training`          shows the events of a training job
 - `output`            terminal, plain and JSON output of long work
 - `terminal`          the one way to the standard streams
 - `signals`           Ctrl-C, SIGTERM and SIGHUP, and what a second one does
 
-Exit codes are those of `paris_p2p.errors`; 0 is success, and 1 without a word says that whoever
-read the output went away. Commands other than `start` speak to the peer that runs
-on the home, and start one for themselves when none does.
+Exit codes are those of `paris_p2p.errors`; 0 is success. 1 without a message means that the reader
+of the output is gone. Commands other than `start` use the peer that runs on the home, and start one
+if none does.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def paris_peer(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and exit.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
     ] = False,
 ) -> None:
     """Train a text-to-image model together: no server, no cluster, no company in the middle."""
@@ -82,9 +82,9 @@ def bootstrap() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; one clear line and a documented exit code for every failure.
+    """Run the command line. Every failure gives one clear line and a documented exit code.
 
-    `arguments` are those after the program's name; None for this process's own.
+    `arguments` are those after the program's name; None for this process's.
     """
     prepare_streams()
     problem, exit_code = _outcome(arguments)
@@ -95,9 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _outcome(arguments: Sequence[str] | None) -> tuple[str, int]:
-    """What a command line comes to: what went wrong, and the exit code.
+    """The result of a command line: what went wrong, and the exit code.
 
-    No words where it went well, nor where the help has been shown instead.
+    The message is empty on success, and when the help has been shown instead.
     """
     try:
         interrupt_on_signals()
@@ -118,7 +118,7 @@ def _outcome(arguments: Sequence[str] | None) -> tuple[str, int]:
 
 
 def _unexpected(error: Exception) -> str:
-    """The line for an error that nothing was prepared for; its details go into a file."""
+    """The line for an unexpected error; its traceback goes into a file."""
     words = f"unexpected {type(error).__name__}: {error}"
     try:
         with tempfile.NamedTemporaryFile(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from paris_p2p.api.events import Event
 
 MOST_STEPS = 2**48
-"""Where every count of steps ends."""
+"""Largest step count."""
 MOST_THREADS = 1024
 
 
@@ -51,13 +51,13 @@ def claim_expert(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Claim an expert, train it with no network at all, publish what it learns.
+    """Claim an expert, train it with no network at all, publish its checkpoints.
 
-    Ctrl-C finishes the step, snapshots, publishes and releases; a second one waits no longer for
-    it. Even after kill -9 the same command resumes from the last snapshot.
+    Ctrl-C finishes the step, snapshots, publishes and releases; a second one ends the command at
+    once. Even after kill -9 the same command resumes from the last snapshot.
 
-    A peer that was started with `paris-peer start` goes on training where this command is killed;
-    --expert of what it trains then follows that, and Ctrl-C stops it.
+    If this command is killed, a peer started with `paris-peer start` goes on training. The command
+    with --expert and that expert then follows the training, and Ctrl-C stops it.
 
         paris-peer claim-expert
 
@@ -86,12 +86,12 @@ def claim_expert(
 
 def _seconds(minutes: float) -> float:
     if not math.isfinite(minutes * 60):
-        raise UsageProblem(f"--minutes {minutes} is no length of time", "Leave it out to go on")
+        raise UsageProblem(f"--minutes {minutes} is not a duration", "Leave it out to go on")
     return minutes * 60
 
 
 class Training:
-    """A training job of the peer: begun, or found at work, and followed."""
+    """A training job of the peer: begun or joined, then followed."""
 
     def __init__(self, client: Client, reporter: Reporter) -> None:
         self._client = client
@@ -101,9 +101,9 @@ class Training:
         self._told_to_stop = False
 
     def stop(self) -> None:
-        """Ask the job to end well. Before it has a claim, there is nothing to wait for."""
+        """Ask the job to end in good order. Without a claim, there is nothing to wait for."""
         self._told_to_stop = True
-        if self._job is None:  # it is being begun: its id is a moment away
+        if self._job is None:  # it is being begun and has no id yet
             return
         if self._has_claim:
             self._reporter.say("stopping: snapshot, publish, release", {"event": "stopping"})
@@ -112,7 +112,7 @@ class Training:
             raise KeyboardInterrupt
 
     def begin_or_join(self, request: Mapping[str, Any]) -> int:
-        """Begin a job, or join the one that is at the wanted slot; the event to go on after."""
+        """Begin a job, or join the one at the wanted slot; returns the last event to skip."""
         has_chosen = self._client.run or len(self._client.runs()) == 1
         at_work = self._at_work() if has_chosen else []
         for row in at_work:
@@ -132,7 +132,7 @@ class Training:
             yield event
 
     def _at_work(self) -> list[dict[str, Any]]:
-        """The training jobs that run and have a slot."""
+        """The running training jobs that have a slot."""
         return [
             row
             for row in self._client.jobs()
@@ -140,12 +140,12 @@ class Training:
         ]
 
     def _join(self, row: Mapping[str, Any], request: Mapping[str, Any]) -> int:
-        """Follow a job that is there. Held where this command asks for other limits than its."""
+        """Follow an existing job. Held if this command asks for limits, which it cannot change."""
         name = slot_name(row["slot"])
         if any(request[limit] is not None for limit in ("max_steps", "max_seconds", "threads")):
             raise Held(
-                f"this peer is training {name} already, until it is stopped or has what it was "
-                "begun for",
+                f"this peer is training {name} already, until it is stopped or reaches its own "
+                "limits",
                 f"Follow or stop it without further options: {_command(row['slot'])}",
             )
         self._job, self._has_claim = row["id"], True
@@ -156,7 +156,7 @@ class Training:
         return int(row["newest"])
 
     def _tell_of(self, row: Mapping[str, Any]) -> None:
-        """A word about a job that trains beside the one that is begun."""
+        """Mention a job that trains beside the one being begun."""
         name, how = slot_name(row["slot"]), _command(row["slot"])
         self._reporter.say(
             f"this peer is training {name} too; to follow or stop that: {how}",

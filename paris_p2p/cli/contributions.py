@@ -28,9 +28,9 @@ def contributions(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the checkpoints that this author's peers published, by its contribution log.
+    """Show the checkpoints that an author's peers published, from its contribution log.
 
-    Another author's log is fetched and checked: every signature, and that nothing is left out.
+    Another author's log is fetched and checked: every signature, and that no entry is missing.
 
         paris-peer contributions
 
@@ -85,7 +85,7 @@ def _author(text: str) -> Author:
 def _lines(log: dict[str, Any]) -> Iterator[str]:
     entries = log["entries"]
     gained = sum(entry["gained"] for entry in entries)
-    stale = "" if log["fresh"] else " (as read before: nobody who has it can be asked now)"
+    stale = "" if log["fresh"] else " (as read before: no peer with it can be asked now)"
     heads = "1 head" if len(entries) == 1 else f"{len(entries)} heads"
     yield f"peer {log['peer']}: {heads}, {gained} steps{stale}"
     for entry in entries:

@@ -47,7 +47,7 @@ def fetch_and_sample(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch the router and the experts it calls for, sample, write a PNG with its provenance.
+    """Fetch the router and the experts it selects, sample, write a PNG with its provenance.
 
     paris-peer fetch-and-sample "blue heart, noto style"
 
@@ -94,7 +94,7 @@ def _sample(client: Client, reporter: Reporter, request: SampleRequest, file: Pi
 
 
 def show(reporter: Reporter, event: Event, count: int) -> None:
-    """Tell one event of a job that draws `count` images."""
+    """Show one event of a job that draws `count` images."""
     match event["event"]:
         case "queued":
             reporter.wait("waiting for the drawing before this one", 0, None, event)
@@ -109,13 +109,14 @@ def show(reporter: Reporter, event: Event, count: int) -> None:
             reporter.wait("loading the networks", 0, None, event)
         case "sampling":
             label = "sampling an image" if count == 1 else f"sampling {count} images"
-            reporter.wait(label, event["step"], event["steps"], event)
+            pace = f", {event['steps_per_second']:.1f} steps/s"
+            reporter.wait(f"{label}{pace}", event["step"], event["steps"], event)
         case "warning":
             reporter.say(f"warning: {event['text']}", event)
 
 
 def _write(reporter: Reporter, event: Event, file: PictureFile) -> None:
-    """The finished picture to where it was asked for."""
+    """Write the finished picture to the output file."""
     file.write(Path(event["file"]).read_bytes())
     where = str(file.path.absolute())
     lost = max(image["lost_mass"] for image in event["images"])

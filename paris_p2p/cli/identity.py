@@ -1,4 +1,4 @@
-"""`paris-peer identity`: the key a peer is known by, its backup; a swarm's key."""
+"""`paris-peer identity`: a peer's key and its backup; a private swarm's key."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PassphraseOption = Annotated[
     ),
 ]
 
-app = typer.Typer(no_args_is_help=True, help="The key this peer is known by, and its backup.")
+app = typer.Typer(no_args_is_help=True, help="This peer's key, and its backup.")
 
 
 @app.command("show")
 def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Tell who this peer is.
+    """Show this peer's identity.
 
     paris-peer identity show
     """
@@ -89,13 +89,13 @@ def import_(
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace another identity; its key is kept beside.")
+        bool, typer.Option("--force", help="Replace another identity; its key is kept.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Restore this peer's key from an encrypted backup.
 
-    Any encrypted Ed25519 key in PEM can be restored so, whichever program wrote it.
+    Any encrypted Ed25519 key in PEM can be restored, whichever program wrote it.
 
     paris-peer identity import me.pem
     """
@@ -137,7 +137,7 @@ def swarm_key(
     _say(
         as_json,
         {"event": "swarm-key", "path": str(file.absolute())},
-        f"wrote {file}: whoever has a copy can join with --swarm-key-file",
+        f"wrote {file}: anybody with a copy can join with --swarm-key-file",
     )
 
 
@@ -151,10 +151,10 @@ def _identity_in(place: Home) -> Identity:
 
 
 def _set_aside(place: Home, former: Identity, force: bool) -> Path:
-    """Keep the key that is about to be replaced, and tell where."""
+    """Keep the key that is about to be replaced; returns its file."""
     if not force:
         raise UsageProblem(
-            f"{place.path} already is another peer, {former.peer_id}",
+            f"{place.path} already has another identity, {former.peer_id}",
             "Give another --home, or --force to replace it",
         )
     kept = place.identity_file.with_name(f"identity-{former.peer_id[-8:]}.key")
@@ -163,14 +163,14 @@ def _set_aside(place: Home, former: Identity, force: bool) -> Path:
 
 
 def _without_a_peer(place: Home) -> AbstractContextManager[None]:
-    """The home's lock: nobody may run on a key that is being replaced."""
+    """The home's lock: no peer may run on a key that is being replaced."""
     if not place.path.is_dir():
         raise UsageProblem(f"there is no home {place.path}", "paris-peer start makes one")
     return place.lock("Stop the peer that runs there first")
 
 
 def _read_backup(file: Path) -> bytes:
-    """What is certain to be an encrypted key, before anybody is asked for its passphrase."""
+    """The backup, checked to be an encrypted key before its passphrase is asked for."""
     from paris_p2p.backup import LIMIT, expect_encrypted_key
 
     try:

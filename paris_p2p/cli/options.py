@@ -14,7 +14,7 @@ from paris_p2p.home import Home, default_home
 
 
 def option_of(key: str) -> Any:
-    """The flag of a setting; one that is not given leaves it to the file and the variables."""
+    """The flag of a setting. If it is not given, the file or the variable decides."""
     setting, flag = SETTINGS[key], flag_of(key)
     if setting.written is bool:
         default = "yes" if getattr(PeerConfig, key) else "no"
@@ -72,7 +72,7 @@ BootstrapOnlyOption = Annotated[
     bool,
     typer.Option(
         "--bootstrap-only",
-        help="Be an address to start from, for peers of every run: the DHT and nothing else. "
+        help="Be a bootstrap for peers of every run: a DHT node and nothing else. "
         "The command paris-bootstrap is the same.",
     ),
 ]

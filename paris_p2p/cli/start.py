@@ -141,15 +141,14 @@ async def _until_signal(
     ready: asyncio.Event,
     leave: asyncio.Event | None = None,
 ) -> None:
-    """Run `host` until it ends; a signal sets `stop` when it is ready, else gives up on it.
+    """Run `host` until it ends. A signal sets `stop` if the host is ready, else cancels it.
 
-    A second Ctrl-C ends this process at once. The end of standard input does the same to `leave`,
-    where that is given.
+    A second Ctrl-C ends this process at once. The end of standard input does the same with `leave`.
     """
     hosting = asyncio.create_task(host)
 
     def end(way: asyncio.Event) -> None:
-        """A ready peer leaves in good order; one that is still joining just gives up."""
+        """A ready peer leaves in good order; one that is still joining is cancelled."""
         if ready.is_set():
             way.set()
         else:
@@ -215,7 +214,7 @@ def _tell_bootstrap_ready(bootstrap: Bootstrap, as_json: bool) -> None:
 def _tell_up(
     swarm: Swarm, name: str, runs: Sequence[str], served: int, warnings: Sequence[str]
 ) -> None:
-    """The JSON line that says: this peer is up."""
+    """Write the JSON line that says that this peer is up."""
     ready = {
         "event": "ready",
         "peer": name,

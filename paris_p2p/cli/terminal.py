@@ -28,8 +28,8 @@ _JOINERS = "\u200c\u200d"
 """Format characters that are part of words and emoji."""
 
 _LOST = (OSError, ValueError, RuntimeError)
-"""Errors of a stream that is gone, full or closed, that cannot encode a character, or whose write a
-signal has interrupted."""
+"""Errors of a stream that is gone, full or closed, cannot encode a character, or was interrupted by
+a signal."""
 
 Cell = str | tuple[str, str]
 """Text of a table cell, or text and its style."""

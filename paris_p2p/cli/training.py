@@ -1,4 +1,4 @@
-"""How the events of a training job are told, by `claim-expert` and by `start --train`."""
+"""Shows the events of a training job, for `claim-expert` and `start --train`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def show(
     steps: int | None = None,
     minutes: float | None = None,
 ) -> None:
-    """Tell one event; `steps` and `minutes` are the job's limits, for the share that is done."""
+    """Show one event. `steps` and `minutes` are the job's limits, for the share that is done."""
     match event["event"]:
         case "claimed":
             alone = "" if event["online"] else " (no other peer is known: join with --bootstrap)"
@@ -70,7 +70,7 @@ def _origin(event: dict[str, Any]) -> str:
 
 
 def _behind(event: dict[str, Any]) -> str:
-    """What to know where the same key has published a later step before."""
+    """The warning if the same key has published a later step before."""
     if "behind" not in event:
         return ""
     return (
@@ -80,7 +80,7 @@ def _behind(event: dict[str, Any]) -> str:
 
 
 def progress_line(event: dict[str, Any]) -> str:
-    """How far training is, how well it does and, where it was measured, how fast."""
+    """Step and loss of the training and, if measured, its speed."""
     speed = f"  {event['images_per_second']:.0f} images/s" if "images_per_second" in event else ""
     return f"step {event['step']}  loss {event['train_loss']:.4f}{speed}"
 
@@ -88,7 +88,7 @@ def progress_line(event: dict[str, Any]) -> str:
 def _share(
     event: dict[str, Any], steps: int | None, minutes: float | None
 ) -> tuple[float, float | None]:
-    """How far this job is: by steps when they are limited, else by time, else unknown."""
+    """This job's progress: by steps if they are limited, else by time, else unknown."""
     if steps is not None:
         return event["steps_done"], steps
     if minutes is not None:

@@ -1,7 +1,7 @@
-"""A swarm in which only listed authors exist: what others say is not read, what they ask not heard.
+"""A swarm reduced to listed authors: records and streams of others are ignored.
 
-For runs that list their members. Unlike a private swarm (`private_swarm`) this hides nothing that
-is said in the DHT; it decides with whom content is exchanged and whose word counts.
+For runs that list their members. Unlike a private swarm (`private_swarm`), it hides nothing in the
+DHT. It decides with whom content is exchanged and whose records count.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Listed = Callable[[Author], bool]
 
 
 def listed_only(swarm: Swarm, listed: Listed) -> Swarm:
-    """`swarm` as far as `listed` authors are concerned; asked anew every time."""
+    """`swarm` restricted to `listed` authors. `listed` is called each time."""
     return cast("Swarm", _ListedOnly(swarm, listed))
 
 
 class _ListedOnly:
-    """What is not about another author goes on to the swarm as it is."""
+    """Calls that concern no other author go to the swarm unchanged."""
 
     def __init__(self, swarm: Swarm, listed: Listed) -> None:
         self._swarm = swarm

@@ -1,11 +1,11 @@
 """The chunk protocol: many content-addressed chunks over one stream.
 
 Goals
-    Many chunks per stream, asked for ahead so that the line never idles.
-    A chunk is checked against its name before the caller sees it.
-    No byte is allocated for before its number is known to be small.
-    A remote that is dead, frozen, lying or merely busy is told apart and left at once.
-    Resumable: whatever has arrived counts; ask another stream for the rest.
+    Many chunks per stream, pipelined so that the line never idles.
+    A chunk is checked against its hash before the caller sees it.
+    A length is checked before memory is allocated for it.
+    A dead, frozen, lying or busy remote is recognised as such and left at once.
+    Resumable: received chunks count, and another stream can supply the rest.
 
 Non-goals
     Finding providers, listing what a peer has, parts of chunks, uploads, priorities, compression.
@@ -49,15 +49,15 @@ IDLE = 60.0
 
 PIECE = 1 << 18
 PIECE_PATIENCE = 60.0
-"""Bytes of a chunk that must arrive within so many seconds: who trickles is as good as frozen."""
+"""Bytes of a chunk that must arrive within so many seconds. A slower provider counts as frozen."""
 
 READ_AHEAD = 2
 """Chunks a server reads from disk while it sends another."""
 
 STREAMS = 64
 STREAMS_PER_PEER = 8
-"""Streams a `ChunkServer` serves at a time, in all and to one peer; see `stream_permits` for who is
-told "busy" then."""
+"""Streams a `ChunkServer` serves at a time, in all and to one peer. `stream_permits` decides which
+others are told "busy"."""
 
 READY, BUSY = b"\0", b"\1"
 
@@ -67,7 +67,7 @@ _HEADER = struct.Struct(f">{_ID_SIZE}sI")
 _MISSING = 0xFFFFFFFF
 
 Read = Callable[[bytes], Awaitable[bytes | None]]
-"""Looks up a chunk by id; None when it is not there. Must not block the event loop."""
+"""Looks up a chunk by id; None when it is missing. Must not block the event loop."""
 
 ReadFor = Callable[[bytes, bytes], Awaitable[bytes | None]]
 """Likewise, for (author of the client, chunk id)."""
@@ -86,8 +86,8 @@ class ChunkClient:
 
     `on_piece` is called whenever a piece of a chunk has arrived.
 
-    Any exception ends the conversation: what has not been received must be asked for again,
-    on another stream, and after `LyingProvider` from somebody else.
+    Any exception ends the exchange. Ask for the missing chunks on another stream; after
+    `LyingProvider`, ask another provider.
     """
 
     def __init__(self, stream: Stream, on_piece: Callable[[], None] = lambda: None) -> None:
@@ -104,7 +104,7 @@ class ChunkClient:
     async def request(self, ids: Sequence[bytes]) -> None:
         """Ask for chunks; they will be received in this order.
 
-        Asking again before everything has arrived keeps the line busy. Raises `StreamClosed`.
+        Requests before everything has arrived keep the line busy. Raises `StreamClosed`.
         """
         if self.pending + len(ids) > MAX_PENDING:
             raise ValueError(f"at most {MAX_PENDING} chunks may be pending")
@@ -116,7 +116,7 @@ class ChunkClient:
             await self._stream.write(_COUNT.pack(len(frame)) + b"".join(frame))
 
     async def receive(self) -> tuple[bytes, bytes | None]:
-        """The next chunk asked for, verified; None in its place when the provider lacks it.
+        """The id and verified bytes of the next chunk; no bytes (None) if the provider lacks it.
 
         Raises as `receive_into` does.
         """
@@ -125,12 +125,12 @@ class ChunkClient:
         return chunk, None if size is None else bytes(buffer[:size])
 
     async def receive_into(self, buffer: memoryview) -> tuple[bytes, int | None]:
-        """The next chunk asked for and its size, once its verified bytes lie in `buffer`.
+        """Write the next chunk, verified, to `buffer`; return its id and size.
 
-        None in place of the size when the provider lacks it. `buffer` has CHUNK_SIZE bytes.
+        The size is None when the provider lacks the chunk. `buffer` has CHUNK_SIZE bytes.
 
-        Raises `LyingProvider`, `ProviderBusy`, or `StreamClosed` for one that left, fell silent or
-        trickles.
+        Raises `LyingProvider`, `ProviderBusy`, or `StreamClosed` for a provider that left, fell
+        silent or is too slow.
         """
         await self._hear_greeting()
         wanted = self._pending[0]
@@ -168,11 +168,11 @@ class ChunkClient:
 
 
 class ChunkServer:
-    """Serves chunks to whoever asks, some streams at a time. Pass it to `Swarm.serve`.
+    """Serves chunks, on a limited number of streams. Pass it to `Swarm.serve`.
 
-    `read` is asked with (author of the client, chunk id), so that it may count what goes where.
-    Under an upload limit all peers get equal parts of it, however many streams they open, and no
-    more peers are served than can have enough. `network_of` and `clock` as in `StreamPermits`.
+    `read` gets (author of the client, chunk id), so that it can count uploads per client. An upload
+    limit is shared equally by peers, however many streams they open. No more peers are served than
+    can each have enough of it. `network_of` and `clock` as in `StreamPermits`.
     """
 
     def __init__(
@@ -207,9 +207,9 @@ class ChunkServer:
 async def serve_chunks(
     stream: Stream, read: Read, rest: Callable[[bool], None] = lambda _: None
 ) -> None:
-    """Answer one client until it leaves, falls silent, or asks for what makes no sense.
+    """Answer one client until it leaves, falls silent, or sends an invalid request.
 
-    `rest` is told when it has nothing asked for, and when it has again.
+    `rest` is called with True when no request is pending and with False when one arrives.
     """
     try:
         await stream.write(READY)
@@ -223,7 +223,7 @@ async def serve_chunks(
                 async for chunk_id, data in chunks:
                     await _answer(stream, chunk_id, data)
     except StreamClosed:
-        return  # the only way a client says goodbye
+        return  # clients have no other way to end the exchange
 
 
 async def _read_request(stream: Stream) -> list[bytes]:
@@ -246,7 +246,7 @@ async def _answer(stream: Stream, chunk_id: bytes, data: bytes | None) -> None:
 async def _read_ahead(
     ids: Sequence[bytes], read: Read
 ) -> AsyncGenerator[tuple[bytes, bytes | None], None]:
-    """Each id with its chunk, in order, while the next ones are being read."""
+    """Each id with its chunk, in order; the next ones are read meanwhile."""
     reads: deque[asyncio.Task[bytes | None]] = deque()
     try:
         for number, chunk_id in enumerate(ids):
@@ -260,7 +260,7 @@ async def _read_ahead(
 
 
 async def _readable(chunk_id: bytes, read: Read) -> bytes | None:
-    """The chunk, or None when it is not there or turned out to be damaged."""
+    """The chunk, or None when it is missing or damaged."""
     try:
         return await read(chunk_id)
     except ParisError:

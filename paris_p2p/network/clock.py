@@ -1,15 +1,15 @@
 """The time protocol: what time do you have?
 
-Goal: tell a user whose clock is off before records expire at the wrong moment. Non-goals: to set
-any clock, and to keep anybody from starting: who answers is a stranger, and may lie. Several are
-asked, and `believed_offset` says what to make of it.
+Goal: warn a user whose clock is off, before records expire at the wrong moment. Non-goals: to set
+a clock, or to keep a peer from starting, because the strangers who answer may lie. Several peers
+are asked, and `believed_offset` decides what to believe.
 
     stream    /paris/time/1
     question  1 byte, ignored
     answer    8 bytes: Unix seconds, big-endian 64-bit float
 
-The caller measures the round trip and takes the answer as of its middle; over a link that is as
-slow one way as the other the error is nil, in the worst case half the round trip.
+The caller takes the answer to be the time in the middle of the round trip. The error is nil when
+both directions are equally slow, and at most half the round trip.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from paris_p2p.network.swarm import PROTOCOL_PREFIX, Stream
 TIME_PROTOCOL = PROTOCOL_PREFIX + "time/1"
 
 PEERS_ASKED = 7
-"""How many peers are asked besides those that the user named: enough for a median that three
-networks of liars cannot move."""
+"""Peers asked besides those the user named: enough for a median that three networks of liars
+cannot move."""
 
 PATIENCE = 4.0
-"""Seconds that one of them has: a node that starts waits for all."""
+"""Seconds each has to answer: a node that starts waits for all."""
 
 _ANSWER = struct.Struct(">d")
 
@@ -49,28 +49,28 @@ async def ask_offset(stream: Stream, clock: Callable[[], float] = time.time) -> 
     await stream.write(b"?")
     (theirs,) = _ANSWER.unpack(await stream.read_exactly(_ANSWER.size))
     if not math.isfinite(theirs):
-        raise BadContent("a peer's clock shows no number")
+        raise BadContent("a peer's clock is not finite")
     return (asked + clock()) / 2 - float(theirs)
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What one peer's clock says of ours."""
+    """One peer's answer about our clock."""
 
     offset: float
     """Our clock minus the peer's, in seconds."""
     network: str
-    """The network that the peer is connected from (`dht/subnets`)."""
+    """The network the peer connects from (`dht/subnets`)."""
     named: bool = False
     """Whether the user named this peer."""
 
 
 def believed_offset(voices: Collection[Voice]) -> float | None:
-    """What to believe of several answers; None when there are none.
+    """The offset to believe, in seconds; None without answers.
 
-    Where peers that the user named have answered, only they count. Each network has one voice, the
-    median of its peers': identities cost nothing, addresses do. The median of the networks is
-    believed; of two in the middle, the one that finds less wrong with our clock.
+    If peers that the user named have answered, only they count. Each network has one vote, the
+    median of its peers, because identities cost nothing and addresses do. The result is the median
+    of the votes; of two in the middle, the one nearer to 0.
     """
     counted = [voice for voice in voices if voice.named] or voices
     by_network: defaultdict[str, list[float]] = defaultdict(list)

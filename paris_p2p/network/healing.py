@@ -2,15 +2,15 @@
 
     what happens                              what is done, every heal period
     a neighbour dies                          it misses a ping and is forgotten
-    everybody is gone (an island)             everybody known is dialled, six times as often
-    new neighbours, another swarm joins ours  records of ours that belong there are spread there
-    the machine slept, the clock was set      all of it at once, and every record is spread again
-    our addresses change                      looked up again; announcements follow
-    the swarm came apart                      some known who are no neighbours are dialled
-    nobody can dial us                        out of others' routing tables, and relays are found
-    p2pd dies or hangs                        built again (`host.py`), then everybody is dialled
+    no neighbour is left                      all known peers are dialled, six times as often
+    new neighbours, another swarm joins ours  our records near them are stored there too
+    the machine slept, the clock was set      all of this at once; every record is stored again
+    our addresses change                      they are looked up again and announced
+    the swarm is partitioned                  some known peers outside the routing table are dialled
+    nobody can dial us                        we leave others' routing tables and find relays
+    p2pd dies or hangs                        restarted (`host.py`), then all known are dialled
 
-The stock node does none of this, and stores into the void when it is alone.
+The stock hivemind node does none of this; alone, its stores reach nobody.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from paris_p2p.records.address import Address, parse_address
 logger = logging.getLogger(__name__)
 
 HEAL_PERIOD = 30.0
-"""Seconds between looks at our neighbours, give or take a fifth; a sixth of it while alone."""
+"""Seconds between rounds, +-20%; a sixth of it while alone."""
 
 JOIN_PAUSES = (0.5, 1.5)
-"""Seconds before each further attempt at the first contact: who was asked may be starting p2pd."""
+"""Seconds before each retry of the first contact: the other peer's p2pd may still be starting."""
 
 EXPLORE_TIMEOUT = 5.0
 
@@ -49,7 +49,7 @@ REDIALLED = 4
 """Known peers outside the routing table that are dialled per heal period."""
 
 _LASTING = (NotAdmitted, AnotherKey)
-"""What no further attempt can change."""
+"""Failures that a retry cannot change."""
 
 MAX_KNOWN = 256
 """Addresses remembered for rejoining."""
@@ -82,13 +82,13 @@ class Healer:
         return bool(self._host.neighbours())
 
     def known(self) -> list[str]:
-        """Addresses through which we would rejoin: those given and those met, the latest first."""
+        """Addresses to rejoin through: those given and those met, the latest first."""
         return [str(address) for address in reversed(self._known)]
 
     # Joining
 
     async def join(self, addresses: Sequence[str], required: bool) -> None:
-        """Get to know whoever answers at `addresses`, and the swarm behind them.
+        """Join through the peers that answer at `addresses`.
 
         With `required`, raises `Unreachable` when addresses are given and none answers.
         """
@@ -105,19 +105,19 @@ class Healer:
         await self._explore()
 
     async def connect(self, address: str) -> None:
-        """Dial one address, explore from there, tell the new neighbours what is ours to tell."""
+        """Dial one address, explore from there, and store our records at new neighbours."""
         await self._host.until_ready()
         await self._introduce(address)
         await self._explore()
         await self._records.say_to_newcomers()
 
     async def meet(self, address: Address) -> None:
-        """Get to know one more peer. Raises `Unreachable`."""
+        """Dial and remember one more peer. Raises `Unreachable`."""
         await self._host.until_ready()
         await self._introduce(str(address))
 
     async def rejoin(self) -> None:
-        """Dial everybody known, and say everything again. Never raises."""
+        """Dial all known peers, and store all our records again. Never raises."""
         await attempt(self._rejoin)
 
     async def _rejoin(self) -> None:
@@ -126,7 +126,7 @@ class Healer:
         await self._records.say_all_again()
 
     async def _introduce_all(self, addresses: Sequence[str]) -> dict[str, Unreachable]:
-        """Get to know the peers at `addresses`; says which did not answer, and why."""
+        """Dial the peers at `addresses`; return those that did not answer, and why."""
         others = [a for a in dict.fromkeys(addresses) if not a.endswith(self._own_end)]
         self._remember(parse_all(others))
         results = await asyncio.gather(*map(self._try_introduce, others))
@@ -145,8 +145,8 @@ class Healer:
         return None
 
     async def _introduce(self, text: str) -> None:
-        """Dial an address and exchange a ping; who is in no routing table for want of a door of its
-        own introduces us to those it knows. Raises `Unreachable`."""
+        """Dial an address and exchange a ping. A peer that cannot be dialled, and so is in no
+        routing table, introduces us to its neighbours instead. Raises `Unreachable`."""
         try:
             address = parse_address(text)
         except BadContent as error:
@@ -156,7 +156,7 @@ class Healer:
         await self._host.membership.ensure(author)
         if not (await self._host.ping(author) or await self._host.meet_through(author)):
             await self._host.membership.explain(author)
-            raise Unreachable(f"whoever answers at {address} is not a peer of this kind")
+            raise Unreachable(f"what answers at {address} is not a paris-p2p peer")
         self._known.pop(address, None)
         self._remember([address])
 
@@ -174,12 +174,12 @@ class Healer:
     # Staying in
 
     async def settle(self) -> None:
-        """Find out where we stand, and what follows from it, before anything else is begun."""
+        """Find out our reachability, and act on it, before anything else begins."""
         await attempt(self._reachability_keeper.look)
         await self._host.until_ready()
 
     async def forever(self) -> None:
-        """Heal, every period, until cancelled; look where we stand at once."""
+        """Heal every period until cancelled; check our reachability at once."""
         await attempt(self._reachability_keeper.look)
         while True:
             period = self._period if self.online() else self._period / 6
@@ -188,7 +188,7 @@ class Healer:
             await attempt(partial(self.heal, jumped))
 
     async def heal(self, jumped: bool = False) -> None:
-        """One round. `jumped` says that the machine slept: then nothing said before counts."""
+        """One round. After `jumped` (the machine slept) we rejoin and store everything again."""
         neighbours = self._host.neighbours()
         chosen = random.sample(neighbours, min(PINGED, len(neighbours)))
         await asyncio.gather(*map(self._host.node.protocol.call_ping, chosen))
@@ -202,26 +202,25 @@ class Healer:
         self._records.forget_expired()
 
     def _strayed(self) -> list[str]:
-        """Some of those we know and have lost sight of: the swarm may have come apart."""
+        """Some known peers outside the routing table: the swarm may be partitioned."""
         near = {peer.to_base58() for peer in self._host.neighbours()}
         lost = [str(address) for address in self._known if address.peer_id not in near]
         return random.sample(lost, min(REDIALLED, len(lost)))
 
 
 def unanswered(failures: Sequence[Unreachable], asked: int) -> str:
-    """One line for however many of the peers that were dialled did not answer; why the first did
-    not."""
+    """One line: how many of the dialled peers did not answer, and why the first did not."""
     more = f"; and {len(failures) - 1} more" if len(failures) > 1 else ""
     return f"{len(failures)} of {asked} known peers do not answer: {failures[0].message}{more}"
 
 
 def _may_pass(failure: Unreachable) -> bool:
-    """Whether another attempt may go better: not where somebody else answers, or refuses us."""
+    """Whether a retry may succeed: not if another peer answers there, or refuses us."""
     return not isinstance(failure, _LASTING)
 
 
 def _no_contact(failures: Sequence[Unreachable]) -> Unreachable:
-    """Why nobody could be joined: that we are not admitted, if anybody said so."""
+    """Why no peer could be joined. A refusal to admit us comes before other reasons."""
     for failure in failures:
         if isinstance(failure, NotAdmitted) or (len(failures) == 1 and not _may_pass(failure)):
             return failure
@@ -233,7 +232,7 @@ def _no_contact(failures: Sequence[Unreachable]) -> Unreachable:
 
 
 def parse_all(addresses: Iterable[str]) -> list[Address]:
-    """Those of `addresses` that are well-formed."""
+    """The well-formed ones of `addresses`."""
     parsed = []
     for text in addresses:
         with suppress(BadContent):

@@ -1,10 +1,10 @@
 """The swarm on libp2p and the hivemind DHT: what a running peer uses.
 
 `HivemindSwarm` keeps the contract of `swarm.py`. Its work is divided: `host.py` keeps p2pd and the
-DHT node alive, `own_records.py` says what is ours to say, `healing.py` joins and stays in the
-swarm, `reach/reachability` knows who can reach us and finds relays where nobody can.
+DHT node alive, `own_records.py` stores our records, `healing.py` joins and stays in the swarm,
+`reach/reachability` finds out whether others can dial us, and finds relays if not.
 
-Never `hivemind.DHT`: it forks, and hangs on values larger than a pipe's atomic size.
+`hivemind.DHT` is not used: it forks, and hangs on values larger than a pipe's atomic size.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from paris_p2p.records.address import Address
 
 
 class HivemindSwarm:
-    """A peer among others. Make one with `start`; it keeps the `Swarm` contract."""
+    """One peer's swarm. Make it with `start`; it keeps the `Swarm` contract."""
 
     def __init__(
         self,
@@ -85,24 +85,24 @@ class HivemindSwarm:
         limits: Limits | None = None,
         swarm_key: SwarmKey | None = None,
     ) -> HivemindSwarm:
-        """Listen, and join through whoever answers of `bootstrap` and `known` (full multiaddrs).
+        """Listen, and join through any of `bootstrap` and `known` (full multiaddrs) that answers.
 
         Parameters
         ----------
-        port : TCP; 0 takes any free one. Not QUIC: p2pd loses what a server says just before it
-            closes a stream over it.
-        announce : transports told to others in place of those found, behind a port forwarding.
+        port : TCP; 0 takes any free one. No QUIC: over it, p2pd loses what a server sends just
+            before it closes a stream.
+        announce : transports to announce instead of those found, e.g. behind a forwarded port.
         relays : full addresses of relays to be reachable through, whether or not others can dial
-            us; where they cannot, relays are found among the neighbours too.
+            us. If they cannot, relays are found among the neighbours too.
         serve_relay : relay others when publicly reachable.
         upnp : ask the router to forward the port.
-        was : how this peer was reachable when it ran last; unknown, it is found out first.
-        limits : what we do for others at most.
-        swarm_key : only who knows it is answered and believed (`private_swarm`).
+        was : this peer's reachability when it last ran. If unknown, it is found out first.
+        limits : most work done for others.
+        swarm_key : only peers that know it are answered and believed (`private_swarm`).
 
         Raises `PortInUse`; `UsageProblem` for addresses we cannot listen on or announce; and, with
-        `require_contact`, `Unreachable` when addresses were given and none answers. Without it
-        the caller asks `online()` and may wait: they are dialled again every heal period.
+        `require_contact`, `Unreachable` when addresses were given and none answers. Without it,
+        they are dialled again every heal period; `online()` tells when one has answered.
         """
         announced = tuple(announced_transport(text, identity.peer_id) for text in announce)
         free = choose_port(listen, port)
@@ -141,7 +141,7 @@ class HivemindSwarm:
         self._keepers.append(asyncio.create_task(keeper))
 
     def _note_named(self, addresses: Sequence[str]) -> None:
-        """Remember whom the user named: what they say of the time counts before strangers' word."""
+        """Remember the peers that the user named: about the time they count before strangers."""
         self._named |= {author_of(address.peer_id) for address in parse_all(addresses)}
 
     # Who and where
@@ -164,7 +164,7 @@ class HivemindSwarm:
         return self._reachability_keeper.addresses()
 
     def known_addresses(self) -> list[str]:
-        """Addresses through which we would rejoin: those given to us and those that answered."""
+        """Addresses to rejoin through: those given to us and those that answered."""
         return self._healer.known()
 
     def online(self) -> bool:
@@ -205,7 +205,7 @@ class HivemindSwarm:
     async def meet(self, address: str) -> None:
         for worth in await self._worth_dialling([address]):
             return await self._healer.meet(worth)
-        raise Unreachable(f"{address} is not an address that a peer can have for us")
+        raise Unreachable(f"{address} is not an address where we would dial a peer")
 
     async def open(self, author: bytes, protocol: str, addresses: Sequence[str] = ()) -> Stream:
         if not addresses or await self.way_to(author) is not Way.NONE:
@@ -260,7 +260,7 @@ class HivemindSwarm:
 
     @property
     def _daemon(self) -> Daemon:
-        """The running p2pd; another one after each rebuild."""
+        """The running p2pd; a new one after each rebuild."""
         return self._host.daemon
 
     @property

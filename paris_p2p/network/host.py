@@ -1,7 +1,7 @@
 """p2pd and the DHT node on it, kept alive under one key; the streams that run through them.
 
-When p2pd dies, hangs, or has to run in another mode, both are rebuilt under the same key on the
-same port and serve again what was served. What the node held for others is kept.
+When p2pd dies, hangs, or must change its mode, both are rebuilt with the same key, port and stream
+handlers. Records that the node holds for others are kept.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ READY_TIMEOUT = 10.0
 """Seconds that calls wait for a p2pd that is being rebuilt."""
 
 REJOIN_PATIENCE = 3.0
-"""Seconds that they wait, too, for it to know its neighbours again."""
+"""Seconds that they also wait for it to rejoin."""
 
 REBUILD_PAUSES = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before each attempt to rebuild; the last repeats."""
 
 MAX_STREAMS = 256
 MAX_STREAMS_PER_PEER = 64
-"""Streams we serve at a time; see `stream_permits` for which are closed at once then."""
+"""Streams we serve at a time; `stream_permits` decides which are closed beyond that."""
 
 DIRECT_FIRST = 1.0
 """Seconds that direct dials have before relays are dialled too."""
 
 PUNCH_LOOKS = 10
 PUNCH_LOOK = 0.15
-"""How often, and how many seconds apart, we look whether a relayed connection has become a direct
-one before we use it as it is: a long transfer stays on the connection that it began on."""
+"""How often, and how many seconds apart, we check whether hole punching has made a relayed
+connection direct. Then it is used as it is: a transfer stays on the connection it began on."""
 
 
 class Host:
@@ -86,7 +86,7 @@ class Host:
     # Life and death
 
     async def build(self) -> None:
-        """Start p2pd, and be a DHT node on it that serves what we serve. Raises `ParisError`."""
+        """Start p2pd and a DHT node on it, with all our stream handlers. Raises `ParisError`."""
         self.daemon = await Daemon.start(self.listen_config, self.mode)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -95,26 +95,26 @@ class Host:
             raise ParisError("libp2p has started but does not answer") from error
 
     async def supervise(self, rejoin: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Build again whenever p2pd has died, and `rejoin`. Never returns, whatever goes wrong."""
+        """Rebuild and `rejoin` whenever p2pd dies. Never returns, whatever goes wrong."""
         while True:
             try:
                 await self._outlive(rejoin)
             except Exception:
-                logger.exception("a bug while looking after p2pd")
+                logger.exception("a bug while supervising p2pd")
                 await asyncio.sleep(REBUILD_PAUSES[-1])
 
     async def _outlive(self, rejoin: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Wait until p2pd has died, and come back with another."""
+        """Wait until p2pd has died, then replace it."""
         await self.daemon.died()
         if self.ready.is_set():
-            logger.warning("p2pd has died or hangs; starting it again")
+            logger.warning("p2pd has died or hangs; restarting it")
         self.ready.clear()
         await self.daemon.stop()
         await self._rebuild()
         await self._come_back(rejoin)
 
     async def _come_back(self, rejoin: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Rejoin, and be ready after a while in any case; no longer than p2pd lives."""
+        """Rejoin; become ready after REJOIN_PATIENCE in any case. Ends early if p2pd dies."""
         ends = [asyncio.create_task(rejoin()), asyncio.create_task(self.daemon.died())]
         try:
             await asyncio.wait(ends, timeout=REJOIN_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
@@ -124,28 +124,28 @@ class Host:
             await end_tasks(*ends)
 
     def switch(self, mode: Mode) -> None:
-        """Have p2pd started again in another mode. It takes about half a second."""
+        """Restart p2pd in another mode. It takes about half a second."""
         if mode is not self.mode:
-            logger.info("p2pd starts again in the mode %s", mode)
+            logger.info("p2pd restarts in mode %s", mode)
             self.mode = mode
             self.restart()
 
     def restart(self) -> None:
-        """Have p2pd started again. It takes about half a second."""
+        """Restart p2pd. It takes about half a second."""
         self.ready.clear()
         self.daemon.kill()
 
     def hide(self, hidden: bool) -> None:
-        """Whether to stay out of others' routing tables, as who cannot be dialled must."""
+        """Whether to stay out of others' routing tables, as a peer that cannot be dialled must."""
         self.hidden = hidden
         self.node.protocol.hide(hidden)
 
     def busy(self) -> bool:
-        """Whether streams are open that starting p2pd again would break."""
+        """Whether streams are open that a restart of p2pd would break."""
         return bool(self._serving or self._opened)
 
     async def until_ready(self) -> None:
-        """Wait for a p2pd that is being rebuilt. Raises `Unreachable`."""
+        """Wait while p2pd is being rebuilt. Raises `Unreachable`."""
         try:
             async with asyncio.timeout(READY_TIMEOUT):
                 await self.ready.wait()
@@ -153,7 +153,7 @@ class Host:
             raise Unreachable("libp2p is not running") from error
 
     async def close(self) -> None:
-        """End everything. Safe to call on what was never built."""
+        """Stop p2pd and all streams. Safe to call before `build`."""
         if hasattr(self, "daemon"):
             await self.daemon.stop()
         await end_tasks(*self._serving)
@@ -183,9 +183,9 @@ class Host:
                 if mode is self.mode:
                     break
             except ParisError as error:
-                logger.warning("p2pd does not start again: %s", error)
+                logger.warning("p2pd does not restart: %s", error)
             except Exception:
-                logger.exception("a bug while starting p2pd again")
+                logger.exception("a bug while restarting p2pd")
             await self.daemon.stop()
 
     # Peers
@@ -195,9 +195,9 @@ class Host:
         return self.node.neighbours()
 
     async def dial(self, author: bytes, addresses: Sequence[Address]) -> None:
-        """Try to connect to `author` at any of its addresses; who opens a stream sees whether.
+        """Try to connect to `author` at any of its addresses. Does not tell whether it succeeded.
 
-        Over relays only when direct dials have had a moment to succeed.
+        Relays are dialled only after direct dials have had DIRECT_FIRST seconds.
         """
         ours = [a for a in addresses if author_of(a.peer_id) == author][:MAX_ADDRESSES]
         direct = [address for address in ours if address.relay is None]
@@ -223,14 +223,14 @@ class Host:
     # Streams
 
     async def open(self, author: bytes, protocol: str, addresses: Sequence[Address] = ()) -> Stream:
-        """A stream to a peer, dialled first if need be. Raises `Unreachable`."""
+        """A stream to a peer, dialled first if necessary. Raises `Unreachable`."""
         await self.until_ready()
         if addresses and await self.daemon.way_to(author) is Way.NONE:
             await self.dial(author, addresses)
         return await self.membership.open(author, protocol)
 
     async def serve(self, protocol: str, handler: Handler) -> None:
-        """Answer streams opened to us under `protocol`, now and after every rebuild."""
+        """Handle streams opened to us under `protocol`, also after every rebuild."""
         self._handlers[protocol] = handler
         try:
             await self._take_up(protocol)
@@ -244,7 +244,7 @@ class Host:
         return network
 
     async def ping(self, author: bytes) -> bool:
-        """Whether a peer is alive, and a DHT node like us."""
+        """Whether a peer is alive and is a DHT node like us."""
         return bool(await self.node.protocol.call_ping(peer_id(author)))
 
     async def meet_through(self, author: bytes) -> bool:
@@ -260,7 +260,7 @@ class Host:
         return stream
 
     async def _run(self, protocol: str, stream: DaemonStream) -> None:
-        """Have the handler serve one stream, unless we serve too many already."""
+        """Run the handler of one stream, if quota and permits allow it."""
         task = asyncio.current_task()
         if task is None or not self._quotas.streams.take(stream.author):
             return
@@ -281,7 +281,7 @@ class Host:
 
 
 async def _one_succeeds(dials: set[asyncio.Task[None]], patience: float | None) -> bool:
-    """Whether one of `dials` comes through within `patience` seconds (None: until all ended)."""
+    """Whether one of `dials` succeeds within `patience` seconds (None: no limit)."""
     loop = asyncio.get_running_loop()
     deadline = None if patience is None else loop.time() + patience
     pending = dials

@@ -1,27 +1,26 @@
 """Sets of owners too wide for one key, spread over a tree of keys.
 
-Peers keep at most `MAX_OWNERS` owners under a key. A wider set lies on *pages*: the first is the
-key itself, and under every page there are two more, down to a depth that bounds them all. Which
-of the two is an owner's own is told by a bit of the BLAKE3 of key and owner, so every owner has
-one path down the tree.
+Peers keep at most `MAX_OWNERS` owners under a key. A wider set lies on *pages*, a binary tree of
+keys of bounded depth. The first page is the key itself; every page has two more under it. The bits
+of the BLAKE3 of key and owner choose between them, so every owner has one path down the tree.
 
-    announce    at the page above one's own, else at one's own, else further down the path: the
-                first that takes the record. A place is kept by renewing it, so nobody hops; a
-                place that falls free above is taken by whoever renews first.
-    read        a page and, where it shows `POPULATED` owners or more, the two under it.
+    announce    on the first page of the path that takes the record, beginning one above the current
+                one. An owner keeps its place by renewing it, so it does not hop. A place that falls
+                free above goes to the first owner that renews.
+    read        a page and, if it shows `POPULATED` owners or more, the two under it.
 
-Why this and not another way:
+Why this design:
 
-* No count decides where to announce, only whether there is a place. Counts can be forged, places
-  cannot: a flood of made-up owners fills pages and sends others further down, and what it fills is
-  what makes readers go on. Every page it wants read costs it `POPULATED` identities. (Which place a
-  full page may give to a newcomer is `dht/record_store`'s to say; who lost one goes further down.)
+* Where an owner announces depends on a free place, not on a count. Counts can be forged, places
+  cannot. A flood of made-up owners fills pages and pushes others down, but full pages make readers
+  go on. Every page that a flood wants read costs it `POPULATED` identities. (`dht/record_store`
+  decides whether a newcomer displaces an owner of a full page; that owner then goes further down.)
 * A small set costs one store and one lookup, as without pages.
-* A page that empties bit by bit is filled again from below while it does, at each round of those
-  below. One that empties at once (only identities of one hand expire together) hides what lies
-  under it until the owners there have had as many rounds as they lie deep.
-* Where the whole path is full, an owner tries again after 1, 2, 4, 8 rounds on average: however
-  many want to announce, what the DHT holds and what it is asked stay bounded.
+* A page that empties slowly is refilled from below at each round. One that empties at once (only
+  identities of one attacker expire together) hides the pages under it until their owners have had
+  as many rounds as they are levels deep.
+* If its whole path is full, an owner tries again after 1, 2, 4, 8 rounds on average. So the DHT's
+  contents and load stay bounded, however many owners announce.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from paris_p2p.network.swarm import MAX_OWNERS, Entry, Swarm
 from paris_p2p.records.manifest import content_id
 
 POPULATED = MAX_OWNERS // 2
-"""Owners on a page from which on readers look under it."""
+"""Owners on a page that make readers look under it."""
 
 MOST_ROUNDS_SKIPPED = 8
-"""Rounds, on average, between two attempts of an owner for whom there was never a place."""
+"""Rounds, on average, between two attempts of an owner that never found a place."""
 
 
 class KeyPages:
@@ -58,10 +57,10 @@ class KeyPages:
         self._skip: Counter[str] = Counter()
 
     async def store(self, key: str, value: bytes, expires: float) -> bool:
-        """Say `value` under `key` until `expires`, on whichever page has a place.
+        """Store `value` under `key` until `expires`, on the first page that has a place.
 
-        False when none has, or when this round is skipped because none had. Errors are those of
-        `Swarm.store`.
+        False when no page has one, or when this round is skipped because none had. Errors are those
+        of `Swarm.store`.
         """
         if self._skip[key] > 0:
             self._skip[key] -= 1
@@ -76,18 +75,18 @@ class KeyPages:
         return False
 
     async def withdraw(self, key: str) -> None:
-        """Take back what was said under `key`, wherever it lies."""
+        """Withdraw our record under `key` from every page."""
         self._level.pop(key, None)
         self._forgive(key)
         for page in sorted(self._said.pop(key, set())):
             await self._swarm.withdraw(page)
 
     def says(self, key: str) -> bool:
-        """Whether something was said under `key` and not taken back."""
+        """Whether we have a record under `key` that is not withdrawn."""
         return key in self._said
 
     def keys(self) -> set[str]:
-        """The keys under which something was said and not taken back."""
+        """The keys under which we have a record that is not withdrawn."""
         return set(self._said)
 
     def _placed(self, key: str, page: str, level: int) -> None:
@@ -106,7 +105,7 @@ class KeyPages:
 
 
 async def read_pages(swarm: Swarm, key: str, depth: int) -> list[Entry]:
-    """Everything any owner says under `key` on any page now, sorted by owner.
+    """The live entries of all owners under `key` on any page, sorted by owner.
 
     `depth` as in `KeyPages`. Raises `Unreachable` while our own libp2p is down.
     """
@@ -119,7 +118,7 @@ async def read_pages(swarm: Swarm, key: str, depth: int) -> list[Entry]:
 
 
 async def _read_from(swarm: Swarm, key: str, turns: str, depth: int) -> list[Entry]:
-    """What lies on one page and on those under it."""
+    """The entries on one page and on those under it."""
     here = await swarm.lookup(_page(key, turns))
     if len(here) < POPULATED or len(turns) == depth:
         return here
@@ -136,5 +135,5 @@ def _path(key: str, owner: bytes, depth: int) -> list[str]:
 
 
 def _page(key: str, turns: str) -> str:
-    """The DHT key of the page that is reached from the first one by these turns."""
+    """The DHT key of the page reached from the first one by these turns."""
     return f"{key}/{turns}" if turns else key

@@ -1,17 +1,17 @@
 """The swarm contract inside one process: no sockets, no p2pd, time as an argument.
 
 `MemoryNetwork` is the world, `MemorySwarm` one peer in it. Tests and simulations use it where the
-real network would only add seconds, and to do what no real network does on request:
+real network would only add seconds, and for failures on request:
 
     world = MemoryNetwork(clock=lambda: now)
     alice, bob = world.join(alice_key), world.join(bob_key)
     await bob.connect(alice.addresses()[0])
     world.drop(bob.author)                           # as by kill -9: nothing is withdrawn
-    world.partition({alice.author}, {bob.author})    # nobody crosses; heal() ends it
+    world.partition({alice.author}, {bob.author})    # heal() ends it
 
-The model: peers that ever got to know each other form a circle. Within a circle, every live peer
-on this side of a partition keeps every record. Records therefore survive their author and are
-lost with the last holder, as in the real swarm; there are no delays and no replica limits.
+The model: peers that ever met form a circle. Within a circle, every live peer on the same side of a
+partition keeps every record. As in the real swarm, records therefore survive their author and are
+lost with the last holder. There are no delays and no replica limits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
 TOMBSTONE_LIFE = 300.0
-"""Seconds a tombstone lives when the record it replaces is not known to us."""
+"""Seconds a tombstone lives when we do not know the record it replaces."""
 
 
 class MemoryNetwork:
@@ -64,8 +64,7 @@ class MemoryNetwork:
         inactivity: float = INACTIVITY,
         host: str = "127.0.0.1",
     ) -> MemorySwarm:
-        """A new peer at `host` that knows nobody yet. Its own `clock` may be off; others stay
-        right."""
+        """A new peer at `host` that knows no other yet. Its own `clock` may be off."""
         if author in self._peers:
             raise ValueError("this author is in the network already")
         self._joined += 1
@@ -93,7 +92,7 @@ class MemoryNetwork:
         self._sides = []
 
     def find(self, seeker: bytes, wanted: bytes) -> MemorySwarm | None:
-        """The live peer `wanted`, if `seeker` can reach it. Nobody reaches itself."""
+        """The live peer `wanted`, if `seeker` can reach it. No peer reaches itself."""
         reachable = wanted != seeker and seeker in self._peers and not self._cut(seeker, wanted)
         return self._peers.get(wanted) if reachable else None
 
@@ -250,7 +249,7 @@ class MemorySwarm:
                     member._circle = self._circle
 
     def _keep(self, key: str, entry: Entry) -> bool:
-        """Take `entry` in unless it is older than what we have or the key is full.
+        """Keep `entry` unless it is older than ours or the key is full.
 
         In a full key, a tombstone makes room.
         """
@@ -285,7 +284,7 @@ class MemorySwarm:
 
 
 def _keep_later(entries: dict[bytes, Entry], entry: Entry) -> bool:
-    """The swarm's one rule about conflicts: the later expiration wins."""
+    """The swarm's only conflict rule: the later expiration wins."""
     old = entries.get(entry.owner)
     if old is not None and old.expires >= entry.expires:
         return False

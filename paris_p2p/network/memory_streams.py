@@ -14,17 +14,17 @@ PIPE_CAPACITY = 1 << 20
 
 @dataclass
 class End:
-    """One peer as far as its streams are concerned."""
+    """One peer's side of its streams."""
 
     author: bytes
     inactivity: float
     """Seconds, as in `swarm.py`."""
     streams: set[MemoryStream] = field(default_factory=set)
-    """Its open ones."""
+    """The open ones."""
 
 
 class _Pipe:
-    """One direction of a stream; bounded, so that a writer feels a slow reader."""
+    """One direction of a stream; bounded, so that a writer waits for a slow reader."""
 
     def __init__(self) -> None:
         self._data = bytearray()

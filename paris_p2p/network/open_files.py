@@ -1,4 +1,4 @@
-"""How many files this process may have open: each stream, connection and chunk in use is one."""
+"""The limit on this process's open files: each stream, connection and chunk in use takes one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import resource
 logger = logging.getLogger(__name__)
 
 WANTED = 1 << 16
-"""Enough for everything that we bound elsewhere, and no more than a kernel lets anybody have."""
+"""Enough for everything bounded elsewhere, and no more than any kernel allows."""
 
 
 def allow_many() -> None:
-    """Raise this process's limit, and that of what it starts, as far as it may without rights."""
+    """Raise the limit of this process and its children as far as an unprivileged one may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = raised(soft, hard)
     if wanted == soft:
@@ -24,7 +24,7 @@ def allow_many() -> None:
 
 
 def raised(soft: int, hard: int) -> int:
-    """The soft limit to have, given both; it never goes down."""
+    """The soft limit to set; it is never lowered."""
     endless = resource.RLIM_INFINITY
     if soft == endless or soft >= WANTED:
         return soft

@@ -1,4 +1,4 @@
-"""What we ourselves say in the DHT: signed, spread, taken back, and spread again where it lacks."""
+"""Our own records in the DHT: signed, stored, withdrawn, and stored again where missing."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LOOKUP_TIMEOUT = 20.0
 STORE_TIMEOUT = 30.0
 
 TOMBSTONE_LIFE = 300.0
-"""Seconds a tombstone lives when the record it replaces is not known to us."""
+"""Seconds a tombstone lives when we do not know the record it replaces."""
 
 
 DOUBLED = 3600.0
-"""Seconds for which another speaker under our key is remembered."""
+"""Seconds for which another node under our key is remembered."""
 
 
 class OwnRecords:
-    """One author's records, and reading everybody's.
+    """Stores our own records and looks up everybody's.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ class OwnRecords:
         return self._clock() - self._doubled_at < DOUBLED
 
     def _note_double(self, key: str, found: Record | None) -> None:
-        """Notice who else speaks under our key: what is newer than what we said, and is renewed.
+        """Notice another node that stores under our key: its record is newer, and is renewed.
 
-        Once is no proof. An earlier life of this process may have said what expires later.
+        One sighting is no proof: an earlier process of ours may have stored a later expiration.
         """
         ours = self._mine.get(key)
         if found is None or ours is None or found.expires <= ours.expires:
@@ -86,15 +86,15 @@ class OwnRecords:
         self._unsaid[key] = found.expires
 
     async def say_all_again(self) -> None:
-        """Spread our live records: those who were not there before may need them."""
+        """Store our live records again: nodes that are new may need them."""
         self.forget_expired()
         await self._say_again(list(self._mine))
 
     async def say_to_newcomers(self) -> None:
-        """Spread those records whose keys have got nearer neighbours than they are held by.
+        """Store again the records for which nearer neighbours have appeared.
 
-        Whoever looks a key up asks the nodes nearest to it, and nobody hands records on: so they
-        have to follow when nodes come, above all when two swarms become one.
+        A lookup asks the nodes nearest to the key, and nodes do not hand records on. So the owner
+        must store them at new nodes, above all when two swarms merge.
         """
         self.forget_expired()
         neighbours = [int(node_id_of(peer)) for peer in self._host.neighbours()]
@@ -107,7 +107,7 @@ class OwnRecords:
         )
 
     def forget_expired(self) -> None:
-        """Drop what nobody needs to hear again."""
+        """Drop expired records."""
         now = time.time()
         self._expirations.forget_before(now)
         self._mine = {key: record for key, record in self._mine.items() if record.expires > now}
@@ -123,11 +123,11 @@ class OwnRecords:
                         await self._spread(key, record)
 
     async def _say(self, key: str, value: bytes, expires: float) -> bool:
-        """Sign and spread a record of ours. True when at least one other node took it.
+        """Sign and store a record of ours. True when at least one other node took it.
 
-        A node refuses what is not newer than what it has: an earlier life of this process may
-        have said something that expires later. Then we learn when, and say it once more, unless
-        something else is being said meanwhile.
+        A node refuses a record that is not newer than its own. An earlier process of ours may have
+        stored a later expiration. Then we look it up and store once more with a later one, unless
+        another value has been stored meanwhile.
         """
         taken, refused = await self._sign_and_spread(key, value, expires)
         if refused:
@@ -160,6 +160,6 @@ class OwnRecords:
 
 
 def nearest(key: bytes, nodes: Iterable[int]) -> frozenset[int]:
-    """The node ids that a record under `key` belongs at, as far as `nodes` are all there are."""
+    """Those of `nodes` that a record under `key` belongs at: the nearest REPLICAS."""
     place = int(DHTID.from_bytes(key))
     return frozenset(sorted(nodes, key=lambda node: node ^ place)[:REPLICAS])

@@ -1,11 +1,11 @@
 """Rate limits, and fairness between peers under them.
 
-A `Pacer` lets bytes pass at no more than a rate, in small pieces, each in turn among the peers that
-wait: a peer with eight streams gets as much as one with a single stream. `paced` puts a pacer on
-both directions of a stream.
+A `Pacer` limits the rate of bytes. They pass in small pieces, and the waiting peers take turns: a
+peer with eight streams gets as much as one with a single stream. `paced` puts a pacer on both
+directions of a stream.
 
-The decisions, `TokenBucket` and `FairQueue`, are pure. What passes is paid for afterwards, before
-anything else may pass.
+The decisions, `TokenBucket` and `FairQueue`, are pure. A piece may put the bucket into debt; the
+next one waits until the debt is paid.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ BURST = 0.25
 
 GRAIN = 0.05
 SMALLEST_PIECE, LARGEST_PIECE = 4 << 10, 256 << 10
-"""Seconds of the rate that one piece takes, and bytes it has at least and at most: with many peers
-waiting each must still see something move."""
+"""Seconds of the rate that one piece takes, and its least and most bytes. Small pieces let each of
+many waiting peers see progress."""
 
 FORGETTING = 64
-"""Owners with nothing in line that a queue remembers before it forgets those it owes nothing."""
+"""Owners with nothing in line that a queue remembers before it forgets those already served."""
 
 LEAST_SHARE = 16 << 10
-"""Bytes a second below which a peer is better served elsewhere."""
+"""Bytes a second below which a peer is better off with another provider."""
 
 
 class FairQueue(Generic[T]):
@@ -74,7 +74,7 @@ def paying_bucket(rate: float, now: float) -> TokenBucket:
 
 
 class Pacer:
-    """Lets bytes of many peers pass at no more than `rate` bytes a second; None: at any rate."""
+    """Limits the bytes of many peers to `rate` a second in all; None: no limit."""
 
     def __init__(self, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = rate
@@ -91,11 +91,11 @@ class Pacer:
 
     @property
     def most_peers(self) -> float:
-        """How many peers can share the rate, each with enough of it."""
+        """How many peers can share the rate with at least LEAST_SHARE each."""
         return math.inf if self.rate is None else max(1, self.rate // LEAST_SHARE)
 
     async def let_pass(self, owner: bytes, size: int) -> None:
-        """Return when it is the turn of `size` bytes of `owner`, at most a `piece`."""
+        """Wait until `size` bytes of `owner`, at most a `piece`, may pass."""
         if self.rate is None:
             return
         turn = asyncio.get_running_loop().create_future()
@@ -105,7 +105,7 @@ class Pacer:
         await turn
 
     async def _let_all(self) -> None:
-        """Let whoever waits pass, one after the other."""
+        """Let the waiting pieces pass, one after the other."""
         while self._queue:
             await asyncio.sleep(self._bucket.wait(self._clock()))
             size, turn = self._queue.pop()
@@ -128,7 +128,7 @@ def unlimited() -> Pacers:
 
 
 def paced(stream: Stream, pacers: Pacers) -> Stream:
-    """`stream` under these limits."""
+    """`stream` with these limits."""
     if pacers.upload.rate is None and pacers.download.rate is None:
         return stream
     return _PacedStream(stream, pacers)

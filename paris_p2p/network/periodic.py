@@ -1,7 +1,7 @@
-"""Work that is done again and again: pauses that notice a jump of the clock, and failures logged.
+"""Periodic work, with pauses that notice a jump of the clock.
 
-A failed round is logged and the next one is begun as if nothing had happened. Periods vary by
-+-20%, so that peers that were started together do not act together.
+A failed round is logged, and the next one begins as usual. Periods vary by +-20%, so that peers
+that were started together do not act together.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from paris_p2p.errors import ParisError
 log = logging.getLogger(__name__)
 
 SPREAD = 0.2
-"""How much a period varies to both sides, as a share of it."""
+"""How much a period varies in both directions, as a share of it."""
 
 TICK = 5.0
-"""Seconds after which a pause looks at the clock on the wall."""
+"""Seconds after which a pause checks the wall clock."""
 
 JUMP = 15.0
-"""Seconds that a clock gains on a pause when the machine slept meanwhile, or the clock was set."""
+"""Seconds by which clock and pause differ if the machine slept or the clock was set."""
 
 
 async def repeat(
@@ -35,7 +35,7 @@ async def repeat(
 ) -> None:
     """Attempt `action` every `period` seconds (+-20%) until cancelled.
 
-    `first` is the wait before the first time, when it is not the same.
+    `first` is the wait before the first attempt, if different.
     """
     wait = period if first is None else first
     while True:
@@ -45,12 +45,12 @@ async def repeat(
 
 
 def spread(period: float, rng: random.Random) -> float:
-    """A period, varied by up to 20% to both sides."""
+    """A period, varied by up to 20% in both directions."""
     return period * rng.uniform(1 - SPREAD, 1 + SPREAD)
 
 
 async def attempt(action: Callable[[], Awaitable[None]]) -> None:
-    """Run `action` once and log what goes wrong: a line if it was foreseen, else a traceback."""
+    """Run `action` once and log a failure: one line if expected, else a traceback."""
     try:
         await action()
     except (ParisError, TimeoutError, OSError) as error:
@@ -65,10 +65,10 @@ async def pause(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> bool:
-    """Sleep for `seconds` by the clock on the wall. True when that has jumped meanwhile.
+    """Sleep for `seconds` of wall-clock time. True when that clock jumped meanwhile.
 
-    asyncio's own clock stands still while a machine is suspended: what is due by then would wait
-    its full time again. A jump ends the pause, within TICK seconds of waking up.
+    asyncio's own clock stands still while a machine is suspended, so a plain sleep would go on for
+    its full time afterwards. A jump ends the pause within TICK seconds of waking up.
     """
     left = seconds
     while left > 0:

@@ -1,8 +1,8 @@
 """Private swarms: a peer answers only those who prove that they know the swarm's key.
 
-libp2p's own private networks are not within p2pd's reach, so this is done above it: before a DHT
-call or a stream is answered, the two peers prove to each other, once, that they hold the same 32
-random bytes.
+p2pd does not offer libp2p's own private networks, so this is done above it. Before a DHT call or a
+stream is answered, the two peers prove to each other, once, that they hold the same 32 random
+bytes.
 
     stream    /paris/member/1
     opener    32 bytes  a nonce
@@ -16,18 +16,19 @@ nonces. Against
 
     replay       both sides contribute a fresh nonce
     reflection   the role is part of the proof
-    relaying     so are the PeerIDs, which libp2p has authenticated: a proof made for one
+    relaying     the PeerIDs, authenticated by libp2p, are part of it: a proof made for one
                  connection is worth nothing on another
     guessing     the key is random; there is no passphrase to try
-    a flood      handshakes have their own few places, a time limit, and the newest ones' right:
-                 who comes when all places are taken ends the longest one
+    a flood      handshakes have a limited number of places and a time limit; when all places are
+                 taken, a new handshake ends the oldest
 
-Goals: what the swarm says and holds stays within it, and joining the wrong one says so at once.
-Non-goals: to hide who takes part (libp2p's own peer routing answers anybody), and to keep out
-whoever was given the key. A key that has leaked is replaced, at every peer, by a new one.
+Goals: records and content stay within the swarm, and joining the wrong one fails at once with a
+clear error. Non-goals: to hide who takes part (libp2p's peer routing answers anybody), and to keep
+out anybody who has the key. A leaked key is replaced by a new one at every peer.
 
-A member that restarts has forgotten who proved it to it; it refuses, and is proven to again. On a
-stream its first byte tells: 1 "go ahead", or the end. An open swarm knows nothing of all this.
+A member forgets proofs when it restarts. It then refuses, and the other side proves again. The
+first byte that it sends on a stream is 1 "go ahead"; otherwise the stream ends. An open swarm does
+none of this.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ REMEMBERED = 3600.0
 """Seconds that a proof lasts."""
 
 MOST_REMEMBERED = 8192
-"""Members remembered at a time; made-up PeerIDs of a member must not fill our memory."""
+"""Members remembered at a time: a member with many made-up PeerIDs must not fill our memory."""
 
 HANDSHAKES = 32
 """Handshakes that we answer at a time."""
@@ -74,37 +75,37 @@ class NotAdmitted(Unreachable):
 
 
 class Membership(Protocol):
-    """Who may talk to us, and what it takes to talk to others."""
+    """Whom we answer, and how others admit us."""
 
     def handlers(self) -> dict[str, Handler]:
         """The protocols that strangers may use."""
 
     def admits(self, author: Author | None) -> bool:
-        """Whether a caller is to be answered."""
+        """Whether to answer a caller."""
 
     async def ensure(self, author: Author) -> None:
         """Be admitted by a peer, and admit it. Raises `NotAdmitted`, `Unreachable`."""
 
     async def call(self, author: Author, call: Call[T], refusal: type[Exception]) -> T:
-        """The answer of a peer to `call`, which raises `refusal` where it is not admitted."""
+        """The result of `call`, which raises `refusal` when the peer does not admit us."""
 
     async def open(self, author: Author, protocol: str) -> Stream:
         """A new stream to a peer that has admitted us. Raises `Unreachable`."""
 
     async def greet(self, stream: Stream) -> bool:
-        """Whether a stream opened to us is to be answered; tells its opener."""
+        """Whether to answer a stream opened to us; tells its opener."""
 
     async def explain(self, author: Author) -> None:
-        """Raise `NotAdmitted` when a peer that does not answer is of a private swarm."""
+        """Raise `NotAdmitted` if an unanswering peer belongs to a private swarm."""
 
 
 def membership(key: SwarmKey | None, author: Author, dial: Open) -> Membership:
-    """That of the peer `author` in the swarm with this key; an open swarm has none."""
+    """The membership of peer `author` in the swarm with `key`; no key: an open swarm."""
     return OpenSwarm(dial) if key is None else PrivateSwarm(key, author, dial)
 
 
 class OpenSwarm:
-    """Everybody is welcome."""
+    """Admits everybody."""
 
     def __init__(self, dial: Open) -> None:
         self._dial = dial
@@ -137,7 +138,7 @@ class OpenSwarm:
 
 
 class PrivateSwarm:
-    """Those who know the key are welcome."""
+    """Admits those who know the key."""
 
     def __init__(
         self,
@@ -200,7 +201,7 @@ class PrivateSwarm:
         try:
             if await stream.read_exactly(len(WELCOME)) == WELCOME:
                 return stream
-            raise Unreachable(f"peer {peer_id_of(author)} does not speak as a member does")
+            raise Unreachable(f"peer {peer_id_of(author)} does not answer as a member would")
         except BaseException:
             await stream.close()
             raise
@@ -227,10 +228,10 @@ class PrivateSwarm:
     def _proved(self, author: Author, proving: asyncio.Task[None]) -> None:
         del self._proving[author]
         if not proving.cancelled():
-            proving.exception()  # those who wait for it hear of it; nobody may be left
+            proving.exception()  # waiters get it; asyncio must not complain if none is left
 
     async def _ask(self, author: Author, stream: Stream) -> None:
-        """The opener's part; raises `NotAdmitted` unless both sides hold the same key."""
+        """The opener's part. Raises `NotAdmitted` unless both sides hold the same key."""
         ours = secrets.token_bytes(NONCE)
         await stream.write(ours)
         nonces = ours + await stream.read_exactly(NONCE)
@@ -246,7 +247,7 @@ class PrivateSwarm:
             )
 
     async def _answer(self, author: Author, stream: Stream) -> None:
-        """The server's part, in one of the few places; a place is never worth waiting for."""
+        """The server's part. If all places are taken, the oldest handshake is ended."""
         if len(self._answering) >= HANDSHAKES:
             longest = next(iter(self._answering))
             del self._answering[longest]

@@ -1,16 +1,15 @@
-"""Who is served when not everybody can be: a permit for each stream, and who gives way to whom.
+"""Permits for streams: which streams are served when there are too many.
 
-One author has at most so many permits, all of them have so many, and at most so many authors have
-any. Where a newcomer finds none:
+The permits of one author, all permits, and the authors that hold any are each limited. If none is
+left for a newcomer:
 
-* A stream that has asked for nothing for a while gives way to an author that has none.
-* Otherwise permits are shared out by network (see `dht/subnets`): identities cost nothing,
-  addresses do. One of the network that has the most gives way, as long as that leaves it
-  no fewer than the newcomer's own network has then. Within one network the same holds between
-  authors.
+* A stream that has been idle for a while gives way to an author without a permit.
+* Otherwise permits are shared by network (see `dht/subnets`), because identities cost nothing and
+  addresses do. A stream of the network with the most permits gives way, if that leaves this network
+  no fewer than the newcomer's then has. Within one network, the same rule holds between authors.
 
-So whoever takes all permits from one address gives them up to others, one by one. Of those that
-would have to give way, the latest does: it loses the least.
+So an attacker that takes all permits from one address loses them to others, one by one. Among the
+streams that may give way, the latest does: it loses the least.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from paris_p2p.identity import Author
 from paris_p2p.network.swarm import Stream
 
 RESTED = 2.0
-"""Seconds without a question after which a stream may have to give way."""
+"""Seconds without a request after which a stream is idle."""
 
 NetworkOf = Callable[[Author], Awaitable[str]]
-"""The network that an author is connected from; "" where that is not known."""
+"""The network that an author connects from; "" if unknown."""
 
 
 async def nowhere(author: Author) -> str:
-    """For services that do not know where anybody comes from."""
+    """For services that do not know anybody's network."""
     return ""
 
 
@@ -43,7 +42,7 @@ class StreamPermit:
     author: Author
     stream: Stream
     resting_since: float | None = None
-    """When its client had nothing asked for any more, in seconds; None while it has."""
+    """When its client last became idle, in seconds; None while a request is pending."""
 
 
 class StreamPermits:
@@ -73,7 +72,7 @@ class StreamPermits:
         self._taken: dict[StreamPermit, None] = {}
 
     async def take(self, stream: Stream) -> StreamPermit | None:
-        """A permit for this stream, to be left again; None when there is none for its author."""
+        """A permit for this stream, to be given back with `leave`; None if there is none."""
         author = stream.author
         while self._authors().count(author) < self._most_each:
             groups = self._in_the_way(author)
@@ -95,14 +94,14 @@ class StreamPermits:
         self._taken.pop(permit, None)
 
     def rest(self, permit: StreamPermit, resting: bool) -> None:
-        """Note that a permit's client has nothing asked for, or has again."""
+        """Note that a permit's client is idle (`resting`), or has a request again."""
         permit.resting_since = self._clock() if resting else None
 
     def _authors(self) -> list[Author]:
         return [permit.author for permit in self._taken]
 
     def _in_the_way(self, author: Author) -> list[list[StreamPermit]]:
-        """The groups of permits of which one has to be left; none when there is room."""
+        """The groups of permits one of which must give way; empty when there is room."""
         if len(self._taken) >= self._most:
             return [[permit] for permit in self._taken]
         held: dict[Author, list[StreamPermit]] = {}
@@ -119,7 +118,7 @@ def displaced(
     networks: Mapping[Author, str],
     now: float,
 ) -> Sequence[StreamPermit]:
-    """Which group gives way to `author`, each group being of one author; empty when none has to."""
+    """The group that gives way to `author`; empty for none. Each group belongs to one author."""
     by_author = Counter(group[0].author for group in groups)
     by_network = Counter(networks.get(group[0].author, "") for group in groups)
     network = networks[author]

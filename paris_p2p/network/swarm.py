@@ -3,20 +3,20 @@
 Everything above `network/` speaks to other peers through `Swarm` and nothing else. Two backends
 keep this contract and pass the same tests (`tests/network/test_swarm_contract.py`):
 
-* `network.node.HivemindSwarm`: libp2p and the hivemind DHT, what a running peer uses;
-* `network.memory.MemorySwarm`: the same promises inside one process, for tests and simulations.
+* `hivemind_swarm.HivemindSwarm`: libp2p and the hivemind DHT, as a running peer uses them;
+* `memory.MemorySwarm`: the same contract inside one process, for tests and simulations.
 
 Records
-    A *key* is a short string, an *entry* is what one owner said under it. An owner writes only
-    under its own name, so nobody overwrites anybody: readers get all entries and a pure function
-    decides. Values are advice, never proof: at most `MAX_VALUE` bytes, alive for at most
-    `MAX_LIFE` seconds, and gone when nobody re-announces them. An empty value is a tombstone:
-    it replaces the owner's entry and readers do not see it.
+    A *key* is a short string, an *entry* is one owner's value under it. An owner writes only its
+    own entry, so nobody overwrites another's. Readers get all entries, and a pure function decides.
+    Values are advice, never proof. They have at most `MAX_VALUE` bytes and live at most `MAX_LIFE`
+    seconds unless they are re-announced. An empty value is a tombstone: it replaces the owner's
+    entry, and readers do not see it.
 
 Streams
-    Ordered bytes between two peers, authenticated and encrypted end to end: `Stream.author` is
-    the key the remote has proven to hold. The end of a stream proves nothing (a remote that died
-    looks like one that finished), so protocols frame what they send with lengths and hashes.
+    Ordered bytes between two peers, authenticated and encrypted end to end: `Stream.author` is the
+    key that the remote has proven to hold. The end of a stream proves nothing, as a remote that
+    died looks like one that finished. So protocols frame their messages with lengths and hashes.
 
 Time is Unix time in seconds; sizes are bytes; keys of peers are raw 32-byte Ed25519 public keys.
 """
@@ -41,22 +41,22 @@ MAX_LIFE = 3600.0
 """Furthest expiration of a record from now, in seconds."""
 
 MAX_OWNERS = 128
-"""Most owners under one key that peers keep; shard wider sets over several keys."""
+"""Most owners that peers keep under one key; spread wider sets over several keys."""
 
 INACTIVITY = 10.0
-"""Seconds without a single byte moving after which a stream counts as dead."""
+"""Seconds without progress after which a stream counts as dead."""
 
 PROTOCOL_PREFIX = "/paris/"
 """Every stream protocol is named /paris/<name>/<version>."""
 
 
 class StreamClosed(Unreachable):
-    """The stream ended, broke, or fell silent before it delivered what was asked of it."""
+    """The stream ended, broke, or fell silent too early."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What `owner` says under a key, until `expires` (Unix seconds)."""
+    """The value of `owner` under a key, until `expires` (Unix seconds)."""
 
     owner: bytes
     value: bytes
@@ -78,13 +78,13 @@ class Stream(Protocol):
         """
 
     async def read_into(self, target: memoryview, *, patience: float | None = None) -> None:
-        """Fill `target`, without a copy where the backend can. Raises as `read_exactly` does."""
+        """Fill `target`, without a copy if the backend can. Raises as `read_exactly` does."""
 
     async def write(self, data: bytes) -> None:
         """Send `data`; returns once the remote keeps up. Raises `StreamClosed`."""
 
     async def close(self) -> None:
-        """Let go of the stream, now. Safe to call twice. Never raises."""
+        """Close the stream at once. Safe to call twice. Never raises."""
 
 
 Handler = Callable[[bytes, Stream], Awaitable[None]]
@@ -92,7 +92,7 @@ Handler = Callable[[bytes, Stream], Awaitable[None]]
 
 
 class Swarm(Protocol):
-    """This process's place among the peers."""
+    """This process's access to the other peers."""
 
     @property
     def author(self) -> bytes:
@@ -102,39 +102,39 @@ class Swarm(Protocol):
         """Where others can dial us: full multiaddrs, each ending in /p2p/<our peer id>."""
 
     async def store(self, key: str, value: bytes, expires: float) -> bool:
-        """Say `value` under `key` until `expires`. True when it is held where others will look.
+        """Store `value` under `key` until `expires`. True when others can find it.
 
-        False means that nobody but us holds it although we are not alone: try again later.
-        Alone, the record is kept for whoever comes and the answer is True; see `online`.
-        Later calls always replace earlier ones, even where `expires` says otherwise.
+        False means that no other peer took it although we are not alone: try again later. While we
+        are alone (see `online`), it is kept for later peers, and the result is True.
+        Later calls always replace earlier ones, even with an earlier `expires`.
         Raises `BadContent` for a key, value or expiration out of bounds, `Unreachable` while our
         own libp2p is down.
         """
 
     async def withdraw(self, key: str) -> None:
-        """Take back what we said under `key`: readers stop seeing our entry."""
+        """Withdraw our entry under `key`: readers stop seeing it."""
 
     async def lookup(self, key: str) -> list[Entry]:
-        """Everything any owner says under `key` now, sorted by owner, tombstones left out.
+        """All owners' live entries under `key`, sorted by owner, tombstones left out.
 
-        An empty list also means "nobody answered": absence is never proof. Raises `Unreachable`
-        while our own libp2p is down.
+        An empty list may also mean that nobody answered: absence is never proof. Raises
+        `Unreachable` while our own libp2p is down.
         """
 
     async def connect(self, address: str) -> None:
-        """Dial a full multiaddr that the user named, and get to know that peer's swarm.
+        """Dial a full multiaddr that the user named, and join that peer's swarm.
 
         Raises `Unreachable`.
         """
 
     async def meet(self, address: str) -> None:
-        """Get to know a peer by an address that it told of itself, and remember it.
+        """Dial and remember a peer at an address that it announced.
 
-        Nothing is dialled where no peer can be. Raises `Unreachable`.
+        Addresses where no peer can be are not dialled. Raises `Unreachable`.
         """
 
     async def open(self, author: bytes, protocol: str, addresses: Sequence[str] = ()) -> Stream:
-        """Open a stream to `author`, dialling `addresses` first if need be.
+        """Open a stream to `author`, dialling `addresses` first if necessary.
 
         Raises `Unreachable` when the peer does not answer or does not serve the protocol.
         """
@@ -143,36 +143,35 @@ class Swarm(Protocol):
         """Answer streams opened to us under `protocol`, one `handler` call each."""
 
     def online(self) -> bool:
-        """Whether we know at least one live peer. When False, records reach nobody."""
+        """Whether we know at least one live peer. If not, records reach nobody."""
 
     def peers(self) -> int:
         """How many other peers we know to be alive (a lower bound of the swarm's size)."""
 
     def known_addresses(self) -> list[str]:
-        """Addresses of peers met before, worth remembering for the next start."""
+        """Addresses of peers met before, to remember for the next start."""
 
     def reachability(self) -> Reachability:
-        """Whether and how others reach us, as last found out. Never waits."""
+        """Whether and how others reach us, as last measured. Never waits."""
 
     async def way_to(self, author: bytes) -> Way:
         """How we are connected to a peer now: directly, over a relay, or not at all."""
 
     async def seen_at(self, author: bytes) -> list[str]:
-        """Where a peer's direct connections to us come from: transports without PeerID."""
+        """The far ends of a peer's direct connections to us: transports without PeerID."""
 
     async def network_of(self, author: bytes) -> str:
-        """The network that a peer is connected from, see `dht/subnets`; "" where it is not
-        known."""
+        """The network that a peer connects from, see `dht/subnets`; "" if unknown."""
 
     async def clock_skew(self) -> float | None:
-        """Our clock minus the swarm's, in seconds, as `clock.believed_offset` has it.
+        """Our clock minus the swarm's, in seconds, by `clock.believed_offset`.
 
-        Positive: our clock is ahead. None when no peer answered. It is what strangers say: worth a
-        warning, no reason to refuse anything.
+        Positive: our clock is ahead. None when no peer answered. Strangers say so: it is worth a
+        warning, and no reason to refuse anything.
         """
 
     def doubled(self) -> bool:
-        """Whether another node was heard, within the hour, to say something under our own key."""
+        """Whether another node stored records under our own key within the last hour."""
 
     async def close(self) -> None:
         """Leave: stop serving, free every resource. Safe to call twice."""
@@ -191,9 +190,9 @@ def check_record(key: str, value: bytes, expires: float, now: float) -> None:
 class Expirations:
     """Hands out expirations that strictly increase per key.
 
-    Among two records of one owner the later expiration wins, whatever was written later. So a
-    new value, and above all a tombstone, must outlive what it replaces by at least `STEP`. What was
-    said with the clock so far ahead that nobody can have believed it needs not be outlived.
+    Of two records of one owner the later expiration wins, whichever was written later. So a new
+    value, and above all a tombstone, must outlive the record it replaces by at least `STEP`. A
+    record made with the clock so far ahead that every node refused it need not be outlived.
     """
 
     STEP = 0.001
@@ -202,7 +201,7 @@ class Expirations:
         self._last: dict[str, float] = {}
 
     def following(self, key: str, wanted: float, now: float) -> float:
-        """`wanted`, or just after what was last used for `key`, whichever is later."""
+        """`wanted`, or just after the last expiration of `key`, whichever is later."""
         last = self._last.get(key, 0.0)
         expires = max(wanted, last + self.STEP) if last <= now + MAX_LIFE else wanted
         self._last[key] = expires
@@ -213,5 +212,5 @@ class Expirations:
         return self._last.get(key)
 
     def forget_before(self, now: float) -> None:
-        """Drop keys whose records have expired; what is dead needs no successor."""
+        """Drop keys whose records have expired; they need not be outlived."""
         self._last = {key: at for key, at in self._last.items() if at >= now}

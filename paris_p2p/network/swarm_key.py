@@ -1,4 +1,4 @@
-"""What the members of a private swarm share: 32 random bytes, in a file that IPFS would read."""
+"""The key that members of a private swarm share: 32 random bytes, in IPFS's file format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTEXT = "paris-p2p/1 swarm membership"
 
 
 class SwarmKey:
-    """What the members of a private swarm share."""
+    """The secret that members of a private swarm share."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -33,7 +33,7 @@ class SwarmKey:
 
     @classmethod
     def load(cls, path: Path) -> SwarmKey:
-        """Read a swarm key file, in the form that IPFS uses. Refuses one that others can read."""
+        """Read a swarm key file in IPFS's format. Refuses one that other users can read."""
         try:
             permissions = path.stat().st_mode & 0o077
             with path.open("rb") as file:
@@ -60,7 +60,7 @@ class SwarmKey:
         return blake3(b"fingerprint", key=self._key).hexdigest()
 
     def proof(self, role: bytes, opener: Author, server: Author, nonces: bytes) -> bytes:
-        """What only a holder of the key can say in this `role` of this one handshake."""
+        """The proof of this `role` in this handshake; only a key holder can make it."""
         return blake3(role + opener + server + nonces, key=self._key).digest()
 
 

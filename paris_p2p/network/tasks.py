@@ -8,10 +8,10 @@ from typing import Any
 
 
 async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks until they are done; what they raise is theirs to have logged.
+    """Cancel tasks until they are done. Their errors are ignored.
 
-    Once is not enough: before Python 3.12 `asyncio.wait_for`, which hivemind uses, swallows a
-    cancellation that arrives together with the result it waits for.
+    One cancellation is not enough: before Python 3.12 `asyncio.wait_for`, which hivemind uses,
+    swallows one that arrives together with the result it waits for.
     """
     while running := {task for task in tasks if not task.done()}:
         for task in running:
@@ -20,7 +20,7 @@ async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def finished(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work that must not be left half-done; a cancellation comes after its end."""
+    """Wait for work that must not be left half-done. A cancellation takes effect at its end."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

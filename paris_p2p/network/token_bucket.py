@@ -1,4 +1,4 @@
-"""The token bucket: a rate that is kept in the long run, with a burst at once after a rest."""
+"""The token bucket: a rate limit in the long run that allows a burst after a rest."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ class Rate:
 
 
 class TokenBucket:
-    """What is left of a rate. `now` is in seconds of any epoch; where it goes back, nothing is
-    added.
+    """A token bucket. `now` is in seconds of any epoch; when it goes back, nothing is added.
 
-    `take` gives all or nothing. `spend` gives at once and may leave a debt, which `wait` tells:
-    for what has passed before its size was known to fit.
+    `take` gives all or nothing. `spend` always gives and may leave a debt, for amounts that have
+    passed already; `wait` tells how long the debt lasts.
     """
 
     def __init__(self, rate: Rate, level: float, now: float) -> None:
@@ -27,21 +26,21 @@ class TokenBucket:
         self._at = now
 
     def level(self, now: float) -> float:
-        """What may be taken at once; less than 0 for a debt."""
+        """The tokens available now; negative for a debt."""
         gained = max(0.0, now - self._at) * self._rate.per_second
         self._level = min(self._rate.burst, self._level + gained)
         self._at = now
         return self._level
 
     def take(self, amount: float, now: float) -> bool:
-        """Take `amount`, all of it or nothing."""
+        """Take all of `amount`, or nothing."""
         if amount > self.level(now):
             return False
         self._level -= amount
         return True
 
     def spend(self, amount: float, now: float) -> None:
-        """Take `amount` whether it is there or not."""
+        """Take `amount`, even into debt."""
         self._level = self.level(now) - amount
 
     def wait(self, now: float) -> float:

@@ -1,11 +1,12 @@
-"""A prompt becomes a picture, in a process that knows no network.
+"""Turns prompts into pictures, in a process without network access.
 
-- `request`   what is asked to be drawn, checked before anything is loaded or fetched
-- `ensemble`  the router and the experts it calls for, and what they draw
-- `networks`  those that were built, kept for the next prompt
+- `request`   a sampling request, checked before anything is loaded or fetched
+- `ensemble`  samples with the router and the experts that it selects
+- `contents`  where a run's files come from
+- `networks`  keeps built networks for the next prompt
 - `pictures`  PNG with provenance, alone or as a contact sheet
 - `worker`    the process: jobs in, events and questions out, one JSON object a line
 
-`request` and `worker` know no torch until there is something to draw. Nothing here knows the
-network, the store or the peer: `worker` asks its parent for files.
+`request` and `worker` do not import torch at module level. No module here imports the network, the
+store or the peer: `worker` asks its parent for files.
 """

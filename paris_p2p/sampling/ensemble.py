@@ -1,8 +1,8 @@
-"""A prompt becomes a picture: router first, then only the experts it calls for.
+"""Samples with a run's ensemble: router first, then only the experts that it selects.
 
-Content comes through `Contents`, so that this module knows no network and any store can feed it.
-What a head is worth shows only here: one whose weights do not load, or answer with what is not
-finite, is refuted, and the next one takes its place.
+Content comes through `Contents`, so this module is independent of network and store. Heads are
+proven only here: a head whose weights do not load, or give values that are not finite, is refuted,
+and the next one takes its place.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -34,38 +34,16 @@ from paris_p2p.model.sampler import (
 )
 from paris_p2p.model.weights import load_into
 from paris_p2p.records.run import ROUTER, Artefact, RunManifest, run_id, slot_name
+from paris_p2p.sampling.contents import Contents, HeadRow
 from paris_p2p.sampling.networks import Networks, machine_share
 from paris_p2p.sampling.pictures import Picture
 from paris_p2p.sampling.request import SampleRequest
 
 log = logging.getLogger(__name__)
 
-HeadRow = Mapping[str, Any]
 Encoder = TypeVar("Encoder", Autoencoder, TextEncoder)
 Key = tuple[str, str]
-"""What a network was built from: the run and slot, or the kind of encoder; and the content."""
-
-
-class Contents(Protocol):
-    """Where the files of a run come from, by content id (hex), verified."""
-
-    def fetch(self, content: str) -> Path:
-        """The file of a content. NotAvailable when it cannot be had."""
-
-    def fetch_head(self, slot: int, contents: Sequence[str]) -> tuple[str, Path]:
-        """The first of these checkpoints, best first, that is here, and its file.
-
-        NotAvailable when none can be had.
-        """
-
-    def heads(self, slot: int) -> Sequence[HeadRow]:
-        """The heads of a slot that can be had now, best first, looked for afresh."""
-
-    def condemn(self, head: HeadRow, reason: str) -> bool:
-        """Never give what this head names again: it was tried and refuted.
-
-        False where that did not show the head to be worthless: its file may have rotted here.
-        """
+"""Identifies a built network: run and slot, or the kind of encoder; and the content."""
 
 
 class Ensemble:
@@ -74,9 +52,8 @@ class Ensemble:
     Parameters
     ----------
     sealed_run : the run's signed manifest.
-    heads : per slot (as text) its candidate heads, best first; a candidate that is refuted is
-        passed over for the next.
-    networks : those that were built before and may be used again; none where this is None.
+    heads : per slot (as text) its candidate heads, best first; a refuted candidate is passed over.
+    networks : networks that were built before and may be used again; None for none.
     """
 
     def __init__(
@@ -92,14 +69,14 @@ class Ensemble:
         self._contents = contents
         self._networks = networks or Networks(machine_share())
         self.used: dict[int, HeadRow] = {}
-        """The head that each loaded slot came from."""
+        """The head that each slot was loaded from."""
         self._experts: dict[int, Expert | Router] = {}
         self._given_again: set[str] = set()
         """Contents that failed once without being condemned."""
         self._refuted: dict[int, set[str]] = {slot: set() for slot in run.slots()}
-        """The contents of each slot that are done without."""
+        """The contents of each slot that are not used again."""
         self._looked_again: set[int] = set()
-        """The slots whose heads were looked for a second time."""
+        """The slots whose heads were looked up a second time."""
         self.router = self._network(ROUTER)
         self.text_encoder = self._kept_encoder(
             run.text_encoder, load_text_encoder, load_hub_text_encoder
@@ -118,9 +95,9 @@ class Ensemble:
         ]
 
     def latents(self, request: SampleRequest, on_step: StepListener | None = None) -> Sample:
-        """The latents of a request before they are decoded, and who answered for them.
+        """The latents of a request, not decoded, with the experts' weights.
 
-        Drawn again, without it, when a head is refuted on the way.
+        When a head is refuted on the way, sampling starts again without it.
         """
         for prompt in request.prompts:
             if self.text_encoder.truncated(prompt):
@@ -162,10 +139,10 @@ class Ensemble:
             return None
 
     def _network(self, slot: int) -> Expert | Router:
-        """The best network of a slot that can be had and whose weights check.
+        """The best network of a slot that can be had and has valid weights.
 
-        Heads are looked for once more where none is left after one was refuted: while a worthless
-        one could be had, those behind it may have been passed over as late or busy.
+        When heads were refuted and none is left, heads are looked up once more: slow or busy ones
+        may have been passed over while a worthless one could be had.
         """
         try:
             return self._first_sound(slot)
@@ -179,7 +156,7 @@ class Ensemble:
             return self._first_sound(slot)
 
     def _first_sound(self, slot: int) -> Expert | Router:
-        """The first of the known heads of a slot that can be had and whose weights check."""
+        """The first known head's network of a slot that can be had and has valid weights."""
         while heads := {head["manifest"]: head for head in reversed(self._heads[slot])}:
             best_first = list(dict.fromkeys(head["manifest"] for head in self._heads[slot]))
             if (kept := self._kept(slot, best_first[0])) is not None:
@@ -201,12 +178,12 @@ class Ensemble:
         )
 
     def _kept(self, slot: int, content: str) -> Expert | Router | None:
-        """The network of a slot that was built of this content before."""
+        """The network of a slot, if it was built from this content before."""
         network = self._networks.get(self._key(slot, content))
         return network if isinstance(network, Expert | Router) else None
 
     def _loaded(self, slot: int, content: str, path: Path) -> Expert | Router:
-        """The network of a slot with the weights in a file. BadContent where they do not fit."""
+        """The network of a slot with the weights in a file. BadContent if they do not fit."""
         if (kept := self._kept(slot, content)) is not None:
             return kept
         network = self._built(slot)
@@ -223,7 +200,7 @@ class Ensemble:
         load: Callable[[Path], Encoder],
         load_hub: Callable[[str], Encoder],
     ) -> Encoder:
-        """A frozen network of the run, built unless it was before."""
+        """A frozen network of the run, built unless it is kept."""
         key: Key = f"{artefact.kind} {load.__name__}", artefact.reference
         kept = self._networks.get(key)
         if kept is None:
@@ -232,7 +209,7 @@ class Ensemble:
         return cast("Encoder", kept)
 
     def _replace(self, slot: int, error: BadContent) -> None:
-        """Do without the head that a slot's network came from."""
+        """Refute the head that a slot's network came from, and load the next."""
         self._refute(slot, error)
         if slot == ROUTER:
             self.router = self._network(ROUTER)
@@ -241,7 +218,7 @@ class Ensemble:
             self._expert(slot)
 
     def _refute(self, slot: int, error: BadContent) -> None:
-        """Have a head condemned and do without it; one that is not condemned is tried once more."""
+        """Have a head condemned, and drop it; one that is not condemned is tried once more."""
         head = self.used.pop(slot)
         log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
         content = head["manifest"]
@@ -268,7 +245,7 @@ class Ensemble:
         pixels = self.autoencoder.decode(latents)
         if not bool(pixels.isfinite().all()):
             raise BadContent(
-                "the run's autoencoder makes no finite picture of these latents",
+                "the run's autoencoder decodes these latents to values that are not finite",
                 "use another --guidance or --seed; if none helps, the run's autoencoder is broken",
             )
         levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
@@ -313,7 +290,7 @@ def _encoder(
     load: Callable[[Path], Encoder],
     load_hub: Callable[[str], Encoder],
 ) -> Encoder:
-    """A frozen network of the run: from the swarm, or by name from a hub's cache."""
+    """A frozen network of the run, from the swarm or by name from a hub's cache."""
     if artefact.kind == "hub":
         if Path(artefact.reference).exists():
             raise BadContent(

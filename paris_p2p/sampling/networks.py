@@ -10,11 +10,11 @@ from typing import Final
 from torch import nn
 
 SHARE: Final = 0.25
-"""Of this machine's memory: training and the peer's neighbours want the rest."""
+"""Of this machine's memory: training and other programs need the rest."""
 
 
 class Networks:
-    """Networks by what they were built from. Beyond `most` bytes, the least lately used go."""
+    """Networks by key. Beyond `most` bytes, the least recently used are dropped."""
 
     def __init__(self, most: float) -> None:
         self._most = most
@@ -40,7 +40,7 @@ class Networks:
 
 
 def size_of(network: nn.Module) -> int:
-    """Bytes of its weights."""
+    """Bytes of a network's weights."""
     tensors = chain(network.parameters(), network.buffers())
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

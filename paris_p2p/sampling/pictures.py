@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from paris_p2p.errors import BadContent
 
 PROVENANCE = "paris-p2p"
-"""Name of the PNG text chunk that says where a picture comes from: a JSON list, one per image."""
+"""Name of the PNG text chunk with the provenance: a JSON list, one entry per image."""
 GAP = 16
 LABEL = 22
 INK = "#24292f"
@@ -24,7 +24,7 @@ INK = "#24292f"
 
 @dataclass(frozen=True)
 class Picture:
-    """One sampled image at the run's own size, and where it comes from."""
+    """One sampled image at the run's own size, and its provenance."""
 
     prompt: str
     image: Image.Image
@@ -36,7 +36,7 @@ class Picture:
 
 
 def png_of(pictures: Sequence[Picture], scale: int) -> bytes:
-    """One picture as it is, several as a contact sheet; BadContent where none can be made."""
+    """One picture as it is, several as a contact sheet. BadContent if the provenance is bad."""
     image = pictures[0].scaled(scale) if len(pictures) == 1 else contact_sheet(pictures, scale)
     info = PngInfo()
     info.add_itxt(PROVENANCE, _encoded([picture.provenance for picture in pictures]))
@@ -49,11 +49,11 @@ def _encoded(provenance: Sequence[Mapping[str, Any]]) -> str:
     try:
         return json.dumps(provenance, allow_nan=False)
     except ValueError as error:
-        raise BadContent("the picture came about through numbers that are not finite") from error
+        raise BadContent("the picture's provenance has numbers that are not finite") from error
 
 
 def read_provenance(path: Path) -> list[dict[str, Any]]:
-    """What a picture says of its origin, one entry an image; empty when it says nothing."""
+    """A picture's provenance, one entry per image; empty when it has none."""
     with Image.open(path) as image:
         text = image.info.get(PROVENANCE, "[]")
     provenance: list[dict[str, Any]] = json.loads(text)
@@ -61,7 +61,7 @@ def read_provenance(path: Path) -> list[dict[str, Any]]:
 
 
 def contact_sheet(pictures: Sequence[Picture], scale: int) -> Image.Image:
-    """Pictures in up to four columns, each over its prompt, cut to the width of its tile."""
+    """Pictures in up to four columns, each above its prompt, which is cut to the tile's width."""
     columns = min(4, len(pictures))
     rows = -(-len(pictures) // columns)
     tiles = [picture.scaled(scale) for picture in pictures]

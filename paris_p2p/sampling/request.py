@@ -1,4 +1,4 @@
-"""What a caller asks to be drawn, checked before anything is loaded or fetched."""
+"""A sampling request, checked before anything is loaded or fetched."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from paris_p2p.errors import UsageProblem
 
 MAX_PROMPT = 1000
-"""Characters; the text encoder reads far fewer tokens than that."""
+"""Characters; the text encoder reads far fewer tokens."""
 MAX_IMAGES = 256
 MAX_SCALE = 16
 MAX_SEED = 2**53
-"""Every reader of JSON takes a number below it for the same."""
+"""All JSON readers agree on numbers below it."""
 STRATEGIES = ("top-1", "top-2", "top-k", "threshold", "full")
 
 
@@ -21,7 +21,7 @@ STRATEGIES = ("top-1", "top-2", "top-k", "threshold", "full")
 class SampleRequest:
     """What to draw. Image i of the whole request starts from the noise of `seed` + i.
 
-    Raises UsageProblem for an empty or enormous prompt and for numbers out of bounds.
+    Raises UsageProblem for an empty or too long prompt and for numbers out of bounds.
     """
 
     prompts: tuple[str, ...]
@@ -37,13 +37,13 @@ class SampleRequest:
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> SampleRequest:
-        """The request in a JSON object. UsageProblem also for unknown fields and wrong types."""
+        """The request in a JSON object. UsageProblem also for unknown fields or wrong types."""
         known = {field.name: str(field.type) for field in fields(cls)}
         for name, value in told.items():
             if name not in known:
                 raise UsageProblem(f"unknown field {name!r}", f"known: {', '.join(known)}")
             if not _is(value, known[name]):
-                raise UsageProblem(f"{name} is none that it can be", f"send {known[name]}")
+                raise UsageProblem(f"{name} has the wrong type", f"send {known[name]}")
         if "prompts" not in told:
             raise UsageProblem("there is no prompt", "say what to draw under prompts")
         return cls(**{**told, "prompts": tuple(told["prompts"])})
@@ -76,12 +76,12 @@ class SampleRequest:
             raise UsageProblem(f"a scale of {self.scale}", f"use --scale 1 to {MAX_SCALE}")
 
     def captions(self) -> list[str]:
-        """One caption an image, prompt by prompt."""
+        """One caption per image, prompt by prompt."""
         return [prompt for prompt in self.prompts for _ in range(self.count)]
 
 
 def _is(value: Any, kind: str) -> bool:
-    """Whether a value of a JSON object can stand for a field of that type."""
+    """Whether a JSON value fits a field of that type."""
     if kind == "tuple[str, ...]":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool):

@@ -6,7 +6,7 @@ Its parent writes
 
     {"job": {"id", "sealed_run", "heads", "request", "file"}}   one at a time
     {"answer": {...}}                                           to a question
-    {"stop": id}                                                that job is no longer wanted
+    {"stop": id}                                                to stop that job
 
 and it writes
 
@@ -18,8 +18,8 @@ and it writes
     {"ask": "condemn", "head", "reason"}                        -> {"condemned"}
     {"event": "sampled", "images"} or {"event": "error", ...}   the end of a job
 
-An answer may be {"error": {...}} in place of what was asked for. The end of standard input (the
-parent is gone, or wants the memory) ends the process at once: it has nothing to save.
+An answer may be {"error": {...}} instead. The end of standard input (the parent is gone, or needs
+the memory) ends the process at once: it has nothing to save.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from paris_p2p.errors import Interrupted, ParisError, error_from
 from paris_p2p.files import write_atomically
+from paris_p2p.sampling.contents import HeadRow
 from paris_p2p.sampling.request import SampleRequest
 from paris_p2p.training.offline import forbid_network
 
@@ -49,7 +50,7 @@ Message = dict[str, Any]
 
 
 def main() -> None:
-    """Do jobs until standard input ends. torch is imported before the first one comes."""
+    """Do jobs until standard input ends. torch is imported before the first one arrives."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     forbid_network()
     parent = Parent(sys.stdin.buffer, _words())
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def _words() -> IO[str]:
-    """Standard output for our lines alone: what libraries print goes to standard error."""
+    """Standard output, for our lines alone; output of libraries goes to standard error."""
     ours = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     return ours
@@ -85,7 +86,7 @@ class Parent:
         self._say({"event": event, **details})
 
     def ask(self, what: str, **details: Any) -> Message:
-        """The answer to a question; raises the error that it is answered with."""
+        """The answer to a question. Raises the error in it."""
         self._say({"ask": what, **details})
         answer = self._answers.get()
         if "error" in answer:
@@ -93,7 +94,7 @@ class Parent:
         return answer
 
     def check_wanted(self, job: str) -> None:
-        """Interrupted where the parent has given a job up."""
+        """Raise Interrupted if the parent has stopped a job."""
         if self._unwanted == job:
             raise Interrupted("the drawing was stopped")
 
@@ -113,7 +114,7 @@ class Parent:
 
 
 class Warnings(logging.Handler):
-    """Tells the parent what whoever wants the picture should know."""
+    """Sends warnings to the parent, for the user who asked for the picture."""
 
     def __init__(self, parent: Parent) -> None:
         super().__init__(logging.WARNING)
@@ -125,7 +126,7 @@ class Warnings(logging.Handler):
 
 
 class ParentContents:
-    """Content through the peer; see `ensemble.Contents`."""
+    """Content through the peer; see `contents.Contents`."""
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
@@ -137,16 +138,16 @@ class ParentContents:
         answer = self._parent.ask("fetch-head", slot=slot, contents=list(contents))
         return answer["content"], Path(answer["path"])
 
-    def heads(self, slot: int) -> Sequence[Mapping[str, Any]]:
-        rows: Sequence[Mapping[str, Any]] = self._parent.ask("heads", slot=slot)["heads"]
+    def heads(self, slot: int) -> Sequence[HeadRow]:
+        rows: Sequence[HeadRow] = self._parent.ask("heads", slot=slot)["heads"]
         return rows
 
-    def condemn(self, head: Mapping[str, Any], reason: str) -> bool:
+    def condemn(self, head: HeadRow, reason: str) -> bool:
         return bool(self._parent.ask("condemn", head=dict(head), reason=reason)["condemned"])
 
 
 def _do(job: Message, parent: Parent, networks: Networks) -> None:
-    """One job to its end, which its last line tells."""
+    """Do one job. Its last line tells how it ended."""
     try:
         images = _draw(job, parent, networks)
     except ParisError as error:
@@ -160,7 +161,7 @@ def _do(job: Message, parent: Parent, networks: Networks) -> None:
 
 
 def _draw(job: Message, parent: Parent, networks: Networks) -> list[Mapping[str, Any]]:
-    """Draw what a job asks for into its file; where each image comes from."""
+    """Draw a job's pictures into its file; returns each image's provenance."""
     parent.tell("loading")
     from paris_p2p.sampling.ensemble import Ensemble
     from paris_p2p.sampling.pictures import png_of
@@ -181,12 +182,12 @@ def _draw(job: Message, parent: Parent, networks: Networks) -> list[Mapping[str,
 
 
 def _told(error: Exception) -> ParisError:
-    """What to say of an error that is none of ours."""
+    """The error to report for an unexpected one."""
     from paris_p2p.model.memory import out_of_memory
 
     if out_of_memory(error):
         return ParisError(
-            "this machine has not enough memory free to sample",
+            "this machine has too little free memory to sample",
             "Ask for fewer images at once, or close other programs",
         )
     return ParisError(f"sampling failed: {error!r}", "The peer's log says where")

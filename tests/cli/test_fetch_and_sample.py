@@ -64,7 +64,7 @@ def test_every_event_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         "fetching abababab, 2.0 MB  0%",
         "loading the networks",
         "warning: the prompt is cut",
-        "sampling 2 images  25%",
+        "sampling 2 images, 9.0 steps/s  25%",
     ]
 
 

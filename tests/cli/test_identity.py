@@ -95,7 +95,7 @@ def test_another_identity_is_replaced_only_by_force_and_is_kept(
     former = Identity.generate()
     former.save(other.identity_file)
     bring = ("import", file, "--passphrase-file", passphrase)
-    with pytest.raises(UsageProblem, match=f"already is another peer, {former.peer_id}"):
+    with pytest.raises(UsageProblem, match=f"already has another identity, {former.peer_id}"):
         identity(*bring, home=other)
     assert identity_of(other).author == former.author
     said = identity(*bring, "--force", home=other)

@@ -1,12 +1,12 @@
-"""The DHT node, closed against what strangers send.
+"""The DHT node, hardened against strangers.
 
-- `node`            searches, spreads our records, gathers others'
-- `search`          whom to ask next on the way to a key
-- `hardening`       what nodes say to each other, closed against every attack known to us
+- `node`            searches, stores our records, gathers others'
+- `search`          the next node to ask on the way to a key
+- `hardening`       the calls between nodes, closed against every attack known to us
 - `validator`       who may write what: signed records, strict payloads
-- `record_store`    what a DHT node keeps for others, within bounds
-- `call_quota`      what a peer may ask of us, and all of them together
-- `subnets`         which network a peer comes from: what identities of one hand have in common
+- `record_store`    the records that a node keeps for others, within bounds
+- `call_quota`      rate limits of each caller, and of all together
+- `subnets`         the network a peer connects from, which one attacker's identities share
 - `bounded_tables`  hivemind's tables, bounded
 - `dialling`        which addresses we dial when strangers name them
 - `light_hivemind`  hivemind without torch: a tenth of the time and of the memory

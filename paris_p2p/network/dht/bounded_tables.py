@@ -1,9 +1,9 @@
-"""hivemind's tables, bounded. Each of them grows for ever when strangers want it to.
+"""hivemind's tables, bounded. Strangers can make each original grow for ever.
 
-BoundedBlacklist   in number and in time
-BoundedTable       the spare nodes of full buckets; the marks of nodes that were being pinged
-UnfinishedTasks    a request that is cancelled before it begins is never taken out
-OpenCalls          an answer to a call that has just been given up ends the connection to p2pd
+BoundedBlacklist   bounded in number and in time
+BoundedTable       bounds the replacement nodes of full buckets and the marks of pinged nodes
+UnfinishedTasks    removes requests that are cancelled before they begin
+OpenCalls          ignores answers to abandoned calls, which would end the connection to p2pd
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 from paris_p2p.network.dht.light_hivemind import Blacklist, RoutingTable
 
 MAX_DOUBLINGS = 3
-"""How often the time an unanswering node is left out is doubled."""
+"""How often the time that an unanswering node is left out is doubled."""
 
 MAX_BLACKLISTED = 4096
-"""Nodes remembered as unanswering; made-up ones must not fill our memory."""
+"""Unanswering nodes remembered; made-up ones must not fill our memory."""
 
 
 class BoundedBlacklist(Blacklist):  # type: ignore[misc]
-    """hivemind's list of unanswering nodes, which grows for ever in number and in time, and keeps
-    everybody in it when the clock on the wall is set back.
+    """hivemind's blacklist of unanswering nodes. The original grows for ever in number and time,
+    and keeps every node in it when the wall clock is set back.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class BoundedBlacklist(Blacklist):  # type: ignore[misc]
 
 
 class BoundedTable(RoutingTable):  # type: ignore[misc]
-    """hivemind's routing table with as many spare nodes a bucket as nodes, the latest."""
+    """hivemind's routing table. A bucket keeps the latest `bucket_size` replacement nodes."""
 
     def add_or_update_node(self, node_id: Any, peer_id: Any) -> Any:
         doubtful = super().add_or_update_node(node_id, peer_id)
@@ -80,7 +80,7 @@ class BoundedTable(RoutingTable):  # type: ignore[misc]
 
 
 class UnfinishedTasks(dict[Hashable, asyncio.Task[Any]]):
-    """Requests being answered, by id; each leaves by itself, however it ends."""
+    """Requests being answered, by id; each is removed when it ends, however it does."""
 
     def __setitem__(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         super().__setitem__(key, task)
@@ -88,7 +88,7 @@ class UnfinishedTasks(dict[Hashable, asyncio.Task[Any]]):
 
 
 class OpenCalls(dict[Hashable, asyncio.Future[bytes]]):
-    """Our calls, by id; one that has been given up is not in here, and its answer is ignored."""
+    """Our calls, by id. An abandoned call is not contained, so its answer is ignored."""
 
     def __contains__(self, key: object) -> bool:
         call = self.get(key)
@@ -96,6 +96,6 @@ class OpenCalls(dict[Hashable, asyncio.Future[bytes]]):
 
 
 def bind_tables(control: Any) -> None:
-    """Give hivemind's connection to p2pd the bounded ones, before anything goes over it."""
+    """Give hivemind's connection to p2pd the bounded tables, before it is used."""
     control._handler_tasks = UnfinishedTasks(control._handler_tasks)
     control._pending_calls = OpenCalls(control._pending_calls)

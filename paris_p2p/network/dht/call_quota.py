@@ -1,12 +1,11 @@
-"""How much one peer may ask of us, and all of them together.
+"""Rate limits of each caller, and of all together.
 
 A token bucket per peer, one for all, and a bounded table of peers. Three rules:
 
-* A newcomer's bucket is a quarter full: what identities cost is little, so they bring little.
-* When all together have asked for too much, those who ask for little still get it: a peer whose
-  own bucket is at least half full. Many identities of one hand share what is left.
-* The peer that has asked for nothing for the longest time is forgotten first, and comes back as
-  a newcomer.
+* A newcomer's bucket is a quarter full: identities cost little, so they bring little.
+* When the common bucket is empty, a peer whose own bucket is at least half full is still served.
+  Many identities of one attacker share what is left.
+* The peer that has been idle longest is forgotten first, and comes back as a newcomer.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ MAX_PEERS = 4096
 
 NEWCOMER = 0.25
 LIGHT = 0.5
-"""Shares of a full bucket: what a newcomer has, and what a peer has left that asks for little."""
+"""Shares of a full bucket: a newcomer's level, and the level from which a peer is always served."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The rate of one peer, and of all together."""
+    """The rates of one peer and of all together."""
 
     each: Rate
     total: Rate
 
 
 class Quota:
-    """What peers may have of one thing: calls, bytes, streams.
+    """The rate limit of one resource: calls, bytes, streams.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ class Quota:
         return len(self._buckets)
 
     def take(self, peer: bytes, amount: float = 1.0) -> bool:
-        """Give `peer` so much, or nothing. False costs it nothing."""
+        """Charge `peer` with `amount`, if it may have that. False costs it nothing."""
         now = self._clock()
         bucket = self._bucket(peer, now)
         level = bucket.level(now)
@@ -76,25 +75,25 @@ class Quota:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a node does for others. Each is four times what an honest peer can come to want.
+    """A node's limits for others. Each is four times the most that an honest peer needs.
 
-    The measure is a peer of a run with 512 clusters that holds everything, in a swarm so small
-    that every search asks every node. It looks at 513 slots twice (claims, heads) and counts the
-    providers of 1540 contents every 30 s; announces 1026 records, each after a search, every 45 s;
-    and its user asks for the status once a minute. That is 175 keys a second and 4100 at once, of
-    about 4 KiB each, and 25 records a second.
+    The measure is a peer of a run with 512 clusters that holds everything, in a swarm so small that
+    every search asks every node. Every 30 s it reads 513 slots twice (claims, heads) and counts the
+    providers of 1540 contents. Every 45 s it announces 1026 records, each after a search. Its user
+    asks for the status once a minute. That is 175 keys a second and 4100 at once, of about 4 KiB
+    each, and 25 records a second.
     """
 
     keys: Limit = Limit(Rate(700, 1 << 16), Rate(4000, 1 << 18))
-    """Keys asked for in searches."""
+    """Keys searched for."""
     bytes: Limit = Limit(Rate(4 << 20, 256 << 20), Rate(16 << 20, 512 << 20))
     """Bytes of records in answers."""
     records: Limit = Limit(Rate(100, 1 << 14), Rate(1000, 1 << 16))
-    """Records handed to us to keep."""
+    """Records stored with us."""
     pings: Limit = Limit(Rate(2, 64), Rate(64, 1024))
-    """Pings that have an effect; the others are answered and forgotten."""
+    """Pings that may update the routing table; others are only answered."""
     streams: Limit = Limit(Rate(80, 1 << 11), Rate(400, 1 << 13))
-    """Streams opened to us: one for each content a peer fetches, 20 being opened at a time."""
+    """Streams opened to us: one for each content that a peer fetches, 20 opening at a time."""
 
 
 class Quotas:

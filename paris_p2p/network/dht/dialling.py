@@ -1,17 +1,16 @@
 """Which addresses we dial when strangers name them.
 
-A presence record says where its author can be reached, in the author's own words. Whoever dials
-what it says knocks at a door of the author's choice: a printer in our own network, a service of
-this machine. What is told there is libp2p's first line and nothing else, and the answer reaches
-nobody but us; still, doors that cannot be a peer's are not tried:
+The author of a presence record chooses the addresses in it. They may lead to a printer in our own
+network, or a service of this machine. We would send it only libp2p's first line, and the answer
+reaches only us; still, addresses where no peer can be are not dialled:
 
     global addresses           always
-    private networks           where we are in the same one (10/8, 192.168/16, fc00::/7, ...)
-    this machine (loopback)    where we live on it alone, or were told of a peer on it by the user
-    names                      what they resolve to, under the same rules
+    private networks           if we are in the same one (10/8, 192.168/16, fc00::/7, ...)
+    this machine (loopback)    if we listen on nothing else, or the user named a peer on it
+    names                      the addresses they resolve to, under the same rules
     anything else              never
 
-Addresses that the user gives are not asked about here.
+Addresses that the user gives are always dialled.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from dataclasses import replace
 from paris_p2p.records.address import GLOBAL, LOOPBACK, Address, ip_of, scope_of
 
 RESOLVING = 3.0
-"""Seconds for a name."""
+"""Seconds to resolve a name."""
 
 MOST_PER_NAME = 2
-"""Addresses of one name that are tried."""
+"""Addresses tried per name."""
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
-"""The IP addresses of a host name; none when there are none. Never raises."""
+"""The IP addresses of a host name; may be empty. Never raises."""
 
 
 async def resolve(name: str) -> list[str]:
-    """What the system says."""
+    """The system's answer."""
     try:
         async with asyncio.timeout(RESOLVING):
             loop = asyncio.get_running_loop()
@@ -48,12 +47,12 @@ async def resolve(name: str) -> list[str]:
 async def worth_dialling(
     named: Iterable[Address], ours: Iterable[str], given: Iterable[str], resolve: Resolve = resolve
 ) -> list[Address]:
-    """Those of a stranger's addresses that we dial, names replaced by what they resolve to.
+    """The addresses of a stranger that we dial, with names resolved.
 
     Parameters
     ----------
     ours : transports that we listen at.
-    given : transports of peers that the user told us of.
+    given : transports of peers that the user named.
     """
     allowed = scopes(ours, given)
     literal = await asyncio.gather(*(_literal(address, resolve) for address in named))
@@ -61,14 +60,14 @@ async def worth_dialling(
 
 
 def scopes(ours: Iterable[str], given: Iterable[str]) -> set[str]:
-    """Where we may dial: everywhere global, and in the networks that we are part of."""
+    """The scopes we may dial: global, and the networks that we are part of."""
     own = {scope for scope in map(_scope, ours) if scope}
     inner = own if own == {LOOPBACK} else own - {LOOPBACK}
     return {GLOBAL, *inner, *(scope for scope in map(_scope, given) if scope)}
 
 
 def _scope(transport: str) -> str:
-    """Who can dial a transport; "" for names and for what no peer has."""
+    """The scope in which a transport can be dialled; "" for names and addresses of no peer."""
     return scope_of(ip_of(transport))
 
 

@@ -1,31 +1,31 @@
-"""hivemind's DHT protocol, closed against strangers.
+"""hivemind's DHT protocol, hardened against strangers.
 
-The stock node is safe among friends only. Ours keeps its skeleton (ids, routing table, blacklist,
-messages, libp2p plumbing) and replaces everything that reads what others send. Nothing of the
-library is patched: these are subclasses, and they never call the methods they replace.
+The stock node is safe only among trusted peers. Ours keeps its skeleton (ids, routing table,
+blacklist, messages, libp2p plumbing) and replaces all code that reads others' input. The library is
+not patched: these are subclasses, and they never call the methods they replace.
 
     attack on the stock node                        closed by
     nested msgpack extension types, a crash         codec: strict, no extensions, bounded depth
     a signed, undecodable payload hangs readers     Validator: decodes before it accepts
-    replaying an older record ends the newer one    RecordStore: a refused record changes nothing;
+    replaying an older record ends the newer one    RecordStore: a refused record changes nothing,
                                                     and only its owner may store a record
     records pushed into another node's cache        there is no cache; in_cache is refused
     expirations of infinity, NaN, a year ahead      Validator: finite and within the hour
-    a ping that claims somebody else's DHT id       the id is the hash of the PeerID, always
+    a ping that claims another node's DHT id        the id is always the hash of the PeerID
     many made-up ids from one PeerID                same
     made-up neighbours crowd out the real ones      Frontier: only nodes that answer count
     a flood of records                              RecordStore: bounded per owner, key and network
-    a flood of calls, answers that are enormous     Quotas: per caller, and for all together
-    made-up peers fill tables and spare places      bounded.py: hivemind's tables, bounded
-    one bad entry spoils a whole dictionary         entries are judged one by one
-    one node tells of thousands of made-up owners   those that most nodes told of are read
+    a flood of calls, enormous answers              Quotas: per caller, and for all together
+    made-up peers fill tables and spare places      bounded_tables: hivemind's tables, bounded
+    one bad entry spoils a whole dictionary         entries are checked one by one
+    one node reports thousands of made-up owners    the owners that most nodes report are read
     huge requests and answers                       counted and measured before they are read
 
-What no node can close by itself: withholding, eclipse and Sybils with ground keys.
+No node alone can prevent withholding, eclipse attacks and Sybils with ground keys.
 
-Because a record's owner is the key behind its PeerID, "who sends" and "who owns" can be compared:
-a node accepts records from their owner only. Records therefore are not handed on when nodes come
-and go; they live on `REPLICAS` nodes and are re-announced by their owner.
+A record's owner is the key behind a PeerID, so sender and owner can be compared: a node accepts
+records only from their owner. Nodes therefore do not hand records on when nodes come and go;
+records live on `REPLICAS` nodes, and their owner re-announces them.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ from paris_p2p.records import codec
 logger = logging.getLogger(__name__)
 
 REPLICAS = 8
-"""Nodes that a record is stored at, besides its owner's own."""
+"""Nodes that store a record, besides its owner's."""
 
 BUCKET = 20
-"""Kademlia's k: nodes per bucket, neighbours per answer, nodes a search ends with."""
+"""Kademlia's k: nodes per bucket, neighbours per answer, results of a search."""
 
 CALL_TIMEOUT = 3.0
 """Seconds after which a call counts as unanswered and the node as gone."""
@@ -78,7 +78,7 @@ ANSWER_LIMIT = 1 << 21
 
 DICTIONARY_LIMIT = MAX_OWNERS * (MAX_BODY + 64)
 DICTIONARY_ITEMS = 4 * MAX_OWNERS
-"""Bytes of one key's records, encoded, and values: a list of three for each."""
+"""Encoded bytes of one key's records, and msgpack values: a list of three for each."""
 
 SUBKEY_HEADER = b"\xc4\x20"
 """msgpack for "32 bytes follow": hivemind sends subkeys packed."""
@@ -92,7 +92,7 @@ def node_id_of(peer_id: Any) -> Any:
 
 
 class ParisProtocol(DHTProtocol):  # type: ignore[misc]
-    """What nodes say to each other: ping, store, find. hivemind's messages, our checks."""
+    """The calls between nodes: ping, store, find. hivemind's messages, our checks."""
 
     _rpc_handlers = None  # hivemind caches these per class; ours are not its own
     _stub_type = None
@@ -108,7 +108,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         membership: Membership,
         quotas: Quotas,
     ) -> ParisProtocol:
-        """Begin to answer other nodes, those that `membership` admits, within `quotas`."""
+        """Start answering the nodes that `membership` admits, within `quotas`."""
         self = cls(_initialized_with_create=True)
         self._pings = set()
         self.blacklist = BoundedBlacklist(BLACKLISTED, backoff_rate=2.0)
@@ -132,15 +132,15 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
     def _get_handle_name(cls, namespace: str | None, method_name: str) -> str:
         return f"/paris/dht/1/{method_name}"
 
-    # What we ask others. None or an empty answer means that they did not give one.
+    # Calls to others. None or an empty answer means that they did not answer.
 
     async def call_ping(self, peer: Any, validate: bool = False, strict: bool = True) -> bool:
-        """Whether `peer` is alive, and a node like us."""
+        """Whether `peer` is alive and is a node like us."""
         response = await self._call(peer, "rpc_ping", dht_pb2.PingRequest(peer=self.node_info))
         return response is not None and response.peer.node_id == node_id_of(peer).to_bytes()
 
     def hide(self, hidden: bool) -> None:
-        """Whether to stay out of others' routing tables: nobody can ask who cannot be dialled."""
+        """Whether to stay out of others' routing tables, because they could not dial us."""
         self.client_mode = hidden
         self.node_info = dht_pb2.NodeInfo(node_id=b"" if hidden else self.node_id.to_bytes())
 
@@ -158,7 +158,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         return list(response.store_ok) == [True] if response is not None else None
 
     async def call_find(self, peer: Any, keys: Collection[Any]) -> Answer | None:
-        """What `peer` holds under `keys`, and the nodes it knows near them."""
+        """The records that `peer` holds under `keys`, and the nodes it knows near them."""
         keys = list(keys)
         request = dht_pb2.FindRequest(keys=[key.to_bytes() for key in keys], peer=self.node_info)
         response = await self._call(peer, "rpc_find", request)
@@ -173,7 +173,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         try:
             ask = partial(getattr(self.get_stub(peer), method), request, timeout=CALL_TIMEOUT)
             response = await self.membership.call(author_in(peer), ask, P2PHandlerError)
-        except Exception as error:  # whatever the library makes of a stranger's answer
+        except Exception as error:  # any error of the library on a stranger's answer
             logger.debug("%s at %s failed: %r", method, peer, error)
             self._lost(peer)
             return None
@@ -181,7 +181,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         return response
 
     def _read_records(self, key: bytes, result: Any) -> list[Record] | None:
-        """The acceptable records in an answer; the others are left out one by one."""
+        """The acceptable records in an answer; each bad one is left out."""
         if result.type != dht_pb2.FOUND_DICTIONARY:
             return None
         try:
@@ -193,12 +193,12 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         records = (_read_row(key, row) for row in rows)
         return [record for record in records if record and self.validator.accepts(record, now)]
 
-    # What others ask us. An exception here reaches the caller as an error, and nobody else.
+    # Calls from others. An exception here reaches only the caller, as an error.
 
     async def rpc_ping(
         self, request: dht_pb2.PingRequest, context: P2PContext
     ) -> dht_pb2.PingResponse:
-        """We are alive, and this is our clock."""
+        """Tell that we are alive, and our clock."""
         self._admit(context)
         if self.quotas.pings.take(context.remote_id.to_bytes()):
             self._met(context.remote_id, request.peer.node_id)
@@ -227,9 +227,9 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
     async def rpc_find(
         self, request: dht_pb2.FindRequest, context: P2PContext
     ) -> dht_pb2.FindResponse:
-        """What we hold under some keys, and whom we know near them.
+        """The records we hold under some keys, and the nodes we know near them.
 
-        Beyond its quota a caller learns nothing. That is no error: it would take us for gone.
+        Beyond its quota a caller gets empty results, not an error: it would take us for gone.
         """
         self._admit(context)
         if len(request.keys) > KEYS_PER_CALL or any(len(k) != KEY_LENGTH for k in request.keys):
@@ -251,7 +251,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         return response
 
     def _admit(self, context: P2PContext) -> None:
-        """Refuse a caller who is not of our swarm, saying nothing about it."""
+        """Refuse a caller outside our swarm, without a reason."""
         if not self.membership.admits(author_in(context.remote_id)):
             raise PermissionError("refused")
 
@@ -272,10 +272,10 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
             result.nearest_peer_ids.append(peer.to_bytes())
         return result
 
-    # Whom we know.
+    # The routing table.
 
     def _met(self, peer: Any, claimed_id: bytes) -> None:
-        """`peer` is alive. It enters the routing table under its one true id, or not at all."""
+        """`peer` is alive. It enters the routing table only under its true id."""
         self.blacklist.register_success(peer)
         node_id = node_id_of(peer)
         if not claimed_id:
@@ -311,6 +311,6 @@ def _read_row(key: bytes, row: object) -> Record | None:
 
 
 def _read_neighbours(result: Any) -> dict[Any, Any]:
-    """The nodes in an answer whose ids are what they must be, `BUCKET` at most."""
+    """The nodes in an answer, under their true ids, `BUCKET` at most."""
     peers = [PeerID(raw) for raw in result.nearest_peer_ids[:BUCKET] if len(raw) <= 64]
     return {node_id_of(peer): peer for peer in peers if author_in(peer) is not None}

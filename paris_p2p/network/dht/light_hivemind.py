@@ -1,18 +1,18 @@
 """hivemind's libp2p and DHT, imported without torch.
 
 `import hivemind` also imports its training half: torch, optimizers, mixtures of experts. A peer
-trains in another process and a bootstrap node never trains, so here the three packages whose
-`__init__` pulls torch in (`hivemind`, `hivemind.utils`, `hivemind.dht`) are put in place unrun,
-and their submodules are imported one by one. Where something else has imported hivemind before,
-it is used as it is.
+trains in another process, and a bootstrap never trains. So the three packages whose `__init__`
+imports torch (`hivemind`, `hivemind.utils`, `hivemind.dht`) are placed in `sys.modules` without
+running it, and their submodules are imported one by one. If hivemind has been imported before, it
+is used as it is.
 
 Measured on 2 cores, warm disk, in a process with nothing else:
 
     ordinary import   1.9-3.1 s     590 MiB
     this module       0.1-0.3 s      38 MiB
 
-Everything untyped enters the package here: hivemind has no type information, so the names below
-are `Any` to a type checker. Only what speaks to p2pd or is part of the DHT imports them.
+hivemind has no type information, so the names below are `Any` to a type checker. Only modules that
+talk to p2pd or belong to the DHT import them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _place_unrun(name: str, search: list[str] | None = None) -> ModuleType:
 
 
 def _place_light_packages() -> None:
-    """The three packages, holding just the names that the submodules we use ask them for."""
+    """Place the three packages, with only the names that the submodules we use need."""
     root = _place_unrun("hivemind")
     utils = _place_unrun("hivemind.utils", list(root.__path__))
     _place_unrun("hivemind.dht", list(root.__path__))
@@ -60,10 +60,10 @@ def _place_light_packages() -> None:
 
 
 def _silence() -> None:
-    """No log lines on users' terminals, unless they ask with HIVEMIND_LOGLEVEL.
+    """Keep log lines off users' terminals, unless they set HIVEMIND_LOGLEVEL.
 
-    hivemind reads its level once, at import, hands it on to p2pd, and writes to stderr by itself.
-    Its records now go where the application's own go.
+    hivemind reads its level once, at import, passes it to p2pd, and writes to stderr by itself.
+    With this, its records go to the application's log.
     """
     hivemind_logging: Any = importlib.import_module("hivemind.utils.logging")
     if "HIVEMIND_LOGLEVEL" not in os.environ:

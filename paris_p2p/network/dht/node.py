@@ -1,7 +1,7 @@
-"""A node of the DHT: searching it, spreading our records, gathering others'.
+"""A node of the DHT: searching it, storing our records, gathering others'.
 
-Records live on the `REPLICAS` nodes that are nearest to their key and are announced again by their
-owner. What nodes say to each other, and what is believed of it: `hardening.py`.
+Records live on the `REPLICAS` nodes nearest to their key, and their owner re-announces them. The
+calls between nodes, and their checks: `hardening.py`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ SEARCHERS = 8
 """Nodes asked at the same time during one search."""
 
 MAX_GATHERED = 2 * MAX_OWNERS
-"""Owners that a reader takes from one key; two nodes may hold different ones, and both be right."""
+"""Owners that a reader takes from one key. Two nodes may rightly hold different ones."""
 
 OURS = "ours"
-"""In a network's place: our own records in our own record store."""
+"""Stands for the network of our own records in our own record store."""
 
 
 class ParisNode(DHTNode):  # type: ignore[misc]
-    """A node of the DHT: finds the nodes near a key, spreads our records, gathers others'."""
+    """A node of the DHT: finds the nodes near a key, stores our records, gathers others'."""
 
     @classmethod
     def around(cls, protocol: ParisProtocol) -> ParisNode:
-        """A node that speaks `protocol`, which it does not own."""
+        """A node that uses `protocol`, which it does not own."""
         self = cls(_initialized_with_create=True)
         self.protocol, self.node_id = protocol, protocol.node_id
         self.p2p, self.peer_id = protocol.p2p, protocol.p2p.peer_id
@@ -49,13 +49,13 @@ class ParisNode(DHTNode):  # type: ignore[misc]
         ]
 
     async def explore(self) -> None:
-        """Meet the nodes around our own place."""
+        """Meet the nodes near our own id."""
         await self._search(self.node_id, {}, Counter())
 
     async def meet_through(self, peer: Any) -> bool:
-        """Meet whom a node knows that cannot be dialled, and so keeps out of routing tables itself.
+        """Meet the neighbours of a node that cannot be dialled, and so is in no routing table.
 
-        False when it does not answer as a node does.
+        False when it does not answer as a node would.
         """
         answer = await self.protocol.call_find(peer, [self.node_id])
         if answer is None:
@@ -87,8 +87,8 @@ class ParisNode(DHTNode):  # type: ignore[misc]
     async def gather(self, key: bytes, found: dict[bytes, Record]) -> None:
         """Collect every owner's latest record under `key` into `found`, from all nodes near it.
 
-        `found` is filled as answers come in, so a caller that loses patience keeps what came. Of
-        more owners than MAX_GATHERED, those that the most nodes told of stay.
+        `found` is filled as answers come in, so a caller that times out keeps them. Of more owners
+        than MAX_GATHERED, those that the most nodes reported are kept.
         """
         told: Counter[bytes] = Counter()
         _merge(found, told, self.protocol.record_store.under(key))
@@ -101,16 +101,16 @@ class ParisNode(DHTNode):  # type: ignore[misc]
     async def _nearest_to(self, key: bytes) -> list[Any]:
         """Peer ids of the live nodes nearest to `key`, nearest first.
 
-        We search for the key's twin with the last bit flipped: the same neighbourhood, but nobody
-        sends us the records that are already there.
+        We search for the key with its last bit flipped: the neighbourhood is the same, but nodes do
+        not send us the records that they hold.
         """
         return await self._search(DHTID(DHTID.from_bytes(key) ^ 1), {}, Counter())
 
     async def _search(
         self, place: Any, found: dict[bytes, Record], told: Counter[bytes]
     ) -> list[Any]:
-        """The peer ids of the live nodes nearest to `place`; records on the way go to `found`, and
-        how many nodes told of each owner to `told`."""
+        """The peer ids of the live nodes nearest to `place`. Records go to `found`, and the number
+        of nodes that reported each owner to `told`."""
         frontier: Frontier[Any] = Frontier(place, BUCKET)
         frontier.add(dict(self.protocol.routing_table.get_nearest_neighbors(place, BUCKET)))
 

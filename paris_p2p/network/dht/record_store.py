@@ -1,21 +1,20 @@
-"""What a DHT node keeps for the swarm: other peers' records, bounded in every direction.
+"""The records that a DHT node keeps for other peers, bounded in every direction.
 
-* Of one owner's records under one key the later expiration wins, and a refused older one changes
+* Of one owner's records under one key, the later expiration wins. A refused older record changes
   nothing, not even the newer one's life.
-* An owner holds at most so many records, a key so many owners, the store so much in all. What a
-  reader downloads and what a node holds stays small.
-* Where a bound is reached, a place is shared out by network: identities cost nothing, addresses
-  do. A newcomer takes a place, drawn at random, from the network (see `subnets`) that has the
-  most of them, as long as that leaves it no fewer than the newcomer's own. Within one network
-  whoever has a place keeps it while it renews it, and loses it LAPSE seconds after it did: a
+* The records of an owner, the owners under a key, and the whole store are limited. So downloads of
+  readers and the memory of a node stay small.
+* When a limit is reached, places are shared by network, because identities cost nothing and
+  addresses do. A newcomer takes a random place from the network (see `subnets`) that has the most,
+  if that leaves this network no fewer than the newcomer's own. Within one network an owner keeps
+  its place while it renews the record, and may lose it LAPSE seconds after the last renewal: a
   record that lives an hour does not hold a place for an hour. Tombstones go first: readers do not
-  see them, so they must not keep the living out.
+  see them, so they must not keep live records out.
+* The wall clock decides only what has expired, because it may be set back. A record that expires
+  later than any can live was stored before that, and counts as expired.
 
-* The wall's clock says what has expired, and nothing else: it may be set back. What expires later
-  than a record can live was said before it was, and counts as expired.
-
-So whoever fills a key or the store from one address displaces others from that address only. Many
-addresses are many networks: what that can do is in SECURITY.md.
+So an attacker that fills a key or the store from one address displaces only records from that
+address. SECURITY.md says what many addresses, and so many networks, can do.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from paris_p2p.network.swarm import MAX_OWNERS
 Clock = Callable[[], float]
 
 LAPSE = 300.0
-"""Seconds after its last renewal that a record may be displaced; peers renew theirs in 45."""
+"""Seconds after its last renewal when a record may be displaced; peers renew every 45 s."""
 
 NEARLY_FULL = 0.9
 ROOM_MADE = 64
-"""The share of its bounds from which a store drops what may go; and how many records of a crowd
-leave a full store together. Finding either reads everything: neither is done for every record."""
+"""The share of its limits above which a store drops spare records; and how many records of a crowd
+a full store drops together. Finding either reads the whole store, so it is done rarely."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class _Place:
-    """A record that is held, for a peer of which network, and since when."""
+    """A held record, the network it came from, and when it was last renewed."""
 
     record: Record
     network: str
@@ -61,7 +60,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Moment:
-    """Now, by the clock on the wall and by the one that never goes back."""
+    """Now, by the wall clock and by a clock that never goes back."""
 
     wall: float
     steady: float
@@ -98,10 +97,10 @@ class RecordStore:
         return self._count
 
     def put(self, record: Record, network: str = "") -> bool:
-        """Keep a validated record that came from `network`; "" where that is not known.
+        """Keep a validated record that came from `network` ("" if unknown).
 
-        False when it is dead, not newer, or there is no place for it. What is held already counts
-        as kept: its owner may spread one record twice at a time.
+        False when it has expired, is not newer, or finds no place. True for a record that is held
+        already: its owner may store one record twice at a time.
         """
         self._sweep()
         now = self._now()
@@ -129,7 +128,7 @@ class RecordStore:
         return _Moment(self._clock(), self._steady())
 
     def _make_room(self, record: Record, network: str) -> bool:
-        """Whether there is, now, a place for one more."""
+        """Make room for one more record. False if there is none."""
         if self._held[record.owner] >= self._allowance.records_per_owner:
             return False
         under_key = self._places.get(record.key, {})
@@ -142,7 +141,7 @@ class RecordStore:
         return True
 
     def _of_crowd(self, network: str) -> list[_Place]:
-        """Places all over the record store that go to newcomers from `network`."""
+        """Places in the whole store that give way to newcomers from `network`."""
         crowd, surplus = _crowd(self._shares, network)
         if surplus <= 0:
             return []
@@ -157,13 +156,13 @@ class RecordStore:
         return count < allowed.total_records and size + record.size <= allowed.total_bytes
 
     def _drop_all(self, chosen: list[_Place]) -> bool:
-        """Let go of these; whether there were any."""
+        """Drop these; returns whether there were any."""
         for place in chosen:
             self._drop(place)
         return bool(chosen)
 
     def _sweep(self) -> None:
-        """Forget what has expired, and what may go once nearly full; at most once a second."""
+        """Drop expired records, and spare ones if nearly full; at most once a second."""
         now = self._now()
         if now.steady < self._next_sweep:
             return
@@ -201,9 +200,9 @@ class RecordStore:
 
 
 def displaced(places: list[_Place], network: str, now: _Moment, rng: random.Random) -> list[_Place]:
-    """Which one of these places, all that a key has, goes to a newcomer from `network`.
+    """The one place, of all that a key has, that gives way to a newcomer from `network`.
 
-    None where nobody has more than the newcomer's network and everybody renews.
+    Empty when no network has more than the newcomer's and all records are renewed.
     """
     spare = [place for place in places if _is_spare(place, now)]
     if not spare:
@@ -213,7 +212,7 @@ def displaced(places: list[_Place], network: str, now: _Moment, rng: random.Rand
 
 
 def _crowd(shares: Counter[str], network: str) -> tuple[str, int]:
-    """The network with the most places, and how many of them `network` may claim."""
+    """The network with the most places, and how many of them `network` may take."""
     crowd, size = max(shares.items(), key=lambda item: item[1], default=("", 0))
     return crowd, (size - shares[network]) // 2
 

@@ -1,9 +1,9 @@
-"""Whom to ask next when looking for the nodes nearest to a place in the DHT; no I/O.
+"""Kademlia's iterative search for the nodes nearest to a place in the DHT; no I/O.
 
-Kademlia's search: ask the nearest node known, learn of nearer ones, until the nearest have all
-answered. Only nodes that answer count. hivemind's own search also counts nodes that were merely
-named to it, so a single liar could crowd every real node out with neighbours that it made up;
-here it costs us the time to find nobody there, and `MAX_ASKED` bounds that.
+Ask the nearest known node, learn of nearer ones, until the nearest have all answered. Only nodes
+that answer count. hivemind's own search also counts nodes that were only named to it, so a single
+liar could crowd out every real node with made-up neighbours. Here a liar only costs us time, which
+`MAX_ASKED` bounds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ MAX_ASKED = 128
 
 
 class Frontier(Generic[Peer]):
-    """The known edge of the neighbourhood of `place`: who has answered, who is to be asked.
+    """The known nodes near `place`: those that have answered, and those still to ask.
 
-    A node is an integer id; nodes are near when the XOR of id and place is small.
+    A node is an integer id; its distance is the XOR of id and place.
     """
 
     def __init__(self, place: int, width: int) -> None:
@@ -44,7 +44,7 @@ class Frontier(Generic[Peer]):
                 heapq.heappush(self._unasked, distance)
 
     def next(self) -> tuple[int, Peer] | None:
-        """The nearest node not asked yet; None while nobody is worth asking."""
+        """The nearest node not asked yet; None while no node is worth asking."""
         if not self._unasked or self._asked >= MAX_ASKED:
             return None
         if len(self._answered) >= self._width and self._unasked[0] > self._answered[-1]:
@@ -54,7 +54,7 @@ class Frontier(Generic[Peer]):
         return self._place ^ distance, self._peers[distance]
 
     def answered(self, node: int) -> None:
-        """A node exists."""
+        """Note that a node has answered."""
         self._answered = sorted([*self._answered, self._place ^ node])[: self._width]
 
     def nearest(self) -> list[Peer]:
@@ -63,10 +63,10 @@ class Frontier(Generic[Peer]):
 
 
 def least_told(told: Counter[Owner], most: int, rng: random.Random) -> list[Owner]:
-    """All but the `most` owners that the most nodes have told of.
+    """All but the `most` owners that the most nodes have reported.
 
-    A record needs no connection to be signed, so one liar can tell of any number of owners that
-    nobody else has heard of. Equals are drawn by lot: no key is ground to come first.
+    Signing a record needs no connection, so one liar can report any number of owners that no other
+    node knows. Ties are broken at random, so that grinding a key gains nothing.
     """
     ranked = rng.sample(list(told), len(told))
     return sorted(ranked, key=lambda owner: -told[owner])[most:]

@@ -1,7 +1,7 @@
-"""Which network a peer's connection comes from: what identities of one hand have in common.
+"""The network a peer connects from, which the identities of one attacker share.
 
-A network is a /24 of IPv4 or a /48 of IPv6, as a provider gives to one customer. Whoever comes
-over a relay counts with the relay. p2pd is asked rarely: strangers decide how often we need it.
+A network is a /24 of IPv4 or a /48 of IPv6, as a provider gives to one customer. A peer behind a
+relay has the relay's network. p2pd is asked rarely, because strangers decide how often we need it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from itertools import islice, zip_longest
 from paris_p2p.records.address import ip_of
 
 PREFIXES = {4: 24, 6: 48}
-"""Bits of an address that name its network."""
+"""Bits of an address that identify its network."""
 
 LOOK_PERIOD = 5.0
-"""Seconds between two questions to p2pd."""
+"""Seconds between two queries to p2pd."""
 
 Connections = Callable[[], Awaitable[Iterable[tuple[bytes, str]]]]
-"""Who is connected: (public key, multiaddr of the connection). Never raises."""
+"""Lists connections: (public key, multiaddr of the connection). Never raises."""
 
 
 class Subnets:
@@ -31,7 +31,7 @@ class Subnets:
 
     Parameters
     ----------
-    connections : what p2pd says; called at most every LOOK_PERIOD seconds.
+    connections : asks p2pd; called at most every LOOK_PERIOD seconds.
     clock : seconds of any epoch that never go back.
     """
 
@@ -45,7 +45,7 @@ class Subnets:
         self._looking = asyncio.Lock()
 
     async def network_of(self, author: bytes) -> str:
-        """The network that `author` is connected from; "" when that is not known yet."""
+        """The network that `author` connects from; "" if not known yet."""
         if author not in self._networks:
             async with self._looking:
                 if author not in self._networks and self._clock() >= self._next_look:
@@ -60,8 +60,8 @@ def taking_turns(
 ) -> list[bytes]:
     """At most `most` of these peers, drawn at random, their networks taking turns.
 
-    Whoever has many identities on few networks is not asked more often for it. Peers whose network
-    is not known count as one.
+    So many identities on few networks are not asked more often. Peers of unknown network count as
+    one network.
     """
     by_network: defaultdict[str, list[bytes]] = defaultdict(list)
     for peer in rng.sample(sorted(peers), len(peers)):

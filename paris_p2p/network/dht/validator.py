@@ -3,17 +3,17 @@
 On the wire a record is four things:
 
     key       20 bytes: the SHA-1 of the key's text (nodes never see the text)
-    owner     32 bytes: the Ed25519 public key of whoever says it; the DHT subkey
+    owner     32 bytes: the Ed25519 public key of the signer; the DHT subkey
     expires   Unix seconds, a 64-bit float
     body      payload || signature (64 bytes)
 
 The payload is the canonical msgpack encoding of the value, a byte string of at most `MAX_VALUE`
-bytes. The signature covers DOMAIN || key || expires || owner || payload, so nothing of it can be
-moved to another key, given another life, or claimed by somebody else.
+bytes. The signature covers DOMAIN || key || expires || owner || payload, so a record cannot be
+moved to another key, given another expiration, or claimed by another owner.
 
-A record that is signed but cannot be decoded is refused like a forged one: readers behind us
-would choke on it. A record that has expired is *not* refused: judged by a clock that is off, that
-would hide everything; readers leave out what is dead by their own clock.
+A record that is signed but cannot be decoded is refused like a forged one, because readers behind
+us would fail on it. An expired record is *not* refused: with a clock that is off, that would hide
+everything. Readers leave out records that have expired by their own clock.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ CLOCK_TOLERANCE = 60.0
 _EMPTY = codec.encode(b"")
 
 REMEMBERED = 16_384
-"""How many verified signatures a validator remembers; the same records are read over and over."""
+"""Verified signatures that a validator remembers: the same records are read over and over."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One owner's signed word under one key, as nodes hold it and hand it on."""
+    """One owner's signed value under one key, as nodes hold and send it."""
 
     key: bytes
     owner: bytes
@@ -58,18 +58,18 @@ class Record:
 
     @property
     def value(self) -> bytes:
-        """The value inside. Only of records that a `Validator` has accepted."""
+        """The value inside. Only for records that a `Validator` has accepted."""
         value: bytes = codec.decode(self.body[:-SIGNATURE_LENGTH], MAX_PAYLOAD)
         return value
 
     @property
     def is_tombstone(self) -> bool:
-        """Whether its value is empty: the owner has taken back what it said."""
+        """Whether its value is empty: the owner has withdrawn its entry."""
         return self.body[:-SIGNATURE_LENGTH] == _EMPTY
 
     @property
     def size(self) -> int:
-        """What this record costs whoever holds it, in bytes."""
+        """The bytes that this record takes."""
         return KEY_LENGTH + AUTHOR_LENGTH + 8 + len(self.body)
 
 
@@ -79,14 +79,14 @@ def key_digest(key: str) -> bytes:
 
 
 def sign_record(identity: Identity, key: bytes, value: bytes, expires: float) -> Record:
-    """The record by which `identity` says `value` under `key`."""
+    """The signed record of `identity` with `value` under `key`."""
     payload = codec.encode(value)
     signature = identity.sign(signed_part(key, identity.author, expires, payload))
     return Record(key, identity.author, expires, payload + signature)
 
 
 class Validator:
-    """Decides whether a record may be kept and shown. Remembers signatures it has verified."""
+    """Decides whether a record may be kept and sent. Remembers verified signatures."""
 
     def __init__(self) -> None:
         self._verified: OrderedDict[bytes, None] = OrderedDict()
@@ -121,7 +121,7 @@ class Validator:
 
 
 def may_live_until(expires: float, now: float) -> bool:
-    """Whether a record that expires then can have been said by now."""
+    """Whether a record that expires then can have been made by now."""
     return math.isfinite(expires) and expires <= now + MAX_LIFE + CLOCK_TOLERANCE
 
 

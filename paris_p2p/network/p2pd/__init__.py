@@ -1,8 +1,8 @@
 """The libp2p daemon: its process, its sockets.
 
-- `daemon`         one p2pd: what is asked of it, its streams, its death
-- `process`        the process itself: how it begins and ends
-- `socket_folder`  where its sockets lie, and sweeping up after who was killed
+- `daemon`         one p2pd: its calls, its streams, its death
+- `process`        the process itself: how it starts and ends
+- `socket_folder`  private folders for its sockets, and removing deserted ones
 - `pipe`           a local socket with few copies and wake-ups
-- `listening`      which port, and which addresses to tell others
+- `listening`      the port to listen on, and the addresses to announce
 """

@@ -1,7 +1,7 @@
-"""One p2pd: libp2p in a child process, spoken to over unix sockets by hivemind's `P2P`.
+"""One p2pd: libp2p in a child process, controlled over unix sockets by hivemind's `P2P`.
 
-`Daemon` dials through it, opens and serves streams on it, and notices when it dies or hangs. How
-the process begins and ends: `process`. What fails inside hivemind or p2pd leaves these modules as
+`Daemon` dials through it, opens and serves streams on it, and notices when it dies or hangs.
+`process` starts and ends the process. Errors of hivemind or p2pd leave these modules as
 `Unreachable`, `PortInUse` or `StreamClosed`.
 """
 
@@ -34,15 +34,15 @@ DIAL_TIMEOUT = 5.0
 OPEN_TIMEOUT = 10.0
 
 LOOK_TIMEOUT = 1.0
-"""Seconds for p2pd to say who is connected: a caller waits for it and must not take us for gone."""
+"""Seconds for p2pd to list its peers: a caller waits for it and must not take us for gone."""
 
 HEARTBEAT = 5.0
 HEARTBEAT_PATIENCE = 10.0
 HEARTBEATS_MISSED = 2
-"""Seconds between questions to p2pd, seconds it has to answer, and misses in a row that end it."""
+"""Seconds between heartbeats, seconds p2pd has to answer, and misses in a row that end it."""
 
 OPENING_AT_ONCE = 20
-"""Streams being opened at a time; p2pd refuses bursts far above this."""
+"""Streams opened at a time; p2pd refuses bursts far above this."""
 
 _ANOTHER_KEY = re.compile(r"peer id mismatch: .{0,99} remote key matches (\w{1,64})")
 
@@ -63,29 +63,29 @@ def author_in(remote: Any) -> bytes | None:
 
 
 async def connections(p2p: Any) -> list[tuple[bytes, str]]:
-    """Who is connected to p2pd, and from where; nobody while it does not answer."""
+    """The peers connected to p2pd, and from where; empty while it does not answer."""
     try:
         async with asyncio.timeout(LOOK_TIMEOUT):
             peers = await p2p.list_peers()
         connections = [(author_in(p.peer_id), str(address)) for p in peers for address in p.addrs]
-    except Exception as error:  # whatever the library makes of a stranger's address
-        logger.debug("p2pd does not say who is connected: %r", error)
+    except Exception as error:  # any error of the library on a stranger's address
+        logger.debug("p2pd does not list its peers: %r", error)
         return []
     return [(author, address) for author, address in connections if author]
 
 
 class AnotherKey(Unreachable):
-    """A peer answers at an address, and not the one that the address names."""
+    """Another peer answers than the one that the address names."""
 
 
 def _not_reached(address: Address, error: Exception) -> Unreachable:
-    """Why a dial failed. p2pd tells who has answered instead only in words, and only once."""
+    """Why a dial failed. p2pd names the peer that answered instead only in text, and only once."""
     answering = _ANOTHER_KEY.search(str(error))
     if answering is None:
         return Unreachable(f"nobody answers at {address}")
     return AnotherKey(
         f"{answering[1]} answers at {address.transport}, not {address.peer_id}",
-        "Ask whoever runs that peer for its address as it is now",
+        "Ask that peer's operator for its current address",
     )
 
 
@@ -102,7 +102,7 @@ class Daemon:
 
     @classmethod
     async def start(cls, listen_config: ListenConfig, mode: Mode) -> Daemon:
-        """Start p2pd. It dials nobody by itself. Raises `ParisError`."""
+        """Start p2pd. It dials no peer by itself. Raises `ParisError`."""
         p2p, folder = await launch(listen_config, mode)
         bind_tables(p2p._client.control)
         return cls(p2p, folder, listen_config.inactivity)
@@ -113,7 +113,7 @@ class Daemon:
         return int(self.p2p._child.pid)
 
     async def died(self) -> None:
-        """Return once p2pd is gone, hangs, or no longer listens to us. hivemind never notices."""
+        """Return once p2pd is gone, hangs, or is disconnected from us. hivemind does not notice."""
         ends = [
             asyncio.ensure_future(self.p2p._child.wait()),
             asyncio.ensure_future(self._hung()),
@@ -140,13 +140,13 @@ class Daemon:
         return True
 
     def kill(self) -> None:
-        """End p2pd at once; `died` tells those who wait for it."""
+        """Kill p2pd at once; `died` returns then."""
         with suppress(ProcessLookupError):
             self.p2p._child.kill()
 
     def _conversation(self) -> list[asyncio.Task[None]]:
-        """The tasks through which hivemind talks to p2pd and hears of streams opened to us, as far
-        as they have begun; without any of them we are deaf."""
+        """hivemind's tasks that talk to p2pd and learn of streams opened to us, as far as they have
+        begun. All of them are needed."""
         control = self.p2p._client.control
         tasks = (control._read_task, control._write_task, self.p2p._listen_task)
         return [task for task in tasks if task is not None]
@@ -162,7 +162,7 @@ class Daemon:
         await self.p2p._child.wait()
 
     async def transports(self) -> list[str]:
-        """Where p2pd believes to be reachable, as multiaddrs without peer id."""
+        """Where p2pd believes itself reachable, as multiaddrs without peer id."""
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
                 _, addresses = await self.p2p._client.identify()
@@ -182,7 +182,7 @@ class Daemon:
         return [way for way in await self._connections(author) if CIRCUIT not in way]
 
     async def _connections(self, author: bytes) -> list[str]:
-        """The multiaddrs of the far ends of a peer's connections."""
+        """The remote multiaddrs of a peer's connections."""
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
                 peers = await self.p2p.list_peers()
@@ -215,7 +215,7 @@ class Daemon:
         return DaemonStream(author, reader, writer, self._inactivity)
 
     async def serve(self, protocol: str, accept: Accept) -> None:
-        """Have `accept` called with every stream opened to us; closed when it returns."""
+        """Call `accept` with every stream opened to us; close the stream when it returns."""
 
         async def handle(info: Any, reader: asyncio.StreamReader, writer: Any) -> None:
             author = author_in(info.peer_id)
@@ -229,11 +229,11 @@ class Daemon:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 await self.p2p.add_binary_stream_handler(protocol, handle)
         except DAEMON_ERRORS as error:
-            raise Unreachable(f"libp2p does not take up {protocol}") from error
+            raise Unreachable(f"libp2p does not accept a handler for {protocol}") from error
 
 
 class DaemonStream:
-    """A stream between us and a remote peer, by way of p2pd. Keeps the `Stream` contract.
+    """A stream between us and a remote peer, through p2pd. Keeps the `Stream` contract.
 
     Both directions are closed together: half-closing (`write_eof`) does not work through p2pd.
     """
@@ -270,7 +270,7 @@ class DaemonStream:
 
 
 def _encoded(address: Address) -> bytes:
-    """The way to a peer as p2pd reads it."""
+    """A peer's address as p2pd reads it."""
     relay = address.relay
     if relay is None:
         return bytes(Multiaddr(address.transport).to_bytes())

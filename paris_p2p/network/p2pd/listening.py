@@ -1,4 +1,4 @@
-"""Where we listen, and which of our addresses are worth telling others."""
+"""Where we listen, and which of our addresses to announce."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from paris_p2p.records.address import (
 )
 
 MAX_ADDRESSES = 8
-"""Own addresses told to others."""
+"""Own addresses announced to others."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ListenConfig:
     listen: str
     port: int
     announce: tuple[str, ...]
-    """Transports told to others in place of those found; () for those found."""
+    """Transports to announce instead of those found; () for those found."""
     inactivity: float
     upnp: bool = False
 
@@ -47,7 +47,7 @@ class ListenConfig:
 def choose_port(listen: str, port: int) -> int:
     """`port` if it is free, or any free one for 0. Raises `PortInUse` or `UsageProblem`.
 
-    Asked of the kernel first, because p2pd shares a taken port with its owner without complaint.
+    The kernel is asked, because p2pd shares a taken port with its owner without complaint.
     """
     try:
         version = ipaddress.ip_address(listen).version
@@ -77,7 +77,7 @@ def _why_not_bound(error: OSError, listen: str, port: int) -> ParisError:
 
 
 def announced_transport(text: str, peer_id: str) -> str:
-    """What a user wants others to dial, without our peer id. Raises `UsageProblem`."""
+    """The transport a user wants announced, without our peer id. Raises `UsageProblem`."""
     try:
         return parse_transport(text.removesuffix("/p2p/" + peer_id))
     except BadContent as error:
@@ -85,7 +85,7 @@ def announced_transport(text: str, peer_id: str) -> str:
 
 
 def tellable(transports: Iterable[str]) -> list[str]:
-    """Transports worth telling others: well-formed, specific, those of this host alone last."""
+    """Transports to announce: well-formed, specific, loopback ones last."""
     good = []
     for transport in dict.fromkeys(transports):
         with suppress(BadContent):
@@ -95,18 +95,18 @@ def tellable(transports: Iterable[str]) -> list[str]:
 
 
 def dialable_from_here(transport: str) -> bool:
-    """Whether a peer that nobody outside can dial should still tell this transport: to its LAN."""
+    """Whether a peer that cannot be dialled from outside should announce this for its LAN."""
     return scope_of(ip_of(transport)) not in ("", GLOBAL, LOOPBACK)
 
 
 def _is_unspecific(transport: str) -> bool:
-    """Whether the host is that of any machine (0.0.0.0) or of several (multicast)."""
+    """Whether the host stands for any machine (0.0.0.0) or several (multicast)."""
     host = ip_of(transport)
     return host is not None and (host.is_unspecified or host.is_multicast)
 
 
 def is_ours(host: IpAddress) -> bool:
-    """Whether one of this machine's interfaces has this address: only then can it be bound."""
+    """Whether one of this machine's interfaces has this address: only then it can be bound."""
     family = socket.AF_INET if host.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

@@ -1,7 +1,7 @@
 """A local socket, read and written with as few copies and wake-ups as asyncio allows.
 
 `asyncio.StreamReader` copies every byte three times and wakes its reader for every 64 KiB. Here the
-kernel writes long reads straight to where they are wanted.
+kernel writes long reads directly into the reader's buffer.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 from paris_p2p.network.swarm import StreamClosed
 
 SPILL = 1 << 16
-"""Bytes taken in before anybody asks for them. Shorter reads go through this buffer."""
+"""Bytes buffered ahead of a read. Shorter reads go through this buffer."""
 
 PIECE = 1 << 18
-"""Bytes handed to the socket at a time: progress of the writer is judged per piece."""
+"""Bytes passed to the socket at a time: the writer's patience counts per piece."""
 
 
 class SocketPipe(asyncio.BufferedProtocol):
     """Both directions of a connected socket. One reader and one writer at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take over an open pair of asyncio's streams, with what that has read already."""
+        """Take over an open pair of asyncio's streams, with the bytes already read."""
         self._writer = writer  # closes the socket when it is forgotten
         transport: Any = writer.transport
         self._transport = transport
@@ -66,19 +66,19 @@ class SocketPipe(asyncio.BufferedProtocol):
                 await self._until_writable(patience)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._transport.close()
         self._end()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the kernel is to put what comes next."""
+        """Where the kernel writes the next bytes."""
         self._direct = self._wanted is not None and len(self._wanted) >= SPILL
         if self._direct and self._wanted is not None:
             return self._wanted
         return memoryview(self._spill)[len(self._spilled) :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """The kernel has put so many bytes there."""
+        """The kernel has written so many bytes there."""
         self._moved = self._loop.time()
         if self._direct and self._wanted is not None:
             self._wanted = self._wanted[nbytes:]
@@ -92,7 +92,7 @@ class SocketPipe(asyncio.BufferedProtocol):
             self._wake()
 
     def eof_received(self) -> bool:
-        """The other side will send no more; what we still write is not cut off."""
+        """The other side will send no more; we may still write."""
         self._end()
         return True
 
@@ -103,11 +103,11 @@ class SocketPipe(asyncio.BufferedProtocol):
         self._end()
 
     def pause_writing(self) -> None:
-        """The socket takes no more for now."""
+        """The socket takes no more bytes for now."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The socket takes bytes again."""
         self._writable.set()
 
     def _go_on_reading(self) -> None:
@@ -115,7 +115,7 @@ class SocketPipe(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _take_spilled(self, target: memoryview) -> memoryview:
-        """Move spilled bytes to `target`; returns what of it is left to fill."""
+        """Move spilled bytes to `target`; returns the part still to fill."""
         taken = min(len(target), len(self._spilled))
         target[:taken] = self._spilled[:taken]
         rest = len(self._spilled) - taken
@@ -125,7 +125,7 @@ class SocketPipe(asyncio.BufferedProtocol):
         return target[taken:]
 
     async def _next_arrival(self, patience: float) -> None:
-        """Until all that is wanted is there, or the end; StreamClosed when nothing moves."""
+        """Wait for all wanted bytes, or the end. StreamClosed when nothing moves."""
         self._arrival = self._loop.create_future()
         self._moved = self._loop.time()
         self._watch(patience, patience)
@@ -139,7 +139,7 @@ class SocketPipe(asyncio.BufferedProtocol):
                 self._timer.cancel()
 
     def _watch(self, still: float, patience: float) -> None:
-        """Look in `still` seconds whether anything has moved for `patience`."""
+        """Check in `still` seconds whether anything has moved for `patience` seconds."""
         self._timer = self._loop.call_later(still, self._look, patience)
 
     def _look(self, patience: float) -> None:

@@ -1,7 +1,7 @@
-"""The p2pd process: how it is started, how it is ended, and what it must not leave behind.
+"""The p2pd process: its start, its end, and its cleanup.
 
-Its sockets live in a private folder (`socket_folder.py`). Folders of processes that were killed are
-swept away by the next one that starts.
+Its sockets lie in a private folder (`socket_folder.py`). Every start removes the folders of
+processes that were killed.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ REACHABILITY = {
     "public": {"forceReachabilityPublic": 1},
     "private": {"forceReachabilityPrivate": 1, "relayDiscovery": 0},
 }
-"""hivemind's table of p2pd's options, with relays left to `relays.py`."""
+"""hivemind's table of p2pd's options, with relays left to `reach/relays.py`."""
 
 _IN_ITS_OWN_SESSION = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
 
 DAEMON_ERRORS = (P2PDaemonError, OSError, EOFError, TimeoutError)
-"""What hivemind raises when p2pd is dead, busy, or could not reach the remote."""
+"""hivemind's errors when p2pd is dead, busy, or could not reach the remote."""
 
 
 class Mode(enum.StrEnum):
-    """What p2pd is made for. It cannot be changed while it runs."""
+    """The mode of a p2pd. It cannot change while p2pd runs."""
 
     RELAY = "relay"
-    """For who can be dialled: others are relayed, up to 4 GiB and 30 minutes a connection."""
+    """For a peer that can be dialled: relays others, up to 4 GiB and 30 minutes a connection."""
     PUNCH = "punch"
-    """For who cannot: connections over a relay are turned into direct ones where possible."""
+    """For one that cannot: turns relayed connections into direct ones if possible."""
     PLAIN = "plain"
-    """For who does not know yet, and for who can be dialled but relays nobody."""
+    """For one that does not know yet, or can be dialled but relays nobody."""
 
 
 async def launch(listen_config: ListenConfig, mode: Mode) -> tuple[Any, SocketFolder]:
-    """A new p2pd, as hivemind sees it, and the folder of its sockets. Raises `ParisError`.
+    """A new p2pd, as hivemind's object, and the folder of its sockets. Raises `ParisError`.
 
-    Bootstrap peers are never handed to p2pd: a dead one makes it exit or block. It has one
-    thread for Go code: with more, which of its two relay services answers is a race, and the
-    wrong one cuts connections off after 128 KiB.
+    p2pd never gets bootstrap peers: a dead one makes it exit or block. It has one thread for Go
+    code. With more, its two relay services race, and the wrong one cuts connections off after
+    128 KiB.
 
-    Whoever is cancelled in here leaves nothing behind. hivemind alone would: it hands p2pd over
-    only once that answers, and the `asyncio.wait_for` in it loses, before Python 3.12, a
-    cancellation that comes together with the answer.
+    A cancellation leaves no p2pd behind. With hivemind alone it would: hivemind returns p2pd only
+    once it answers, and its `asyncio.wait_for` loses, before Python 3.12, a cancellation that comes
+    together with the answer.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -74,9 +74,8 @@ async def launch(listen_config: ListenConfig, mode: Mode) -> tuple[Any, SocketFo
 
         @staticmethod
         def _make_process_args(*args: Any, **options: Any) -> list[str]:
-            """What is told to our whole process group, as when a terminal closes, is for us to
-            hear: p2pd is needed until we have said goodbye. It ends when we do: nobody is left to
-            speak to it."""
+            """Run p2pd in its own session, so that signals to our process group, as when a terminal
+            closes, do not reach it: we need it to leave the swarm. It ends when we do."""
             command: list[str] = P2P._make_process_args(*args, **options)
             return [sys.executable, "-I", "-S", "-c", _IN_ITS_OWN_SESSION, *command]
 
@@ -103,12 +102,12 @@ async def launch(listen_config: ListenConfig, mode: Mode) -> tuple[Any, SocketFo
 
 
 def _options(mode: Mode, listen_config: ListenConfig) -> dict[str, Any]:
-    """What a mode is to p2pd.
+    """p2pd's options for a mode.
 
-    p2pd keeps the address that our router has outside to itself only while it looks for relays.
-    Else others dial it in vain, and what routers remember of such a dial spoils the hole that is
-    punched next. So it may look for relays, and try but one: itself. With UPnP our router may
-    forward that address to us, and then others have to know it.
+    p2pd hides our router's outside address only while it looks for relays. Otherwise others dial
+    that address in vain, and the routers' memory of such a dial makes the next hole punching fail.
+    So p2pd looks for relays, but may try only one: itself. With UPnP our router may forward that
+    address to us, so others have to know it.
     """
     if mode is Mode.RELAY:
         return {"force_reachability": "public", "auto_nat": False}
@@ -120,7 +119,7 @@ def _options(mode: Mode, listen_config: ListenConfig) -> dict[str, Any]:
 
 
 def end_now(p2p: Any, folder: SocketFolder) -> None:
-    """Kill p2pd if it still runs, and remove its sockets. Does not wait for it to be gone."""
+    """Kill p2pd if it still runs, and remove its sockets. Does not wait for its end."""
     p2p._terminate()
     if p2p._reader_task is not None:
         p2p._reader_task.add_done_callback(hear_out)
@@ -131,7 +130,7 @@ def end_now(p2p: Any, folder: SocketFolder) -> None:
 
 
 def hear_out(task: asyncio.Task[None]) -> None:
-    """Take note of how a task of hivemind's ended, lest asyncio complain on the terminal."""
+    """Retrieve the error of a hivemind task, so that asyncio does not complain on the terminal."""
     if not task.cancelled():
         task.exception()
 

@@ -1,12 +1,12 @@
-"""Who can reach us, and through whom.
+"""Reachability: whether others can dial us, and the relays if not.
 
-- `reachability`        who can reach us, and what follows: hiding, relays, p2pd's mode
-- `reachability_types`  the words for that
-- `witnesses`           what other peers find at our door, and what to believe of it
-- `dial_back`           the dial-back protocol: which of our addresses lead to us from outside
-- `handshake`           who answers at an address, proven without p2pd and without an identity
-- `tcp_probe`           is anybody there, before libp2p is sent to dial
+- `reachability`        our reachability, and its effects: hiding, relays, p2pd's mode
+- `reachability_types`  the types for it
+- `witnesses`           the dial-backs of several peers, and what to believe of them
+- `dial_back`           the dial-back protocol: which of our addresses work from outside
+- `handshake`           the proven key of a peer at an address, without p2pd or an identity
+- `tcp_probe`           a TCP check of an address before libp2p dials it
 - `relays`              the relays through which an unreachable peer is reached
-- `circuit`             a place at a relay, asked for by hand, and addresses over it
-- `relay_self_test`     whether the relay that we are ourselves carries enough
+- `circuit`             relay reservations, made without p2pd, and relayed addresses
+- `relay_self_test`     whether our relay carries enough
 """

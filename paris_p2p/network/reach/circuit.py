@@ -1,15 +1,16 @@
-"""Being reached over a relay: a place at it, asked for by hand, and the way through it in bytes.
+"""Relay reservations, made without p2pd's own search, and relayed addresses in binary.
 
-p2pd asks relays for places only when it knows four of them, or after three minutes, and tells
-nobody. One relay, now, and with known limits, takes one message of libp2p's own protocol, which
-any stream can carry. p2pd does the rest: it accepts what the relay then connects to us.
+p2pd itself requests reservations only when it knows four relays, or after three minutes, and does
+not report them. A reservation at one relay, at once and with known limits, takes one message of
+libp2p's protocol, which any stream can carry. p2pd then accepts the relayed connections.
 
     stream    /libp2p/circuit/relay/0.2.0/hop
     question  varint length, protobuf HopMessage {1 type: 0 RESERVE}
     answer    varint length, protobuf HopMessage {1 type: 2 STATUS, 5 status: 100 OK,
-              3 reservation {...}, 4 limit {1 duration: s, 2 data: bytes}}; no limit, no bounds
+              3 reservation {...}, 4 limit {1 duration: s, 2 data: bytes}}; no field 4: unlimited
 
-A place lasts while the connection to the relay does, an hour at most; asking again prolongs it.
+A reservation lasts as long as the connection to the relay, and at most an hour; a new request
+prolongs it.
 Source: libp2p specs, `relay/circuit-v2.md`.
 """
 
@@ -24,7 +25,7 @@ from paris_p2p.network.swarm import Stream
 HOP_PROTOCOL = "/libp2p/circuit/relay/0.2.0/hop"
 
 MAX_MESSAGE = 4096
-"""Bytes of a relay's answer, as the specification has it."""
+"""Bytes of a relay's answer, by the specification."""
 
 _RESERVE = bytes([2, 0x08, 0])
 _OK = 100
@@ -35,16 +36,16 @@ _MULTIHASH = bytes.fromhex("002408011220")
 
 @dataclass(frozen=True)
 class Limit:
-    """What a relay carries per connection; 0 for without bounds."""
+    """A relay's limits per connection; 0 for none."""
 
     seconds: int
     bytes: int
 
 
 async def reserve(stream: Stream) -> Limit:
-    """A place at the relay at the other end of `stream`.
+    """Make a reservation at the relay at the other end of `stream`.
 
-    Raises `Unreachable` when it has none, `BadContent` when it does not speak as a relay does.
+    Raises `Unreachable` when it refuses, `BadContent` when it does not answer as a relay.
     """
     await stream.write(_RESERVE)
     length = 0
@@ -54,7 +55,7 @@ async def reserve(stream: Stream) -> Limit:
         if byte < 0x80:
             break
     if not 0 < length <= MAX_MESSAGE:
-        raise BadContent("a relay answers with a message of no sensible length")
+        raise BadContent("a relay's answer has an invalid length")
     return read_answer(await stream.read_exactly(length))
 
 
@@ -63,7 +64,7 @@ def read_answer(message: bytes) -> Limit:
     fields = _fields(message)
     status = _number(fields.get(5, 0))
     if status != _OK:
-        raise Unreachable(f"the relay has no place for us (status {status})")
+        raise Unreachable(f"the relay refuses a reservation (status {status})")
     limit = _fields(_bytes(fields.get(4, b"")))
     return Limit(_number(limit.get(1, 0)), _number(limit.get(2, 0)))
 
@@ -78,7 +79,7 @@ def circuit_bytes(relay_transport: bytes, relay: Author) -> bytes:
 
 
 def _fields(message: bytes) -> dict[int, int | bytes]:
-    """A protobuf message's fields by number, the last of each; varints and byte strings only."""
+    """The fields of a protobuf message by number, the last of each; varints and bytes only."""
     fields: dict[int, int | bytes] = {}
     position = 0
     while position < len(message):
@@ -90,7 +91,7 @@ def _fields(message: bytes) -> dict[int, int | bytes]:
             fields[tag >> 3] = message[position : position + value]
             position += value
         else:
-            raise BadContent("a relay's answer is not the protobuf that it should be")
+            raise BadContent("a relay's answer is not the expected protobuf")
     return fields
 
 
@@ -101,7 +102,7 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return number, position + place + 1
-    raise BadContent("a relay's answer ends within a number")
+    raise BadContent("a relay's answer has an invalid number")
 
 
 def _bytes(value: int | bytes) -> bytes:

@@ -1,8 +1,8 @@
 """The dial-back protocol: can you reach me at these addresses?
 
 Goals
-    A peer learns from others whether its addresses lead to it from outside, and what they see.
-    Nobody can be made to knock at a stranger's door: see `may_dial`, and `Budget`.
+    A peer learns whether its addresses lead to it from outside, and where others see it.
+    Nobody can be made to dial a third party: see `may_dial` and `Budget`.
 
 Non-goals
     QUIC, names, relayed addresses, and finding out what kind of router is in between.
@@ -12,8 +12,9 @@ Non-goals
     answer    u16 length, canonical msgpack: {"seen": [transport, ...],
                                               "dials": [{"transport", "verdict", "reason"}, ...]}
 
-`seen` is where the answerer sees the asker's connections come from. The verdict is "reached" (the
-asker's own key was proven there), "failed", "refused" (not an address of the asker's) or "busy".
+`seen` lists where the asker's connections come from, as the answerer sees them. The verdict is
+"reached" (the asker's own key was proven there), "failed", "refused" (not an address of the asker)
+or "busy".
 """
 
 from __future__ import annotations
@@ -44,20 +45,20 @@ MAX_MESSAGE = 8192
 """Bytes of a question or an answer."""
 
 ANSWER_PATIENCE = 2 * PATIENCE + 5
-"""Seconds an asker waits: the dials run beside each other, after one lookup."""
+"""Seconds an asker waits: one lookup, then all dials at once."""
 
 WINDOW = 60.0
 ACTS_PER_AUTHOR = 24
 ACTS_PER_WINDOW = 192
-"""Questions and dials that one asker, and all of them, may cost us per WINDOW seconds. One network
-gets no more than half of what the others have left."""
+"""Questions and dials per WINDOW seconds, for one asker and for all. One network gets no more than
+half of what the others have left."""
 
 _LENGTH = struct.Struct(">H")
 
 _Transport = Annotated[str, Text(256, shortest=1)]
 
 DialAt = Callable[[str], Awaitable[Author]]
-"""Whose key answers at a transport. Raises Unreachable."""
+"""The key of the peer that answers at a transport. Raises Unreachable."""
 
 SeenAt = Callable[[Author], Awaitable[Sequence[str]]]
 """Transports that a peer's connections to us come from, relayed ones left out."""
@@ -73,7 +74,7 @@ class Question(Checked):
 
 @dataclass(frozen=True)
 class Dial(Checked):
-    """What became of one address."""
+    """The result for one address."""
 
     transport: _Transport
     verdict: Annotated[str, OneOf(("reached", "failed", "refused", "busy"))]
@@ -87,7 +88,7 @@ class Answer(Checked):
 
 
 class Budget:
-    """What may still be done for whom. Counts are forgotten every WINDOW seconds of `clock`."""
+    """Limits the acts per asker and network. Counts are reset every WINDOW seconds of `clock`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -96,7 +97,7 @@ class Budget:
         self._by_network: Counter[str] = Counter()
 
     def take(self, author: Author, network: str) -> bool:
-        """Spend one act on this asker, if there is one left for it and for its network."""
+        """Count one act for this asker; False when none is left for it or its network."""
         if self._clock() - self._began >= WINDOW:
             self._began = self._clock()
             self._by_author.clear()
@@ -112,8 +113,8 @@ class Budget:
 def may_dial(transport: str, seen: Collection[str], announced: Collection[str]) -> bool:
     """Whether an asker may have us dial `transport`.
 
-    Only a literal address over TCP, at an IP that the asker is seen to come from, or a global one
-    that it announces to everybody: whoever reads that announcement dials it anyway.
+    Only literal TCP addresses are allowed: at an IP that the asker is seen to come from, or a
+    global one that it announces, because readers of the announcement dial it anyway.
     """
     try:
         endpoint = tcp_endpoint(transport)
@@ -126,7 +127,7 @@ def may_dial(transport: str, seen: Collection[str], announced: Collection[str]) 
 
 
 class DialbackServer:
-    """Answers who asks to be dialled back. Pass it to `Swarm.serve`."""
+    """Answers peers that ask to be dialled back. Pass it to `Swarm.serve`."""
 
     def __init__(
         self,
@@ -146,7 +147,7 @@ class DialbackServer:
         question = Question.from_body({"transports": await _receive(stream)})
         seen = None
         network = await self._network_of(author)
-        if not network:  # it came a moment ago, as who asks us mostly has
+        if not network:  # most askers have connected only a moment ago
             seen = await self._seen_at(author)
             network = network_in("".join(seen[:1]))
         if not self._budget.take(author, network):
@@ -168,7 +169,7 @@ class DialbackServer:
     async def _vouched(
         self, author: Author, wanted: Collection[str], seen: Collection[str]
     ) -> Collection[str]:
-        """What the asker announces; not looked up where that would allow nothing more."""
+        """The asker's announced addresses; not looked up if they would allow no further dial."""
         elsewhere = [transport for transport in wanted if not may_dial(transport, seen, ())]
         if any(may_dial(transport, seen, (transport,)) for transport in elsewhere):
             return await self._announced_by(author)
@@ -198,8 +199,8 @@ class DialbackServer:
 async def ask_dialback(stream: Stream, transports: Sequence[str]) -> Answer:
     """Ask the peer at the other end to dial these transports of ours.
 
-    What it says about any other transport is left out. Raises StreamClosed, and BadContent for an
-    answer that is none.
+    Results for other transports are left out. Raises StreamClosed, and BadContent for an invalid
+    answer.
     """
     await _send(stream, list(transports[:MAX_ADDRESSES]))
     body = await _receive(stream)
@@ -216,7 +217,7 @@ async def _send(stream: Stream, body: object) -> None:
 
 
 async def _receive(stream: Stream) -> object:
-    """One message, its size known to be small before it is read."""
+    """One message; its size is checked before it is read."""
     (length,) = _LENGTH.unpack(await stream.read_exactly(_LENGTH.size, patience=ANSWER_PATIENCE))
     if length > MAX_MESSAGE:
         raise BadContent(f"a dial-back message of {length} bytes, over {MAX_MESSAGE}")

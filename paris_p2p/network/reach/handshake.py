@@ -1,14 +1,14 @@
-"""Who answers at an address: libp2p's handshake over TCP, as far as the server's proof of its key.
+"""libp2p's handshake over TCP, up to the proof of the server's key: which peer is at an address.
 
-A peer that is connected to us already is not dialled again by p2pd, so p2pd cannot tell whether an
-address leads to it from outside. This asks the address itself, without p2pd and without an
-identity of our own, and hangs up once the answer is proven:
+p2pd does not dial a peer again that is connected already, so it cannot tell whether an address
+leads to that peer from outside. This handshake asks the address itself, without p2pd and without an
+identity of our own, and hangs up once the key is proven:
 
     multistream-select     /multistream/1.0.0, then /tls/1.0.0
     TLS 1.3                the server's certificate carries its PeerID's key, which signed it
 
-Source: libp2p specs, `connections/README.md` and `tls/tls.md`. Only literal addresses over TCP and
-names that resolve to them; QUIC needs a handshake that Python's ssl does not speak.
+Source: libp2p specs, `connections/README.md` and `tls/tls.md`. Only literal TCP addresses and names
+that resolve to them; QUIC needs a handshake that Python's ssl does not support.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NO_CERTIFICATE = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-"""What the library makes of a stranger's certificate."""
+"""The library's errors on a stranger's certificate."""
 _SIGNED = b"libp2p-tls-handshake:"
 # DER and protobuf around an Ed25519 key and its signature, whose lengths never vary.
 _KEY_HEADER = bytes.fromhex("3068042408011220")
@@ -51,7 +51,7 @@ _SIGNATURE_HEADER = bytes.fromhex("0440")
 async def author_at(transport: str, patience: float = PATIENCE) -> Author:
     """The proven key of the peer that answers at a TCP multiaddr without PeerID.
 
-    Raises Unreachable, saying how far it came: no connection, something else, no proof.
+    Raises Unreachable, which says what failed: no connection, not libp2p, no proof.
     """
     host, port = _endpoint(transport)
     try:
@@ -68,7 +68,7 @@ async def author_at(transport: str, patience: float = PATIENCE) -> Author:
 
 
 def _in_words(error: OSError) -> str:
-    """The system's words; asyncio's own, with the address in them, where there is no number."""
+    """The system's message; asyncio's own, with the address in it, if there is no errno."""
     number = error.errno or 0
     return os.strerror(number) if number > 0 else str(error) or "no connection"
 
@@ -95,7 +95,7 @@ async def _agree_on_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 def author_in_certificate(certificate: bytes) -> Author:
-    """The key that vouches for a libp2p certificate (DER). ValueError when none does."""
+    """The key that signed a libp2p certificate (DER). ValueError when none did."""
     try:
         certified, signed_key = _certified(x509.load_der_x509_certificate(certificate))
     except _NO_CERTIFICATE as error:
@@ -107,7 +107,7 @@ def author_in_certificate(certificate: bytes) -> Author:
 
 
 def _certified(certificate: x509.Certificate) -> tuple[bytes, bytes]:
-    """The certificate's own key (DER), and what libp2p's extension says."""
+    """The certificate's own key (DER), and the content of libp2p's extension."""
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     extension = certificate.extensions.get_extension_for_oid(_EXTENSION).value
     if not isinstance(extension, x509.UnrecognizedExtension):
@@ -126,7 +126,7 @@ def _key_and_signature(signed_key: bytes) -> tuple[Author, bytes]:
 
 
 def _context() -> ssl.SSLContext:
-    """TLS as libp2p speaks it: the certificate proves itself, no authority and no name does."""
+    """TLS as in libp2p: certificates are self-signed; no authority and no name is checked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

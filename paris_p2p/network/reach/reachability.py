@@ -1,11 +1,11 @@
-"""Where a peer stands: who can dial it, through which relays, and what it tells others of that.
+"""A peer's reachability: whether it can be dialled, its relays, and the addresses it announces.
 
     witnesses say   routing tables   relays        p2pd's mode, once no stream would break
     public          in them          serves        RELAY
     private         out of them      uses two      PUNCH
-    nothing         in them          none          as it is
+    nothing         in them          none          unchanged
 
-What the last life of the peer found out is believed until somebody says otherwise.
+The last session's result is believed until witnesses say otherwise.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from paris_p2p.network.reach.witnesses import Verdict, hear_witnesses, judge
 from paris_p2p.records.address import Address, ip_of, is_public
 
 ASK_PERIOD = 600.0
-"""Seconds between two askings of witnesses who agreed; who heard none asks every round."""
+"""Seconds until witnesses are asked again. Without a verdict they are asked every round."""
 
 
 def first_mode(announced: bool, was: State, serve_relay: bool) -> Mode:
-    """The mode to begin in, before anybody could be asked."""
+    """The mode to begin in, before witnesses could be asked."""
     return fitting_mode(State.PUBLIC if announced else was, serve_relay)
 
 
 def fitting_mode(state: State, serve_relay: bool) -> Mode:
-    """The mode for where a peer stands."""
+    """The mode for a reachability."""
     if state is State.PUBLIC and serve_relay:
         return Mode.RELAY
     return Mode.PUNCH if state is State.PRIVATE else Mode.PLAIN
 
 
 class ReachabilityKeeper:
-    """What one host knows of its own reachability, and does about it. `look` every heal period.
+    """Finds out one host's reachability and acts on it. Call `look` every heal period.
 
     Parameters
     ----------
-    was : what was found out before this process began.
+    was : the result of the last session.
     serve_relay : whether to relay others when publicly reachable.
     named : relays that the user named.
     clock : seconds of any epoch.
@@ -77,7 +77,7 @@ class ReachabilityKeeper:
         self._self_test = SelfTest(host, limit_of)
 
     def addresses(self) -> list[str]:
-        """What others are told to dial: direct ways first, those over relays last."""
+        """The addresses to announce: direct ones first, relayed ones last."""
         own = self._host.listen_config.identity.peer_id
         relayed = [circuit_through(relay, own) for relay in self._relays.in_use()]
         direct = self._transports
@@ -87,7 +87,7 @@ class ReachabilityKeeper:
         return [*told[: MAX_ADDRESSES - len(relayed)], *relayed]
 
     def transports(self) -> list[str]:
-        """Where we listen, or say that we do, and where others see us."""
+        """Where we listen, or announce that we do, and where others see us."""
         hosts = ((transport, ip_of(transport)) for transport in self._verdict.observed)
         return [*self._transports, *(t for t, host in hosts if host and is_public(host))]
 
@@ -108,13 +108,13 @@ class ReachabilityKeeper:
         )
 
     async def note_addresses(self) -> None:
-        """Look up where p2pd listens now. Raises `Unreachable` when it does not answer."""
+        """Ask p2pd where it listens now. Raises `Unreachable` when it does not answer."""
         self._transports = tellable(
             self._host.listen_config.announce or await self._host.daemon.transports()
         )
 
     async def look(self) -> None:
-        """Note our addresses, ask witnesses when it is time to, and act on what they say."""
+        """Note our addresses, ask witnesses when that is due, and act on their verdict."""
         await self.note_addresses()
         if self._due():
             await self._ask()
@@ -128,7 +128,7 @@ class ReachabilityKeeper:
             await self._self_test.run()
 
     def _due(self) -> bool:
-        """Whether to ask witnesses: after a while, and when our addresses have changed."""
+        """Whether to ask witnesses: after ASK_PERIOD, and when our addresses have changed."""
         asked, transports = self._asked
         changed = transports != tuple(self._transports)
         return changed or self._clock() - asked >= ASK_PERIOD
@@ -143,7 +143,7 @@ class ReachabilityKeeper:
             self._asked = (self._clock(), tuple(self._transports))
 
     async def _candidates(self) -> list[Address]:
-        """Neighbours as relays, each at the place where we are connected to it."""
+        """Neighbours as relays, each at the addresses where we are connected to it."""
         found = []
         for author in filter(None, map(author_in, self._host.neighbours())):
             transports = tellable(await self._host.daemon.seen_at(author))
@@ -151,9 +151,9 @@ class ReachabilityKeeper:
         return found
 
     async def _take_mode(self) -> None:
-        """Have p2pd run in the mode for where we stand, before relays give places to the old one.
+        """Switch p2pd to the mode for our reachability, before the old one makes reservations.
 
-        Who listens on this machine alone has nobody to relay.
+        A peer that listens only on loopback has nobody to relay.
         """
         if self._host.busy() or is_loopback(self._host.listen_config.transport):
             return
@@ -161,7 +161,7 @@ class ReachabilityKeeper:
         await self._host.until_ready()
 
     def _mapped(self) -> str:
-        """The transport that leads to us although no interface has its address."""
+        """The transport that leads to us by UPnP: no interface has its address."""
         if not self._host.listen_config.upnp or self._verdict.state is not State.PUBLIC:
             return ""
         hosts = ((transport, ip_of(transport)) for transport in self._transports)

@@ -1,6 +1,6 @@
-"""Whether others can reach a peer, and by which way: the words for it.
+"""The types for whether and how others can reach a peer.
 
-How it is found out: `witnesses`. What an unreachable peer does about it: `relays`.
+`witnesses` finds it out. `relays` is for a peer that is unreachable.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 class State(enum.StrEnum):
-    """What we know about being dialled from outside."""
+    """Whether we can be dialled from outside."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -19,14 +19,14 @@ class State(enum.StrEnum):
 
 
 class Nat(enum.StrEnum):
-    """What stands between us and the others, as far as they can tell us."""
+    """The kind of NAT in front of us, as far as others can tell."""
 
     NONE = "none"
-    """They see an address of this machine."""
+    """Others see an address of this machine."""
     CONE = "cone"
-    """One port outside for all peers: holes can be punched."""
+    """One outside port for all peers: hole punching works."""
     SYMMETRIC = "symmetric"
-    """Another port for every peer: only a relay helps."""
+    """Another outside port for every peer: only a relay helps."""
     UNKNOWN = "unknown"
     """Fewer than two peers at different addresses could be asked."""
 
@@ -37,22 +37,22 @@ class Reachability:
 
     state: State = State.UNKNOWN
     addresses: tuple[str, ...] = ()
-    """What we tell others to dial: full multiaddrs, those over relays included."""
+    """The addresses we announce: full multiaddrs, relayed ones included."""
     observed: tuple[str, ...] = ()
-    """The transports (no PeerID) our connections come from, as other peers see them."""
+    """Our connections' transports (no PeerID), as other peers see them."""
     relays: tuple[str, ...] = ()
     """Full addresses of the relays through which we can be reached now."""
     serves_relay: bool = False
     """Whether others may be reached through us."""
     nat: Nat = Nat.UNKNOWN
     hole_punching: bool = False
-    """Whether a direct connection may come about although nobody can dial us."""
+    """Whether hole punching may connect us directly although nobody can dial us."""
     upnp: str = ""
     """The transport our router forwards to us because we asked it to; "" for none."""
     reached_by: int = 0
     """Peers that dialled us back, when last asked."""
     missed_by: int = 0
-    """Peers that tried to and could not."""
+    """Peers that tried to and failed."""
 
 
 class Way(enum.StrEnum):

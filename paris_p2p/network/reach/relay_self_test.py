@@ -1,8 +1,8 @@
-"""Whether the relay that we are carries enough: asked from outside, by a p2pd made for it.
+"""Whether our own relay carries enough, measured by a second p2pd.
 
-p2pd holds two relay services, and on a busy machine the wrong one may come up first: it cuts every
-connection off after 128 KiB. Others would pass us over, and nobody would tell us. So we take a
-place at our own relay, and start p2pd again until it is the right one.
+p2pd has two relay services, and on a busy machine the wrong one may come up first: it cuts every
+connection off after 128 KiB. Others would pass us over without telling us. So we make a reservation
+at our own relay, and restart p2pd until the right service answers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from paris_p2p.records.address import Address
 logger = logging.getLogger(__name__)
 
 RESTARTS = 5
-"""How often p2pd is started again before we make do with a relay of little use."""
+"""How often p2pd is restarted before we accept a relay of little use."""
 
 INACTIVITY = 5.0
 
@@ -33,7 +33,7 @@ Measure = Callable[[ListenConfig], Awaitable[Limit]]
 
 
 class SelfTest:
-    """Tests each p2pd of `host` that relays, once."""
+    """Tests each relaying p2pd of `host` once."""
 
     def __init__(self, host: Host, measure: Measure) -> None:
         self._host = host
@@ -42,7 +42,7 @@ class SelfTest:
         self._restarts = 0
 
     async def run(self) -> None:
-        """Test what has not been tested, and start it again where it carries too little."""
+        """Test p2pd unless it has been tested; restart it if it carries too little."""
         daemon = self._host.daemon
         if self._host.mode is not Mode.RELAY or daemon is self._tested:
             return
@@ -58,12 +58,12 @@ class SelfTest:
             logger.warning("our relay carries only %d bytes a connection", limit.bytes)
         elif not self._host.busy():
             self._restarts += 1
-            logger.info("our relay carries only %d bytes a connection; once more", limit.bytes)
+            logger.info("our relay carries only %d bytes a connection; restarting it", limit.bytes)
             self._host.restart()
 
 
 async def limit_of(listen_config: ListenConfig) -> Limit:
-    """What a peer on this machine carries as a relay. Raises `ParisError`."""
+    """The relay limit of a peer on this machine. Raises `ParisError`."""
     folder = SocketFolder()
     try:
         asker = await Daemon.start(_anybody(folder.path), Mode.PUNCH)
@@ -78,13 +78,13 @@ async def limit_of(listen_config: ListenConfig) -> Limit:
 
 
 def from_here(listen_config: ListenConfig) -> str:
-    """The transport by which this machine itself reaches who listens at `listen_config`."""
+    """The transport by which this machine reaches a peer that listens at `listen_config`."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     return transport_of(here.get(listen_config.listen, listen_config.listen), listen_config.port)
 
 
 def _anybody(folder: Path) -> ListenConfig:
-    """Where somebody listens who is new, and will not be heard of again."""
+    """The configuration of a new, short-lived peer."""
     identity = Identity.generate()
     identity.save(folder / "key")
     return ListenConfig(

@@ -1,8 +1,8 @@
-"""The relays through which an unreachable peer is reached: chosen, asked again and again, replaced.
+"""The relays of an unreachable peer: chosen, reservations renewed, replaced.
 
-A relay forwards sealed bytes: it learns who talks to whom and how much, nothing else. Those the
-user named come first; otherwise any neighbour will do, as whoever is in our routing table can be
-dialled. A relay that carries too little per connection is no use: stock libp2p gives 128 KiB.
+A relay forwards encrypted bytes: it learns who talks to whom and how much, nothing else. Relays
+that the user named come first. Otherwise any neighbour will do, as all peers in our routing table
+can be dialled. A relay that carries too little per connection is no use: stock libp2p's is 128 KiB.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ WANTED = 2
 """Relays in use: one may die."""
 
 TRIED = 6
-"""Relays asked for a place per round."""
+"""Relays asked for one per round."""
 
 LEAST_BYTES = 64 << 20
-"""What a relay must carry per connection to be of use."""
+"""Bytes that a useful relay carries per connection."""
 
 RESERVE_TIMEOUT = 10.0
 
@@ -35,11 +35,11 @@ Reserve = Callable[[Address], Awaitable[Limit]]
 
 
 class Relays:
-    """Our places at relays. `keep` is to be called every heal period: places end with connections.
+    """Our relay reservations. Call `keep` every heal period: they end with their connections.
 
     Parameters
     ----------
-    named : relays that the user wants to be used before all others.
+    named : relays that the user named; they are used first.
     """
 
     def __init__(self, named: Sequence[Address], reserve_at: Reserve) -> None:
@@ -48,15 +48,15 @@ class Relays:
         self._in_use: dict[Address, None] = {}
 
     def in_use(self) -> tuple[Address, ...]:
-        """The relays that have a place for us, best first."""
+        """The relays where we have a reservation, best first."""
         return tuple(self._in_use)
 
     def leave(self) -> None:
-        """Use none any more; the places end by themselves."""
+        """Stop using relays; the reservations expire by themselves."""
         self._in_use.clear()
 
     async def keep(self, neighbours: Sequence[Address], rng: random.Random) -> None:
-        """Prolong the places we have; where they are too few, ask the named ones and neighbours."""
+        """Renew our reservations; if they are too few, ask named relays and neighbours."""
         kept = await self._ask([*self._in_use])
         others = [relay for relay in self._named if relay not in kept]
         strangers = [relay for relay in neighbours if relay not in (*kept, *others)]
@@ -69,7 +69,7 @@ class Relays:
                 wanted -= 1
 
     async def _ask(self, relays: Sequence[Address]) -> list[Address]:
-        """Those of `relays` that have a place for us."""
+        """Those of `relays` that give us a useful reservation."""
         places = await asyncio.gather(*map(self._has_place, relays))
         return [relay for relay, place in zip(relays, places, strict=True) if place]
 
@@ -78,7 +78,7 @@ class Relays:
             async with asyncio.timeout(RESERVE_TIMEOUT):
                 limit = await self._reserve_at(relay)
         except (ParisError, TimeoutError) as error:
-            logger.info("no place at the relay %s: %s", relay, error)
+            logger.info("no reservation at the relay %s: %s", relay, error)
             return False
         if not carries_enough(limit):
             logger.info("the relay %s carries only %d bytes a connection", relay, limit.bytes)
@@ -92,7 +92,7 @@ def carries_enough(limit: Limit) -> bool:
 
 
 async def reserve_at(daemon: Daemon, relay: Address) -> Limit:
-    """A place at a relay, dialled if need be. Raises `Unreachable`, `BadContent`."""
+    """A reservation at a relay, dialled if necessary. Raises `Unreachable`, `BadContent`."""
     await daemon.dial(relay)
     stream = await daemon.open(author_of(relay.peer_id), HOP_PROTOCOL)
     try:
@@ -102,5 +102,5 @@ async def reserve_at(daemon: Daemon, relay: Address) -> Limit:
 
 
 def circuit_through(relay: Address, peer_id: str) -> str:
-    """The full address of a peer that has a place at `relay`."""
+    """The full address of a peer with a reservation at `relay`."""
     return str(parse_address(f"{relay}{CIRCUIT}/p2p/{peer_id}"))

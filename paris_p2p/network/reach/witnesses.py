@@ -1,12 +1,12 @@
-"""Can strangers dial us? Several peers try, and the majority is believed.
+"""Can strangers dial us? Several witnesses dial back, and the majority is believed.
 
-Goal: know within seconds of meeting anybody, because an unreachable peer must not hold other
-peers' records and needs a relay. Non-goal: certainty. Peers may be wrong or lie; a lie costs us a
-detour over a relay, or records that are held at a place nobody can ask, with seven others.
+Goal: know within seconds of meeting peers, because an unreachable peer must not hold other peers'
+records and needs a relay. Non-goal: certainty. Witnesses may be wrong or lie. A lie costs us a
+detour over a relay, or records of which one replica of eight cannot be reached.
 
-Who sees us at a private address stands on our side of the router, and says little about the other
-side: where anybody sees us at a global address, only they count. Who is itself behind a proxy sees
-us where the proxy is; the majority corrects that.
+A witness that sees us at a private address is on our side of the router, and says little about the
+other side. If any sees us at a global address, only those count. A witness behind a proxy sees us
+at the proxy's address; the majority corrects that.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ WITNESSES = 5
 """Peers asked to dial us back."""
 
 ASK_TIMEOUT = 20.0
-"""Seconds for one of them to answer everything."""
+"""Seconds one has for all answers."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the witnesses say, taken together."""
+    """The combined result of all witnesses."""
 
     state: State = State.UNKNOWN
     nat: Nat = Nat.UNKNOWN
@@ -48,10 +48,10 @@ class Verdict:
 async def hear_witnesses(
     open_: Open, others: Sequence[bytes], transports: Sequence[str], port: int | None
 ) -> list[Answer]:
-    """What some of `others` find at `transports`, and at our `port` where they see us.
+    """The answers of some of `others` about `transports`, and our `port` at the IPs they see.
 
-    `port` is None where the user told the transports: then other doors prove nothing. Who does
-    not answer says nothing.
+    `port` is None if the user named the transports, because then other ports prove nothing. Peers
+    that do not answer are left out.
     """
     asked = random.sample(others, min(WITNESSES, len(others)))
     heard = await asyncio.gather(*(_hear(open_, one, transports, port) for one in asked))
@@ -82,14 +82,14 @@ async def _ask(open_: Open, witness: bytes, transports: Sequence[str]) -> Answer
 
 
 def _unasked(seen: Iterable[str], asked: Collection[str], port: int) -> list[str]:
-    """Our port at the IPs where we are seen, unless they were asked about."""
+    """Our port at the IPs where we are seen, unless already asked about."""
     hosts = {host for host in map(ip_of, seen) if host is not None}
     guesses = (transport_of(str(host), port) for host in hosts)
     return [guess for guess in guesses if guess not in asked]
 
 
 def judge(answers: Sequence[Answer], is_ours: IsOurs) -> Verdict:
-    """What to believe. `is_ours` tells whether an IP is one of this machine's."""
+    """The majority's verdict. `is_ours` tells whether an IP is this machine's."""
     counted = [answer for answer in answers if _from_outside(answer)] or answers
     reached = sum(_reached(answer.dials) for answer in counted)
     missed = sum(_missed(answer.dials) for answer in counted)
@@ -114,7 +114,7 @@ def _missed(dials: Sequence[Dial]) -> bool:
 
 
 def _nat(answers: Sequence[Answer], is_ours: IsOurs) -> Nat:
-    """Which kind of router is in between: whether two see us at the same port of it."""
+    """The kind of NAT: whether two witnesses see us at the same address and port."""
     places = Counter(place for answer in answers for place in set(answer.seen))
     hosts = [host for host in map(ip_of, places) if host is not None]
     if any(map(is_ours, hosts)):

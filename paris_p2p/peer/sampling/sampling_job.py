@@ -106,35 +106,36 @@ class SamplingJob:
                         else:
                             yield event
             elif message.get("event") == "sampled":
-                yield {"event": "sampled", "file": str(file), "images": self._images(message)}
+                images = _images(message, len(self._request.captions()))
+                yield {"event": "sampled", "file": str(file), "images": images}
                 return
             else:
                 yield _told(message)
 
-    def _images(self, message: Event) -> list[Event]:
-        """Where each image comes from, as the process says."""
-        images = message.get("images")
-        count = len(self._request.captions())
-        if (
-            not isinstance(images, list)
-            or len(images) != count
-            or not all(isinstance(image, dict) for image in images)
-        ):
-            raise Senseless("what it says makes no sense")
-        return images
+
+def _images(message: Event, count: int) -> list[Event]:
+    """Where each of `count` images comes from, as the process says."""
+    images = message.get("images")
+    if not isinstance(images, list) or len(images) != count or not all(map(_is_origin, images)):
+        raise Senseless("what it says makes no sense")
+    return images
+
+
+def _is_origin(image: object) -> bool:
+    return isinstance(image, dict) and isinstance(image.get("lost_mass"), int | float)
 
 
 def _told(message: Event) -> Event:
     """An event of the sampling process to be passed on; raises the error that it tells."""
     kind = message.get("event")
     if kind == "error":
-        words = (message.get("message"), message.get("remedy"))
-        if not all(isinstance(word, str) for word in words):
+        fields = {"message": str, "remedy": str, "exit_code": int}
+        if not all(isinstance(message.get(name), type_) for name, type_ in fields.items()):
             raise Senseless("what it says makes no sense")
         raise error_from(message)
     if kind == "warning" and isinstance(message.get("text"), str):
         return {"event": "warning", "text": message["text"]}
-    if kind not in NUMBERS:
+    if not isinstance(kind, str) or kind not in NUMBERS:
         raise Senseless("what it says makes no sense")
     numbers = {name: message.get(name) for name in NUMBERS[kind]}
     if not all(isinstance(number, int | float) for number in numbers.values()):

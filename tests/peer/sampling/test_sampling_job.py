@@ -14,17 +14,18 @@ import pytest
 
 from paris_p2p.errors import WorkerDied
 from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.sampling import sampling_job
 from paris_p2p.peer.sampling.answers import Answers
 from paris_p2p.peer.sampling.sampling_job import SamplingJob
-from paris_p2p.peer.sampling.worker import Sampler
+from paris_p2p.peer.sampling.worker import Sampler, Senseless
 from paris_p2p.records.run import Artefact
 from paris_p2p.sampling.pictures import read_provenance
 from paris_p2p.sampling.request import SampleRequest
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 from tests.peer.worlds import CREATOR, PeerWorld, head_of
-from tests.sampling.test_ensemble import Shelf, make_tiny_run
-from tests.sampling.test_ensemble import full_shelf as full_shelf  # a fixture
+from tests.sampling.shelf import Shelf, make_tiny_run
+from tests.sampling.shelf import full_shelf as full_shelf  # a fixture
 
 REQUEST = SampleRequest(("a red apple",), steps=2, strategy="full", seed=5)
 LONG = replace(REQUEST, steps=1000)
@@ -140,6 +141,35 @@ async def test_a_process_that_is_killed_fails_its_job_and_one_that_is_stopped_st
 
     assert (await studio.draw())[-1]["event"] == "sampled"
     assert studio.sampler.process is process
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"event": "released"},
+        {"event": ["sampling"]},
+        {"event": "sampling", "step": 1, "steps": 2},
+        {"event": "sampling", "step": "1", "steps": 2, "steps_per_second": 1.0},
+        {"event": "warning", "text": 5},
+        {"event": "error", "message": 5, "remedy": ""},
+        {"event": "error", "message": "it failed", "remedy": "", "exit_code": []},
+    ],
+)
+def test_what_makes_no_sense_is_not_passed_on(message: dict[str, Any]) -> None:
+    with pytest.raises(Senseless):
+        sampling_job._told(message)
+
+
+@pytest.mark.parametrize("images", [None, [], [{}], [5], [{"lost_mass": "0"}]])
+def test_pictures_that_say_nothing_of_their_origin_are_none(images: object) -> None:
+    with pytest.raises(Senseless):
+        sampling_job._images({"event": "sampled", "images": images}, 1)
+
+
+def test_only_what_is_known_of_an_event_is_passed_on() -> None:
+    numbers = {"event": "sampling", "step": 1, "steps": 2, "steps_per_second": 1.0}
+    assert sampling_job._told({**numbers, "path": "/etc/passwd"}) == numbers
 
 
 async def test_a_job_that_is_stopped_before_its_turn_is_over_at_once(studio: Studio) -> None:
