@@ -57,7 +57,7 @@ def test_two_runs_in_one_home_are_served_trained_and_sampled_at_once(
     ]
     for command in drawing:
         command.finish()
-    origins = [read_provenance(file)[0]["run"] for file in pictures]
+    origins = [read_provenance(file)[0]["run"]["id"] for file in pictures]
     assert origins == [first, second]
 
     (left,) = swarm.run("door", "run leave", NAMES[0]).finish()

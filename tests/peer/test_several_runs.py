@@ -342,9 +342,11 @@ async def test_no_head_of_an_open_run_gives_away_what_members_have(tmp_path: Pat
     size = cut.size + len(node.blobs.chunks.get(secret))
     forged = replace(cut, chunks=(*cut.chunks, secret), size=size)
     forged = node.blobs.add_manifest(forged.encode())
-    for step, content in enumerate((secret, forged.id), start=1):
-        false = replace(head_of(open_, 0, step, content), author=stranger.author)
-        open_.heads.hear(0, {false.seal(stranger): {stranger.author: time.time() + 60}})
+    false = [
+        replace(head_of(open_, 0, step, content), author=stranger.author).seal(stranger)
+        for step, content in enumerate((secret, forged.id), start=1)
+    ]
+    open_.heads.hear(0, dict.fromkeys(false, {stranger.author: time.time() + 60}))
     assert open_.names(secret) and open_.names(forged.id)
 
     read = ChunkReader(node)
