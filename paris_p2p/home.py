@@ -88,7 +88,7 @@ class Home:
 
     @property
     def runs_file(self) -> Path:
-        """The runs that this home has joined: see peer/joined_runs.py."""
+        """The runs that this home has joined: see peer/run_choice.py."""
         return self.path / "runs.json"
 
     @property

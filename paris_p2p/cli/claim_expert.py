@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,7 +147,7 @@ class Training:
             raise Held(
                 f"this peer is training {name} already, until it is stopped or reaches its own "
                 "limits",
-                f"Follow or stop it without further options: {_command(row['slot'])}",
+                f"Follow or stop it without further options: {self._command(row['slot'])}",
             )
         self._job, self._has_claim = row["id"], True
         self._reporter.say(
@@ -157,12 +158,15 @@ class Training:
 
     def _tell_of(self, row: Mapping[str, Any]) -> None:
         """Mention a job that trains beside the one being begun."""
-        name, how = slot_name(row["slot"]), _command(row["slot"])
+        name, how = slot_name(row["slot"]), self._command(row["slot"])
         self._reporter.say(
             f"this peer is training {name} too; to follow or stop that: {how}",
             {"event": "beside", "job": row["id"], "slot": row["slot"], "name": name},
         )
 
-
-def _command(slot: int) -> str:
-    return f"paris-peer claim-expert {'--router' if slot == ROUTER else f'--expert {slot}'}"
+    def _command(self, slot: int) -> str:
+        """What follows the job at a slot."""
+        run = f" --run {shlex.quote(self._client.run)}" if self._client.run else ""
+        return (
+            f"paris-peer claim-expert {'--router' if slot == ROUTER else f'--expert {slot}'}{run}"
+        )

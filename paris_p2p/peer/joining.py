@@ -14,9 +14,9 @@ from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.record_book import RecordBook
 from paris_p2p.peer.doctor.alarms import MAX_SKEW
-from paris_p2p.peer.joined_runs import read_joined, remember_joined
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
+from paris_p2p.peer.run_choice import read_joined, remember_joined
 from paris_p2p.peer.transfer.chunk_sources import Seed
 from paris_p2p.peer.upkeep.garbage_collection import free_left
 from paris_p2p.records.presence import PEER, SEED

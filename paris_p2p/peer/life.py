@@ -22,10 +22,10 @@ from paris_p2p.peer import peer_exchange
 from paris_p2p.peer.books import announcing, contributions
 from paris_p2p.peer.books.refusals import Refusals
 from paris_p2p.peer.doctor import alarms
-from paris_p2p.peer.joined_runs import expect_same_swarm, session_runs
 from paris_p2p.peer.joining import join
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
+from paris_p2p.peer.run_choice import expect_same_swarm, session_runs
 from paris_p2p.peer.serving import serve
 from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
 from paris_p2p.peer.transfer.fetching import Fetcher

@@ -16,27 +16,28 @@ from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.peer import joining
 from paris_p2p.peer.books.survey import read_peers
-from paris_p2p.peer.joined_runs import (
+from paris_p2p.peer.jobs import Jobs
+from paris_p2p.peer.joining import join_for_good, leave_for_good
+from paris_p2p.peer.life import running_node
+from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.run_choice import (
+    choose,
     expect_same_swarm,
     read_joined,
     remember_joined,
     session_runs,
 )
-from paris_p2p.peer.joining import join_for_good, leave_for_good
-from paris_p2p.peer.life import running_node
-from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.run_choice import choose
 from paris_p2p.peer.serving import ChunkReader
-from paris_p2p.peer.training import claiming
+from paris_p2p.peer.training import claiming, unattended
 from paris_p2p.peer.training.claiming import claimant_of
-from paris_p2p.peer.training.unattended import turns_of
+from paris_p2p.peer.training.unattended import Volunteer, turns_of
 from paris_p2p.peer.upkeep import garbage_collection, replication
 from paris_p2p.peer.upkeep.garbage_collection import make_room_for
 from paris_p2p.peer.upkeep.replication import alternating, replicate
 from paris_p2p.records.manifest import CHUNK_SIZE
 from paris_p2p.records.run import run_id
 from tests.peer.several_runs import another_run, in_both, run_of
-from tests.peer.worlds import PeerWorld, head_of, hold, manifest_of
+from tests.peer.worlds import PeerWorld, eventually, head_of, hold, manifest_of
 
 
 @pytest.fixture(autouse=True)
@@ -346,7 +347,7 @@ async def test_no_head_of_an_open_run_gives_away_what_members_have(tmp_path: Pat
         replace(head_of(open_, 0, step, content), author=stranger.author).seal(stranger)
         for step, content in enumerate((secret, forged.id), start=1)
     ]
-    open_.heads.hear(0, dict.fromkeys(false, {stranger.author: time.time() + 60}))
+    open_.heads.hear(0, {sealed: {stranger.author: time.time() + 60} for sealed in false})
     assert open_.names(secret) and open_.names(forged.id)
 
     read = ChunkReader(node)
@@ -371,3 +372,38 @@ async def test_what_a_run_names_only_since_a_moment_is_not_given_away_by_what_wa
     closed.heads.add(head_of(closed, 0, 5, weights).seal(node.identity), own=True)
 
     assert await read(stranger.author, weights) is None
+
+
+async def test_a_run_that_was_left_is_not_spoken_of_by_a_round_that_had_begun(
+    tmp_path: Path,
+) -> None:
+    world = PeerWorld(tmp_path)
+    first, second = await in_both(world, another_run("another-run"))
+    await leave_for_good(second)
+    await second.announcer.everything()
+    assert await read_peers(first.swarm, second.run_id) == []
+
+
+async def test_unattended_training_goes_where_there_is_a_slot_to_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unattended, "FIRST_PAUSE", 0.05)
+    world = PeerWorld(tmp_path)
+    other = await world.join()
+    first, second = await in_both(world, another_run("another-run"))
+    for slot in range(2):
+        lease = await claimant_of(other).acquire(slot)
+        lease.begin(0)
+        lease.advance(1)
+        assert await lease.renew()
+    os.utime(second.slot_folder(0), (time.time() + 60,) * 2)
+    assert turns_of([first, second])[0] is first
+    tried: list[dict[str, object]] = []
+    volunteer = Volunteer(first.node, Jobs(time.time), tried.append)
+    running = asyncio.create_task(volunteer.run())
+    await eventually(lambda: bool(first.training or second.training))
+    assert second.training and not first.training
+    volunteer.stop()
+    await running
+    looked = [event["run"] for event in tried if event["event"] == "looking"]
+    assert looked[:2] == [first.run_id.hex(), second.run_id.hex()]
