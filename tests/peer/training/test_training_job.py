@@ -110,6 +110,16 @@ def publish(peer: Membership, weights: bytes, step: int) -> None:
     peer.heads.add(head_of(peer, 0, step, content).seal(peer.node.identity))
 
 
+async def test_what_the_run_is_made_of_stays_while_it_is_trained(tmp_path: Path) -> None:
+    peer = await trainer(PeerWorld(tmp_path))
+    needed = peer.run.content_ids()
+    async for event in TrainingJob(peer, TrainingRequest(expert=0, max_steps=1)).events():
+        if event["event"] == "progress":
+            assert peer.node.in_use.keys() >= needed
+            assert not await peer.node.let_go(min(needed))
+    assert not peer.node.in_use.keys() & needed
+
+
 async def test_a_job_claims_trains_publishes_and_releases(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer, other = await trainer(world), await world.join()

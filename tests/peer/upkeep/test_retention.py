@@ -101,19 +101,21 @@ RUNS = st.sampled_from([b"a", b"b", b"c"])
 
 
 @given(
-    st.dictionaries(RUNS, st.sets(IDS), min_size=1),
-    st.dictionaries(IDS, st.integers(0, 50)),
+    st.dictionaries(RUNS, st.sets(st.sampled_from(range(5))), min_size=1),
+    st.lists(st.integers(0, 50), min_size=5, max_size=5),
     st.integers(0, 200),
     st.integers(0, 100),
     st.data(),
 )
 def test_only_runs_over_their_share_yield_and_only_to_one_that_stays_within_its_own(
-    named: dict[bytes, set[bytes]],
-    sizes: dict[bytes, int],
+    numbers: dict[bytes, set[int]],
+    sizes_of: list[int],
     quota: int,
     size: int,
     data: st.DataObject,
 ) -> None:
+    named = {run: {bytes([number]) for number in some} for run, some in numbers.items()}
+    sizes = {bytes([number]): size_of for number, size_of in enumerate(sizes_of)}
     asker = data.draw(st.sampled_from(sorted(named)))
     taken = bytes_taken(named, sizes)
     share = quota / len(named)
