@@ -111,7 +111,7 @@ def _peer_rows(
 
     try:
         if client is not None:
-            return _ask(replace(client, run=run))
+            return _ask(replace(client, run=run) if run else client)
         with connected(home, chosen.bootstrap, run, _traceless(home, chosen)) as started:
             return _ask(started)
     except ParisError as error:
