@@ -167,7 +167,7 @@ def test_an_error_stays_off_standard_output_where_standard_error_is_closed(tmp_p
 
 
 def test_a_passphrase_cannot_be_asked_for_where_standard_input_is_closed(tmp_path: Path) -> None:
-    (tmp_path / "backup").write_bytes(b"")
+    (tmp_path / "backup").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     done = shell(f"P identity import {tmp_path}/backup <&-", tmp_path)
     assert done.returncode == 2
     assert b"no terminal to ask on" in done.stderr and done.stderr.count(b"\n") == 1

@@ -55,7 +55,7 @@ def test_no_limit_is_no_bound() -> None:
 
 @pytest.mark.parametrize("status", [0, 200, 201, 202, 400])
 def test_a_refusal_is_one(status: int) -> None:
-    with pytest.raises(Unreachable, match="no place"):
+    with pytest.raises(Unreachable, match="refuses a reservation"):
         read_answer(answer(status, limit(1, 1)))
 
 
