@@ -27,6 +27,7 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
 from paris_p2p.peer.serving import serve
 from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
+from paris_p2p.peer.training.snapshots import sweep_unfinished
 from paris_p2p.peer.transfer.fetching import Fetcher
 from paris_p2p.peer.upkeep import garbage_collection, replication, scrubbing
 from paris_p2p.store.blobs import Blobs
@@ -61,6 +62,7 @@ async def running_node(
     Raises what joining its runs raises.
     """
     sweep_partial_files(home.path)
+    await asyncio.to_thread(sweep_unfinished, home.snapshots_dir)
     node = _new_node(home, identity, swarm, config)
     membership = await join(node, _chosen_run(config, shipped), shipped)
     if seed and shipped is not None and shipped.id == membership.run_id:
