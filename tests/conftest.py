@@ -5,16 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-import pytest
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """The threads of torch fight for the cores, as pytest has a worker for each."""
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 """Under nohup it would be ignored, and tests end commands with it."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that none is left to one worker at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)

@@ -79,6 +79,8 @@ class Host:
         self._quotas = quotas
         self._validator = Validator()
         self._handlers: dict[str, Handler] = {}
+        self._taken_up: set[str] = set()
+        """The protocols that this p2pd serves: it refuses to take one up twice."""
         self._serving: set[asyncio.Task[None]] = set()
         self._permits = StreamPermits(MAX_STREAMS, MAX_STREAMS_PER_PEER, self.network_of)
         self._opened: WeakSet[DaemonStream] = WeakSet()
@@ -88,6 +90,7 @@ class Host:
     async def build(self) -> None:
         """Start p2pd and a DHT node on it, with all our stream handlers. Raises `ParisError`."""
         self.daemon = await Daemon.start(self.listen_config, self.mode)
+        self._taken_up = set()
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 await self._take_up_work()
@@ -230,13 +233,19 @@ class Host:
         return await self.membership.open(author, protocol)
 
     async def serve(self, protocol: str, handler: Handler) -> None:
-        """Handle streams opened to us under `protocol`, also after every rebuild."""
+        """Handle streams opened to us under `protocol`, also after every rebuild.
+
+        Raises `Unreachable` if a p2pd that stays up refuses.
+        """
         self._handlers[protocol] = handler
-        try:
-            await self._take_up(protocol)
-        except Unreachable:
-            await self.until_ready()
-            await self._take_up(protocol)
+        while True:
+            asked = self._taken_up
+            try:
+                return await self._take_up(protocol)
+            except Unreachable:
+                await self.until_ready()
+                if asked is self._taken_up:
+                    raise
 
     async def network_of(self, author: bytes) -> str:
         """See `Swarm.network_of`."""
@@ -252,7 +261,15 @@ class Host:
         return bool(await self.node.meet_through(peer_id(author)))
 
     async def _take_up(self, protocol: str) -> None:
-        await self.daemon.serve(protocol, lambda stream: self._run(protocol, stream))
+        taken_up = self._taken_up
+        if protocol in taken_up:
+            return
+        taken_up.add(protocol)
+        try:
+            await self.daemon.serve(protocol, lambda stream: self._run(protocol, stream))
+        except Unreachable:
+            taken_up.discard(protocol)
+            raise
 
     async def _dial_stream(self, author: bytes, protocol: str) -> Stream:
         stream = await self.daemon.open(author, protocol)

@@ -28,6 +28,7 @@ from paris_p2p.peer.node import Node
 from paris_p2p.peer.run_choice import expect_same_swarm, session_runs
 from paris_p2p.peer.serving import serve
 from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
+from paris_p2p.peer.training.snapshots import sweep_unfinished
 from paris_p2p.peer.transfer.fetching import Fetcher
 from paris_p2p.peer.upkeep import garbage_collection, replication, scrubbing
 from paris_p2p.store.blobs import Blobs
@@ -66,6 +67,7 @@ async def running_node(
     """
     sweep_partial_files(home.path)
     expect_same_swarm(home, swarm_fingerprint)
+    await asyncio.to_thread(sweep_unfinished, home.snapshots_dir)
     node = _new_node(home, identity, swarm, config)
     node.shipped, node.swarm_fingerprint = shipped, swarm_fingerprint
     await _join_all(node, session_runs(home, config, shipped))

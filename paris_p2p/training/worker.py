@@ -20,13 +20,13 @@ import sys
 import threading
 import time
 from collections import deque
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from paris_p2p.errors import ParisError, TrainingDiverged, UsageProblem, WorkerDied
-from paris_p2p.files import locked
+from paris_p2p.files import locked, sweep_partial_files
 from paris_p2p.training.job import Job, StartRefuted
 from paris_p2p.training.offline import forbid_network
 
@@ -87,10 +87,16 @@ def work(job_file: Path, stop: threading.Event) -> None:
     reporter.finish()
 
 
-def alone_in(folder: Path) -> AbstractContextManager[None]:
-    """Lock a job's folder against a second worker. HomeBusy names the worker that holds it."""
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Lock a job's folder against a second worker. HomeBusy names the worker that holds it.
+
+    Files that a killed worker left half written are removed.
+    """
     remedy = "Wait until it has saved its snapshot, or end that process"
-    return locked(folder / LOCK_NAME, f"the training folder {folder}", remedy)
+    with locked(folder / LOCK_NAME, f"the training folder {folder}", remedy):
+        sweep_partial_files(folder)
+        yield
 
 
 def stop_requests() -> threading.Event:

@@ -102,6 +102,26 @@ async def test_a_mode_that_is_wanted_during_a_rebuild_is_had(world: LibP2PWorld)
     assert "forceReachabilityPublic" in arguments
 
 
+@pytest.mark.parametrize("restarts", [1, 3])
+async def test_a_protocol_that_is_served_while_p2pd_restarts_is_taken_up(
+    world: LibP2PWorld, restarts: int
+) -> None:
+    one = await world.start()
+
+    async def greet(author: bytes, stream: Stream) -> None:
+        await stream.write(b"hello")
+
+    for number in range(restarts):
+        one._host.restart()
+        await one.serve(f"/paris/greet/{number}", greet)
+    await one._host.until_ready()
+    two = await world.start()
+    for number in range(restarts):
+        stream = await two.open(one.author, f"/paris/greet/{number}", one.addresses())
+        assert await stream.read_exactly(5) == b"hello"
+        await stream.close()
+
+
 async def test_leaving_during_a_rebuild_leaves_nothing(world: LibP2PWorld) -> None:
     before = socket_folders()
     peer = await world.start()

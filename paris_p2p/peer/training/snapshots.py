@@ -7,7 +7,11 @@ tried and refuted is kept under another name, for whoever wants to know, and is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from paris_p2p.errors import HomeBusy
+from paris_p2p.training.worker import alone_in
 
 PREFIX = "snapshot-"
 SUFFIX = ".safetensors"
@@ -32,6 +36,16 @@ def prune(folder: Path) -> None:
     """Let go all but the furthest MOST_KEPT."""
     for path in snapshots(folder)[MOST_KEPT:]:
         path.unlink(missing_ok=True)
+
+
+def sweep_unfinished(folder: Path) -> None:
+    """Remove what killed workers left half written in any slot of any run under `folder`.
+
+    A slot is skipped while a worker is in it: it may be saving its last snapshot.
+    """
+    for slot in folder.glob("*/slot-*"):
+        with suppress(HomeBusy), alone_in(slot):
+            pass
 
 
 def set_aside(folder: Path, failed: Sequence[Path]) -> Path | None:

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paris_p2p.peer.training.snapshots import MOST_KEPT, prune, set_aside, snapshots
+from paris_p2p.peer.training.snapshots import (
+    MOST_KEPT,
+    prune,
+    set_aside,
+    snapshots,
+    sweep_unfinished,
+)
+from paris_p2p.training.worker import alone_in
 
 
 def files(folder: Path, *steps: int) -> list[Path]:
@@ -36,3 +43,22 @@ def test_the_last_that_failed_is_kept_under_another_name(tmp_path: Path) -> None
     assert kept is not None and kept.read_bytes() == third.name.encode()
     assert names(tmp_path) == ["failed-000000004.safetensors", sound.name]
     assert set_aside(tmp_path, [first]) is None
+
+
+def test_what_killed_workers_left_half_written_goes_except_where_one_is_at_work(
+    tmp_path: Path,
+) -> None:
+    killed, busy = tmp_path / "run" / "slot-0", tmp_path / "run" / "slot-1"
+    for folder in (killed, busy):
+        folder.mkdir(parents=True)
+    (whole,) = files(killed, 10)
+    with alone_in(busy):
+        for folder in (killed, busy):
+            (folder / ".snapshot-000000020.safetensors.0a.partial").write_bytes(b"half")
+        sweep_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.partial")] == [
+        ".snapshot-000000020.safetensors.0a.partial"
+    ]
+    assert (busy / ".snapshot-000000020.safetensors.0a.partial").exists() and whole.exists()
+    with alone_in(busy):
+        assert not list(busy.glob(".*.partial"))
