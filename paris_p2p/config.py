@@ -41,7 +41,13 @@ class PeerConfig:
         tuple[str, ...],
         Addresses("Address of any peer, /ip4/HOST/tcp/PORT/p2p/ID; repeat for several.", "-b"),
     ] = ()
-    run: Annotated[str, RunId("Run id in hex (default: the run shipped with paris).")] = ""
+    run: Annotated[
+        tuple[str, ...],
+        RunIds(
+            "Id of a run to take part in, in hex; repeat for several (default: those joined with "
+            "`paris-peer run join`, else the run shipped with paris)."
+        ),
+    ] = ()
     listen: Annotated[str, IpAddress("IP address to listen on (default: all).")] = "0.0.0.0"
     port: Annotated[
         int, Port("TCP port to listen on (default: the one used last time, or any free one).")
@@ -167,13 +173,14 @@ class Addresses(Setting):
     """Peer addresses."""
 
     written = list[str]
+    items: ClassVar = "addresses"
 
     def from_text(self, text: str) -> object:
         return [part.strip() for part in text.split(",") if part.strip()]
 
     def read(self, value: object) -> object:
         if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-            raise UsageProblem("must be a list of addresses", 'Write it as ["...", "..."]')
+            raise UsageProblem(f"must be a list of {self.items}", 'Write it as ["...", "..."]')
         return tuple(self.parse(text) for text in value)
 
     def parse(self, text: str) -> str:
@@ -231,15 +238,20 @@ class File(Setting):
         return str(absolute(value)) if value else ""
 
 
-class RunId(Setting):
-    """Hex; "" for the run that ships with the package."""
+class RunIds(Addresses):
+    """Hex. A single one may stand for itself, and "" for none."""
+
+    items = "ids of runs"
 
     def read(self, value: object) -> object:
-        if not isinstance(value, str) or not re.fullmatch("(?:[0-9a-f]{64})?", value):
-            raise UsageProblem(
-                f"{value!r} is not a run's id", "It has 64 hex digits, in lower case"
-            )
-        return value
+        if isinstance(value, str):
+            return super().read([value] if value else [])
+        return super().read(value)
+
+    def parse(self, text: str) -> str:
+        if not re.fullmatch("[0-9a-f]{64}", text):
+            raise UsageProblem(f"{text!r} is not a run's id", "It has 64 hex digits, in lower case")
+        return text
 
 
 class Switch(Setting):

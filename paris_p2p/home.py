@@ -87,6 +87,11 @@ class Home:
         return self.path / "runs"
 
     @property
+    def runs_file(self) -> Path:
+        """The runs that this home has joined: see peer/run_choice.py."""
+        return self.path / "runs.json"
+
+    @property
     def snapshots_dir(self) -> Path:
         """Private training state, one folder per run and expert."""
         return self.path / "snapshots"

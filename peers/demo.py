@@ -84,7 +84,7 @@ class Story:
         """Stop the bootstrap once at least two living peers hold every content."""
 
         def spread() -> bool:
-            reports = [self.swarm.status(name) for name in self._living()]
+            reports = [self.swarm.run_status(name) for name in self._living()]
             holders = Counter(
                 content["content"]
                 for report in reports
@@ -155,7 +155,7 @@ class Story:
         heir = PEERS[0]
 
         def free() -> bool:
-            slots = self.swarm.status(heir)["slots"]
+            slots = self.swarm.run_status(heir)["slots"]
             return all(row["claim"] is None for row in slots if row["name"] == slot)
 
         wait_until(free, f"the lease on {slot} to lapse", 150)

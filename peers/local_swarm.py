@@ -111,7 +111,7 @@ class LocalSwarm:
         errors = self.folder / f"{name}-{command}-{len(self._commands)}.err"
         with errors.open("w") as words:
             popen = subprocess.Popen(
-                [*COMMAND, command, "--home", str(self.home(name)), "--json", *arguments],
+                [*COMMAND, *command.split(), "--home", str(self.home(name)), "--json", *arguments],
                 env=child.environment(),
                 cwd=self.folder,
                 stdout=subprocess.PIPE,
@@ -137,6 +137,11 @@ class LocalSwarm:
             raise SwarmProblem(f"{name} status: {done.stderr.strip()}")
         report: dict[str, Any] = json.loads(done.stdout)
         return report
+
+    def run_status(self, name: str) -> dict[str, Any]:
+        """What `status` says of the only run of `name`."""
+        (run,) = self.status(name)["runs"]
+        return dict(run)
 
     def kill(self, name: str) -> None:
         """kill -9 for the peer and its trainer, as a power cut would."""

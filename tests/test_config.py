@@ -35,7 +35,7 @@ def test_every_field_can_come_from_every_place(home: Home) -> None:
         listen="::1",
         port=31337,
         announce=("/dns4/seed.example.org/tcp/31337",),
-        run="ab" * 32,
+        run=("ab" * 32, "cd" * 32),
         api_port=8080,
         store_quota=20_000_000_000,
         replicas=5,
@@ -50,7 +50,7 @@ def test_every_field_can_come_from_every_place(home: Home) -> None:
         "PARIS_LISTEN": "::1",
         "PARIS_PORT": "31337",
         "PARIS_ANNOUNCE": "/dns4/seed.example.org/tcp/31337",
-        "PARIS_RUN": "ab" * 32,
+        "PARIS_RUN": f"{'ab' * 32},{'cd' * 32}",
         "PARIS_API_PORT": "8080",
         "PARIS_STORE_QUOTA": "20 GB",
         "PARIS_REPLICAS": "5",
@@ -70,7 +70,7 @@ def test_every_field_can_come_from_every_place(home: Home) -> None:
         listen = "::1"
         port = 31337
         announce = ["/dns4/seed.example.org/tcp/31337"]
-        run = "{"ab" * 32}"
+        run = ["{"ab" * 32}", "{"cd" * 32}"]
         api_port = 8080
         store_quota = 20000000000
         replicas = 5
@@ -82,6 +82,13 @@ def test_every_field_can_come_from_every_place(home: Home) -> None:
         """,
     )
     assert load(home, {}, {}) == expected
+
+
+def test_a_single_run_may_stand_for_itself_as_in_version_0_1_0(home: Home) -> None:
+    write(home, f'run = "{"ab" * 32}"')
+    assert load(home, {}, {}).run == ("ab" * 32,)
+    write(home, 'run = ""')
+    assert load(home, {}, {}).run == ()
 
 
 def test_every_setting_is_a_flag_that_is_explained_and_none_stands_unless_given() -> None:
@@ -170,7 +177,7 @@ BAD_FILES = {
     "port = true": "port: True is not a port",
     "listen = 'localhost'": "listen: 'localhost' is not an IP address",
     "run = 'emoji-64'": "run: 'emoji-64' is not a run's id. It has 64 hex digits",
-    "run = 7": "run: 7 is not a run's id",
+    "run = 7": "run: must be a list of ids of runs",
     f"bootstrap = '{EXAMPLE}'": "bootstrap: must be a list of addresses",
     "bootstrap = [1]": "bootstrap: must be a list of addresses",
     "bootstrap = ['1.2.3.4:5']": f"does not begin with a slash. One looks like this: {EXAMPLE}",

@@ -46,7 +46,7 @@ def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
 
     def bela_serves_everything() -> bool:
         """Holds it and has said so: the bootstrap, which holds all, counts itself and her."""
-        told = swarm.status("bootstrap")["contents"] + swarm.status("bela")["contents"]
+        told = swarm.run_status("bootstrap")["contents"] + swarm.run_status("bela")["contents"]
         return all(content["held"] and content["providers"] >= 2 for content in told)
 
     wait_until(bela_serves_everything, "bela to serve everything", 180)
@@ -98,4 +98,6 @@ def test_no_peer_has_the_run(swarm: LocalSwarm) -> None:
 
 
 def _unclaimed(swarm: LocalSwarm, name: str, slot: str) -> bool:
-    return all(row["claim"] is None for row in swarm.status(name)["slots"] if row["name"] == slot)
+    return all(
+        row["claim"] is None for row in swarm.run_status(name)["slots"] if row["name"] == slot
+    )

@@ -1,6 +1,6 @@
 """The local API of a bootstrap: enough for `paris-peer doctor`, else a clear error.
 
-    GET  /v1/ping            {"run": ""} when the bootstrap is up
+    GET  /v1/ping            {"runs": []} when the bootstrap is up
     GET  /v1/session         stays open while the bootstrap runs
     GET  /v1/checkup         like a peer's: see `server`
     else                     an error that says what this home is
@@ -46,7 +46,7 @@ class BootstrapApi:
         self._closing.set()
 
     async def _ping(self, request: Request) -> Response:
-        return JSONResponse({"run": ""})
+        return JSONResponse({"runs": []})
 
     async def _session(self, request: Request) -> Response:
         return StreamingResponse(self._open_session(), media_type="text/event-stream")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -43,13 +44,19 @@ class Client:
     url: str
     token: str
     pid: int
+    run: str | None = None
+    """Which of the peer's runs is meant: an id, the beginning of one, or a name; None: any."""
 
-    def run(self) -> str:
-        """The id of the run that the peer takes part in, "" for a bootstrap."""
-        run = self._answer("GET", "/v1/ping", None, PING_PATIENCE).get("run")
-        if not isinstance(run, str):
+    def runs(self) -> list[dict[str, str]]:
+        """The {"id", "name"} of the runs that the peer takes part in. UsageProblem where the one
+        that is meant is none of them."""
+        runs = self._answer("GET", "/v1/ping", None, PING_PATIENCE).get("runs")
+        if not isinstance(runs, list):
             raise _foreign(self.url)
-        return run
+        return runs
+
+    def delete(self, path: str) -> dict[str, Any]:
+        return self._answer("DELETE", path, None, ANSWER_PATIENCE)
 
     def get(self, path: str) -> dict[str, Any]:
         return self._answer("GET", path, None, ANSWER_PATIENCE)
@@ -92,7 +99,7 @@ class Client:
             time.sleep(pause)
 
     def _following(self, job: str, after: int) -> Iterator[tuple[int, Event]]:
-        path = f"/v1/jobs/{job}/events?after={after}"
+        path = self._of_run(f"/v1/jobs/{job}/events?after={after}")
         with self._translated(), self._http(None) as http, http.stream("GET", path) as response:
             if response.status_code != 200:
                 response.read()
@@ -118,7 +125,7 @@ class Client:
         self, method: str, path: str, body: Mapping[str, Any] | None, patience: float
     ) -> dict[str, Any]:
         with self._translated(), self._http(patience) as http:
-            response = http.request(method, path, json=body)
+            response = http.request(method, self._of_run(path), json=body)
         if response.status_code != 200:
             raise _failure(response)
         try:
@@ -129,11 +136,22 @@ class Client:
             raise _foreign(self.url)
         return answer
 
+    def _of_run(self, path: str) -> str:
+        """A path with the run that is meant."""
+        if not self.run:
+            return path
+        return f"{path}{'&' if '?' in path else '?'}{urlencode({'run': self.run})}"
+
     def _http(self, patience: float | None) -> httpx.Client:
         """A connection that allows the peer `patience` seconds of silence; None: no limit."""
         headers = {"authorization": f"Bearer {self.token}"}
         timeout = httpx.Timeout(PING_PATIENCE, read=patience)
-        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        return httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout,
+            trust_env=False,
+        )
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -8,14 +8,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import IO
 
 import httpx
 
 from paris_p2p import child, config
 from paris_p2p.api.calling import Client, Silent
-from paris_p2p.errors import HomeBusy, ParisError, Unreachable, UsageProblem, error_with_code
+from paris_p2p.errors import HomeBusy, ParisError, Unreachable, error_with_code
 from paris_p2p.home import Home
+
+RUN_ID_DIGITS = 64
 
 POLL = 0.1
 START_PATIENCE = 300.0
@@ -38,7 +41,7 @@ def running_client(home: Home) -> Client | None:
     if client is None or client.pid != home.holder():
         return None
     try:
-        client.run()
+        client.runs()
     except Silent:
         raise
     except ParisError:
@@ -64,10 +67,11 @@ def connected(
     Parameters
     ----------
     bootstrap : addresses that a started peer joins through, and a running one meets.
-    run : the run (hex id) that the peer must take part in; None for any.
+    run : which of the peer's runs is meant: its id, the beginning of that, or its name; None for
+        any. A peer that is started for the block takes part in that one alone where it is an id.
     options : further options of `paris-peer start`, for a peer that is started.
 
-    Raises the started peer's error, and UsageProblem when the peer takes part in another run.
+    Raises the started peer's error, and UsageProblem when the peer takes part in no such run.
     """
     with contextlib.ExitStack() as stack:
         client = _session_once_up(home, stack)
@@ -77,12 +81,9 @@ def connected(
         else:
             arguments = [*_joining(home, bootstrap, run), *options]
             client = stack.enter_context(_started(home, arguments))
-        taken = client.run()
-        if run is not None and run != taken:
-            raise UsageProblem(
-                f"the peer of this home takes part in run {taken[:12]}, not {run[:12]}",
-                "give another --home to take part in another run",
-            )
+        if run:
+            client = replace(client, run=run)
+            client.runs()
         yield client
 
 
@@ -114,7 +115,7 @@ def _joining(home: Home, bootstrap: Sequence[str], run: str | None) -> list[str]
     key = config.load(home, {}).swarm_key_file
     return [
         *(part for address in bootstrap for part in ("--bootstrap", address)),
-        *(["--run", run] if run else []),
+        *(["--run", run] if run and len(run) == RUN_ID_DIGITS else []),
         *(["--swarm-key-file", key] if key else []),
     ]
 

@@ -69,6 +69,7 @@ async def host_peer(
 
     Raises HomeBusy, PortInUse, Unreachable (no bootstrap answers), ClockSkew, NotAvailable.
     """
+    key = _swarm_key(config)
     async with (
         _joined(home, config, require_contact=bool(config.bootstrap)) as (
             identity,
@@ -76,7 +77,14 @@ async def host_peer(
             listener,
         ),
         running_node(
-            home, identity, swarm, config, _shipped_run(), seed=seed, replicate=replicate
+            home,
+            identity,
+            swarm,
+            config,
+            _shipped_run(),
+            seed=seed,
+            replicate=replicate,
+            swarm_fingerprint=key.fingerprint() if key is not None else "",
         ) as node,
         _serving(home, swarm, lambda token: Api(node, token), listener) as api,
     ):
@@ -100,7 +108,8 @@ async def host_bootstrap(
     Raises HomeBusy, PortInUse.
     """
     shipped = _shipped_run()
-    run_id = bytes.fromhex(config.run) or (shipped.id if shipped else None)
+    named = [bytes.fromhex(run_id) for run_id in config.run]
+    run_id = named[0] if named else shipped.id if shipped else None
     async with (
         _joined(home, config, require_contact=False) as (identity, swarm, listener),
         running_bootstrap(home, identity, swarm, run_id) as bootstrap,
@@ -148,8 +157,7 @@ async def _join(
     home: Home, config: PeerConfig, identity: Identity, require_contact: bool
 ) -> HivemindSwarm:
     """The swarm on the configured port, else the one used last time, else any free one."""
-
-    key = SwarmKey.load(Path(config.swarm_key_file)) if config.swarm_key_file else None
+    key = _swarm_key(config)
 
     async def on(port: int) -> HivemindSwarm:
         return await HivemindSwarm.start(
@@ -177,6 +185,10 @@ async def _join(
     with contextlib.suppress(DiskFull, OSError):
         remember_port(home, swarm.port)
     return swarm
+
+
+def _swarm_key(config: PeerConfig) -> SwarmKey | None:
+    return SwarmKey.load(Path(config.swarm_key_file)) if config.swarm_key_file else None
 
 
 @contextlib.asynccontextmanager

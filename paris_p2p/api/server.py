@@ -1,8 +1,12 @@
 """The routes of a peer's local API.
 
-    GET  /v1/ping            {"run": hex} when the peer is up
+    GET  /v1/ping            {"runs": [{"id", "name"}, ...]} when the peer is up
     GET  /v1/session         stays open; while one is, a peer started for a command stays up
-    GET  /v1/status          the run's slots, the peers, what this peer holds
+    GET  /v1/runs            {"runs": [...]}: the runs that it takes part in, see `report.run_row`
+    POST /v1/runs            {"run": hex}: take part in one more, after every start too; its row
+    DELETE /v1/runs/ID       leave it, and let go at once what only it needed -> {"left": hex}
+    GET  /v1/status          {"peer", "runs": [...], "warnings", "refused"}: the peer, and of each
+                              run (?run=: of one) its slots, peers, contents and jobs
     GET  /v1/heads           the best heads of every slot, best first, after a DHT lookup
     GET  /v1/checkup         {"rows": [{"check", "state", "seen", "remedy"}, ...],
                               "training_bytes": least memory to train an expert of the run}
@@ -13,12 +17,15 @@
     POST /v1/jobs            {"kind": "training", ...TrainingRequest}, or
                               {"kind": "sampling", ...SampleRequest} -> {"id"}, at once
     GET  /v1/jobs            {"jobs": [job, ...]}: those that ended last, then the running ones
-    GET  /v1/jobs/ID         one job: {"id", "kind", "slot", "started", "ended", "outcome", "error",
-                              "last": its newest event, "newest": that event's number}
+    GET  /v1/jobs/ID         one job: {"id", "kind", "run", "slot", "started", "ended", "outcome",
+                              "error", "last": its newest event, "newest": that event's number}
     GET  /v1/jobs/ID/events  its events, numbered, as they come, after the number in
                               `Last-Event-ID` or ?after=. The last is "ended" or "error". Of
                               progress, only the newest is kept. Leaving does not stop the job
     DELETE /v1/jobs/ID       asks the job to end in good order; the job, at once
+
+Where a peer takes part in several runs, heads, fetch, jobs and checkup are asked with ?run=, which
+is an id, the beginning of one, or a name.
 
 Every request carries `Authorization: Bearer TOKEN`; the Host must be loopback, so that a web page
 cannot reach a peer through a name that resolves to 127.0.0.1.
@@ -56,9 +63,10 @@ from paris_p2p.peer.doctor import machine_checks, machine_probes
 from paris_p2p.peer.doctor.peer_checks import report
 from paris_p2p.peer.doctor.peer_probes import peer_checkup, training_need
 from paris_p2p.peer.jobs import Job, Jobs
+from paris_p2p.peer.joining import join_for_good, leave_for_good
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
-from paris_p2p.peer.report import heads_report, status_report
+from paris_p2p.peer.report import heads_report, run_row, status_report
 from paris_p2p.peer.run_choice import choose
 from paris_p2p.peer.sampling.sampling_job import SAMPLING, SamplingJob
 from paris_p2p.peer.sampling.worker import Sampler
@@ -82,6 +90,9 @@ class Api:
             [
                 Route("/v1/ping", self._ping),
                 Route("/v1/session", self._session),
+                Route("/v1/runs", self._runs),
+                Route("/v1/runs", self._join, methods=["POST"]),
+                Route("/v1/runs/{id}", self._leave, methods=["DELETE"]),
                 Route("/v1/status", self._status),
                 Route("/v1/heads", self._heads),
                 Route("/v1/checkup", self._checkup),
@@ -105,7 +116,31 @@ class Api:
         await self._sampler.close()
 
     async def _ping(self, request: Request) -> Response:
-        return JSONResponse({"run": self._run(request).run_id.hex()})
+        """With ?run=, also whether that is one of them."""
+        if request.query_params.get("run"):
+            self._run(request)
+        runs = [{"id": one.run_id.hex(), "name": one.run.name} for one in self._all_runs()]
+        return JSONResponse({"runs": runs})
+
+    async def _runs(self, request: Request) -> Response:
+        rows = await asyncio.gather(*map(run_row, self._all_runs()))
+        return JSONResponse({"runs": rows})
+
+    async def _join(self, request: Request) -> Response:
+        (run_id,) = contents_of({"contents": [(await body_of(request)).get("run")]})
+        return JSONResponse(await run_row(await join_for_good(self._node, run_id)))
+
+    async def _leave(self, request: Request) -> Response:
+        membership = choose(self._node, request.path_params["id"])
+        await leave_for_good(membership)
+        return JSONResponse({"left": membership.run_id.hex()})
+
+    def _all_runs(self) -> list[Membership]:
+        return list(self._node.memberships.values())
+
+    def _chosen(self, request: Request) -> list[Membership]:
+        """The membership that ?run= names, or all."""
+        return [self._run(request)] if request.query_params.get("run") else self._all_runs()
 
     def _run(self, request: Request) -> Membership:
         """The membership that ?run= names, or the only one."""
@@ -135,22 +170,24 @@ class Api:
                 self._unused.set()
 
     async def _status(self, request: Request) -> Response:
-        membership = self._run(request)
-        jobs = [
-            {**job.last, "slot": job.slot}
-            for job in self.jobs.running()
-            if job.slot in membership.training
-        ]
-        return JSONResponse({**await status_report(membership), "jobs": jobs})
+        report = await status_report(self._node, self._chosen(request))
+        for row in report["runs"]:
+            row["jobs"] = [
+                {**job.last, "slot": job.slot}
+                for job in self.jobs.running()
+                if job.work.run_id.hex() == row["id"] and job.slot in row["training"]
+            ]
+        return JSONResponse(report)
 
     async def _heads(self, request: Request) -> Response:
         return JSONResponse(await heads_report(self._run(request)))
 
     async def _checkup(self, request: Request) -> Response:
-        membership = self._run(request)
-        rows = await peer_checkup(self._node, [membership])
+        memberships = self._chosen(request)
+        rows = await peer_checkup(self._node, memberships)
         rows.append(machine_checks.files_row(machine_probes.open_files()))
-        return JSONResponse(report(rows, training_need(membership.run)))
+        need = min((training_need(one.run) for one in memberships), default=None)
+        return JSONResponse(report(rows, need))
 
     async def _contributions(self, request: Request) -> Response:
         (author,) = contents_of({"contents": [request.query_params.get("author")]})
@@ -209,7 +246,9 @@ class Api:
         return self.jobs.begin(TRAINING, job)
 
     async def _all_jobs(self, request: Request) -> Response:
-        return JSONResponse({"jobs": [_job_row(job) for job in self.jobs.all()]})
+        chosen = {one.run_id for one in self._chosen(request)}
+        jobs = [job for job in self.jobs.all() if job.work.run_id in chosen]
+        return JSONResponse({"jobs": [_job_row(job) for job in jobs]})
 
     async def _job(self, request: Request) -> Response:
         return JSONResponse(_job_row(self._named(request)))
@@ -231,6 +270,7 @@ def _job_row(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "kind": job.kind,
+        "run": job.work.run_id.hex(),
         "slot": job.slot,
         "started": job.started,
         "ended": job.ended,

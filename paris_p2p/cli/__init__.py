@@ -5,6 +5,7 @@
 - `fetch_and_sample`  turn a prompt into a picture with the swarm's experts
 - `status`            what the run and this peer are doing
 - `doctor`            what works here, what does not, and what to do about it
+- `run`               the runs that this home takes part in: joined, left, listed
 - `contributions`     what an author's peers published
 - `identity`          a peer's key and its backup; a private swarm's key
 - `options`           the options of several commands, and one for every setting
@@ -35,6 +36,7 @@ from paris_p2p.cli.contributions import contributions
 from paris_p2p.cli.doctor import doctor
 from paris_p2p.cli.fetch_and_sample import fetch_and_sample
 from paris_p2p.cli.identity import app as identity
+from paris_p2p.cli.run import app as run
 from paris_p2p.cli.signals import interrupt_on_signals
 from paris_p2p.cli.start import start
 from paris_p2p.cli.status import status
@@ -55,6 +57,7 @@ app.command("fetch-and-sample")(fetch_and_sample)
 app.command("status")(status)
 app.command("doctor")(doctor)
 app.command("contributions")(contributions)
+app.add_typer(run, name="run")
 app.add_typer(identity, name="identity")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,7 +114,8 @@ class Training:
 
     def begin_or_join(self, request: Mapping[str, Any]) -> int:
         """Begin a job, or join the one at the wanted slot; returns the last event to skip."""
-        at_work = self._at_work()
+        has_chosen = self._client.run or len(self._client.runs()) == 1
+        at_work = self._at_work() if has_chosen else []
         for row in at_work:
             if row["slot"] == request["expert"]:
                 return self._join(row, request)
@@ -145,7 +147,7 @@ class Training:
             raise Held(
                 f"this peer is training {name} already, until it is stopped or reaches its own "
                 "limits",
-                f"Follow or stop it without further options: {_command(row['slot'])}",
+                f"Follow or stop it without further options: {self._command(row['slot'])}",
             )
         self._job, self._has_claim = row["id"], True
         self._reporter.say(
@@ -156,12 +158,15 @@ class Training:
 
     def _tell_of(self, row: Mapping[str, Any]) -> None:
         """Mention a job that trains beside the one being begun."""
-        name, how = slot_name(row["slot"]), _command(row["slot"])
+        name, how = slot_name(row["slot"]), self._command(row["slot"])
         self._reporter.say(
             f"this peer is training {name} too; to follow or stop that: {how}",
             {"event": "beside", "job": row["id"], "slot": row["slot"], "name": name},
         )
 
-
-def _command(slot: int) -> str:
-    return f"paris-peer claim-expert {'--router' if slot == ROUTER else f'--expert {slot}'}"
+    def _command(self, slot: int) -> str:
+        """What follows the job at a slot."""
+        run = f" --run {shlex.quote(self._client.run)}" if self._client.run else ""
+        return (
+            f"paris-peer claim-expert {'--router' if slot == ROUTER else f'--expert {slot}'}{run}"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,21 +44,21 @@ def doctor(
         paris-peer doctor --bootstrap /ip4/203.0.113.5/tcp/31337/p2p/12D3Koo...
     """
     place = home_of(home)
-    chosen = config.load(place, {"bootstrap": bootstrap, "run": run})
-    rows = list(_examine(place, chosen, local))
+    chosen = config.load(place, {"bootstrap": bootstrap})
+    rows = list(_examine(place, chosen, run, local))
     _print(rows, as_json)
     if any(row.state == "bad" for row in rows):
         raise typer.Exit(BAD_EXIT)
 
 
-def _examine(home: Home, chosen: config.PeerConfig, local: bool) -> Iterator[Row]:
+def _examine(home: Home, chosen: config.PeerConfig, run: str | None, local: bool) -> Iterator[Row]:
     """All rows: this machine's, then those that need a peer, then those about training."""
     from paris_p2p.api.client import running_client
     from paris_p2p.peer.doctor import machine_checks, machine_probes
 
     client = running_client(home)
     yield from _machine_rows(home, chosen, running=client is not None)
-    rows, need = ([], 0) if local else _peer_rows(home, chosen, client)
+    rows, need = ([], 0) if local else _peer_rows(home, chosen, run, client)
     if all(row.check != machine_checks.FILES for row in rows):
         yield machine_checks.files_row(machine_probes.open_files())
     yield from rows
@@ -99,7 +99,7 @@ def _sync_row(home: Home) -> Row:
 
 
 def _peer_rows(
-    home: Home, chosen: config.PeerConfig, client: Client | None
+    home: Home, chosen: config.PeerConfig, run: str | None, client: Client | None
 ) -> tuple[list[Row], int | None]:
     """The rows from this home's peer, and the bytes of memory that its run's experts take.
 
@@ -111,10 +111,8 @@ def _peer_rows(
 
     try:
         if client is not None:
-            return _ask(client)
-        with connected(
-            home, chosen.bootstrap, chosen.run or None, _traceless(home, chosen)
-        ) as started:
+            return _ask(replace(client, run=run) if run else client)
+        with connected(home, chosen.bootstrap, run, _traceless(home, chosen)) as started:
             return _ask(started)
     except ParisError as error:
         return [Row("peer", State.BAD, error.message, error.remedy)], 0

@@ -47,7 +47,14 @@ HomeOption = Annotated[
     ),
 ]
 BootstrapOption = Annotated[list[str] | None, option_of("bootstrap")]
-RunOption = Annotated[str | None, option_of("run")]
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="Which of this peer's runs: its id, the beginning of that, or its name "
+        "(default: the only one).",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 SeedShippedRunOption = Annotated[

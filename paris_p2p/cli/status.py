@@ -28,11 +28,11 @@ def status(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the run's experts, the peers, and what this peer holds.
+    """Show the experts of this peer's runs, the peers, and what this peer holds.
 
     paris-peer status
 
-    paris-peer status --json | jq '.slots[] | {name, claim, head}'
+    paris-peer status --json | jq '.runs[].slots[] | {name, claim, head}'
     """
     from paris_p2p.api.client import connected
 
@@ -41,29 +41,32 @@ def status(
     if as_json:
         write_json(report)
         return
-    warnings = (f"warning: {warning}" for warning in report["warnings"])
-    write(*_header(report), *warnings, *map(job_line, report["jobs"]))
-    write_table(SLOT_COLUMNS, map(_slot_row, report["slots"]))
-    peers = sorted(report["peers"], key=lambda peer: str(peer["id"]))
-    write_table(PEER_COLUMNS, [_peer_row(peer, report["peer"]["id"]) for peer in peers])
+    write(*_peer_lines(report["peer"]), *(f"warning: {text}" for text in report["warnings"]))
+    for row in report["runs"]:
+        write(_run_line(row), replication_line(row["replication"]), *map(job_line, row["jobs"]))
+        write_table(SLOT_COLUMNS, map(_slot_row, row["slots"]))
+        peers = sorted(row["peers"], key=lambda peer: str(peer["id"]))
+        write_table(PEER_COLUMNS, [_peer_row(peer, report["peer"]["id"]) for peer in peers])
     if report["refused"]:
         write_table(REFUSED_COLUMNS, map(_refused_row, report["refused"][:MOST_REFUSED]))
     if len(report["refused"]) > MOST_REFUSED:
         write(f"{len(report['refused']) - MOST_REFUSED} older refusals: see --json")
 
 
-def _header(report: dict[str, Any]) -> list[str]:
-    peer, run = report["peer"], report["run"]
+def _run_line(run: dict[str, Any]) -> str:
+    only = ", for its members only" if run["members_only"] else ""
+    return f"run {run['name']} ({run['id'][:12]}), {run['clusters']} experts{only}"
+
+
+def _peer_lines(peer: dict[str, Any]) -> list[str]:
     line = "online" if peer["online"] else "offline: no other peer is known"
     role = "" if peer["role"] == "peer" else f"{peer['role']}, "
     return [
-        f"run {run['name']} ({run['id'][:12]}), {run['clusters']} experts",
         f"peer {peer['id']} ({role}{line})",
         f"home {peer['home']}",
         f"holds {peer['held']} contents; {_megabytes(peer['store_bytes'])} of a quota of "
         f"{_megabytes(peer['quota_bytes'])} used",
         f"sent {_megabytes(peer['sent_bytes'])}, received {_megabytes(peer['received_bytes'])}",
-        replication_line(report["replication"]),
     ]
 
 

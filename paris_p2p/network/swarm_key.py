@@ -55,6 +55,10 @@ class SwarmKey:
             raise UsageProblem(f"{path} exists already", "Choose another name for the new key")
         write_atomically(path, f"{_FILE_HEAD}{self._secret.hex()}\n".encode(), mode=0o600)
 
+    def fingerprint(self) -> str:
+        """Tells this key from others, in hex, and nothing else of it."""
+        return blake3(b"fingerprint", key=self._key).hexdigest()
+
     def proof(self, role: bytes, opener: Author, server: Author, nonces: bytes) -> bytes:
         """The proof of this `role` in this handshake; only a key holder can make it."""
         return blake3(role + opener + server + nonces, key=self._key).digest()

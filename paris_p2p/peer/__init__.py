@@ -3,8 +3,9 @@
 - `node`           what a machine has once, however many runs it takes part in
 - `membership`     a node's part in one run, and what every verb of that run needs of it
 - `joining`        taking part in a run, from its id to a membership, and leaving it again
-- `run_choice`     which of a node's runs is meant
+- `run_choice`     which runs a home takes part in, and which of them is meant
 - `serving`        what a node answers other peers
+- `chunk_access`   who may have which chunk of a node in a run for its members only
 - `life`           from a started swarm to the withdrawal of what the node said
 - `bootstrap`      a DHT-only peer: an address to start from, for every run
 - `shipped_run`    the run that ships with the package, and taking it into a store

@@ -65,6 +65,8 @@ class Work(Protocol):
     """What a job does: it tells flat JSON-able dictionaries with an "event" name."""
 
     id: str
+    run_id: bytes
+    """The run that it is about."""
 
     @property
     def slot(self) -> int | None:

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 from paris_p2p.config import PeerConfig
-from paris_p2p.errors import BadContent, ParisError
+from paris_p2p.errors import ParisError
 from paris_p2p.files import sweep_partial_files
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
@@ -25,6 +25,7 @@ from paris_p2p.peer.doctor import alarms
 from paris_p2p.peer.joining import join
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
+from paris_p2p.peer.run_choice import expect_same_swarm, session_runs
 from paris_p2p.peer.serving import serve
 from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
 from paris_p2p.peer.training.snapshots import sweep_unfinished
@@ -49,6 +50,7 @@ async def running_node(
     *,
     seed: bool,
     replicate: bool,
+    swarm_fingerprint: str = "",
 ) -> AsyncIterator[Node[Membership]]:
     """A node that serves, announces and replicates until the block is left.
 
@@ -58,17 +60,23 @@ async def running_node(
     shipped : the shipped run, for the default run and for seeding; None when not shipped.
     seed : take the shipped run's content into the store first.
     replicate : copy content that has too few providers.
+    swarm_fingerprint : tells a private swarm from others; "" for the open one.
 
-    Raises what joining its runs raises.
+    Raises what joining raises, where none of its runs can be joined or one that `config` names, and
+    UsageProblem where the runs that were joined before are in another swarm.
     """
     sweep_partial_files(home.path)
+    expect_same_swarm(home, swarm_fingerprint)
     await asyncio.to_thread(sweep_unfinished, home.snapshots_dir)
     node = _new_node(home, identity, swarm, config)
-    membership = await join(node, _chosen_run(config, shipped), shipped)
-    if seed and shipped is not None and shipped.id == membership.run_id:
-        await asyncio.to_thread(seed_shipped_run, shipped, node.blobs, membership.heads)
+    node.shipped, node.swarm_fingerprint = shipped, swarm_fingerprint
+    await _join_all(node, session_runs(home, config, shipped))
+    if seed and shipped is not None and shipped.id in node.memberships:
+        heads = node.memberships[shipped.id].heads
+        await asyncio.to_thread(seed_shipped_run, shipped, node.blobs, heads)
     await serve(node)
-    await membership.announcer.everything()
+    for membership in list(node.memberships.values()):
+        await membership.announcer.everything()
     await node.alarms.look()
     chores = _chores(node, replicate)
     try:
@@ -92,14 +100,16 @@ def _new_node(home: Home, identity: Identity, swarm: Swarm, config: PeerConfig) 
     return Node(home, identity, swarm, blobs, fetcher, config, refusals=refusals)
 
 
-def _chosen_run(config: PeerConfig, shipped: ShippedRun | None) -> bytes:
-    if config.run:
-        return bytes.fromhex(config.run)
-    if shipped is None:
-        raise BadContent(
-            "no run was named and this installation ships none", "name a run with --run ID"
-        )
-    return shipped.id
+async def _join_all(node: Node[Membership], runs: Sequence[bytes]) -> None:
+    """Join the runs of a session. One that was joined before may be missing this time."""
+    for number, run_id in enumerate(runs, start=1):
+        try:
+            await join(node, run_id)
+        except ParisError as error:
+            is_last = number == len(runs) and not node.memberships
+            if node.config.run or is_last:
+                raise
+            log.warning("run %s is not taken part in: %s", run_id.hex(), error)
 
 
 def _chores(node: Node[Membership], replicate: bool) -> list[asyncio.Task[None]]:
@@ -113,7 +123,7 @@ def _chores(node: Node[Membership], replicate: bool) -> list[asyncio.Task[None]]
         _repeat(contributions.PERIOD, node, _tell_logs, first=AT_ONCE),
     ]
     if replicate:
-        copying = _in_each_run(replication.replicate)
+        copying = replication.replicate
         chores.append(_repeat(replication.PERIOD, node, copying, first=replication.FIRST))
     return chores
 

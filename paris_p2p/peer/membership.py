@@ -149,6 +149,11 @@ class Membership:
         """Whether a record was not refuted."""
         return not self.node.refusals.is_condemned(record.manifest, record.author)
 
+    def contents(self) -> set[bytes]:
+        """What the run is made of, and what the records name that are kept of it."""
+        records: list[Head | Resume] = [*self.heads.all(), *self.resumes.all()]
+        return {record.manifest for record in records} | self.run.content_ids()
+
     def names(self, content: bytes) -> bool:
         """Whether the run is made of a content, or a record of it that was not refuted names it."""
         return content in self.run.content_ids() or bool(self.naming(content))

@@ -22,6 +22,7 @@ from paris_p2p.peer.books.contribution_logs import ContributionLogs
 from paris_p2p.peer.books.provider_records import ProviderRecords
 from paris_p2p.peer.books.refusals import Refusals
 from paris_p2p.peer.doctor.alarms import Alarms
+from paris_p2p.peer.shipped_run import ShippedRun
 from paris_p2p.peer.transfer.fetching import Fetcher
 from paris_p2p.peer.upkeep.left_runs import LeftRuns
 from paris_p2p.store.blobs import Blobs
@@ -67,12 +68,18 @@ class Node(Generic[Member]):
     rng: random.Random = field(default_factory=random.SystemRandom)
     refusals: Refusals = field(default_factory=lambda: Refusals(None, time.time))
     """What was refused, from whom and why."""
+    shipped: ShippedRun | None = None
+    """The run that ships with this installation, where it does."""
+    swarm_fingerprint: str = ""
+    """Tells a private swarm from others; "" for the open one."""
     memberships: dict[bytes, Member] = field(default_factory=dict)
     """The runs that this node takes part in, by their ids."""
     sent: int = 0
     """Bytes served."""
     in_use: Counter[bytes] = field(default_factory=Counter)
     """How many verbs need each content now."""
+    joining: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a run is joined or left."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from making room for own work until a record names it: what none names may go."""
     admitting: asyncio.Lock = field(default_factory=asyncio.Lock)

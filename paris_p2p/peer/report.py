@@ -10,17 +10,55 @@ from paris_p2p.identity import peer_id_of
 from paris_p2p.peer.books.refusals import Refusal
 from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.node import Node
 from paris_p2p.peer.transfer.providers import learn_providers, wanted
 from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.head import Head, ranked_heads
-from paris_p2p.records.presence import Presence
+from paris_p2p.records.presence import PEER, SEED, Presence
 from paris_p2p.records.run import ROUTER, slot_name
 
 Report = dict[str, Any]
 
 
-async def status_report(membership: Membership) -> Report:
-    """The run's slots, the peers that take part, and what this peer holds and moved."""
+async def status_report(node: Node[Membership], memberships: Sequence[Membership]) -> Report:
+    """What this peer holds and moved, and of each of these runs how it stands."""
+    runs = await asyncio.gather(*map(_run_report, memberships))
+    announcers = [one.announcer for one in node.memberships.values()]
+    served = await asyncio.gather(*(asyncio.to_thread(one.served) for one in announcers))
+    return {
+        "peer": {
+            "id": peer_id_of(node.identity.author),
+            "addresses": node.swarm.addresses(),
+            "home": str(node.home.path),
+            "role": SEED if node.config.seed_only else PEER,
+            "online": node.swarm.online(),
+            "held": len(set().union(*served)),
+            "store_bytes": await asyncio.to_thread(node.blobs.usage),
+            "quota_bytes": node.config.store_quota,
+            "sent_bytes": node.sent,
+            "received_bytes": sum(node.fetcher.received.values()),
+        },
+        "runs": runs,
+        "warnings": node.alarms.all(),
+        "refused": [refusal_row(refusal) for refusal in node.refusals.all()],
+    }
+
+
+async def run_row(membership: Membership) -> Report:
+    """A run as this node takes part in it: what it is, what of it is here and trained here."""
+    run = membership.run
+    return {
+        "id": membership.run_id.hex(),
+        "name": run.name,
+        "clusters": run.clusters,
+        "members_only": bool(run.members),
+        "held": len(await asyncio.to_thread(membership.announcer.served)),
+        "training": sorted(membership.training),
+    }
+
+
+async def _run_report(membership: Membership) -> Report:
+    """The run's slots, the peers that take part, and who serves its contents."""
     slots, peers, held = await asyncio.gather(
         membership.survey(),
         read_peers(membership.swarm, membership.run_id),
@@ -29,29 +67,11 @@ async def status_report(membership: Membership) -> Report:
     rows = await asyncio.gather(*(_slot_row(membership, slot, held) for slot in slots))
     contents = await _contents(membership, held)
     return {
-        "run": {
-            "id": membership.run_id.hex(),
-            "name": membership.run.name,
-            "clusters": membership.run.clusters,
-        },
-        "peer": {
-            "id": peer_id_of(membership.node.identity.author),
-            "addresses": membership.swarm.addresses(),
-            "home": str(membership.node.home.path),
-            "role": membership.announcer.role,
-            "online": membership.swarm.online(),
-            "held": len(held),
-            "store_bytes": await asyncio.to_thread(membership.node.blobs.usage),
-            "quota_bytes": membership.node.config.store_quota,
-            "sent_bytes": membership.node.sent,
-            "received_bytes": sum(membership.fetcher.received.values()),
-        },
+        **await run_row(membership),
         "slots": rows,
         "contents": contents,
         "replication": replication_row(contents, membership.node.config.replicas),
         "peers": [_peer_row(presence) for presence in peers],
-        "warnings": membership.node.alarms.all(),
-        "refused": [refusal_row(refusal) for refusal in membership.node.refusals.all()],
     }
 
 

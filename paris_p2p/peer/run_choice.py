@@ -1,13 +1,77 @@
-"""Which of a node's runs is meant: by its id, the beginning of that, or its name."""
+"""Which runs a home takes part in, and which of them is meant.
+
+`runs.json` in the home lists the joined ones, {"swarm": fingerprint, "runs": [hex, ...]}. Where
+there is none the shipped run is the only one. A session that names runs takes part in exactly
+those, and leaves the list as it is.
+"""
 
 from __future__ import annotations
 
-from paris_p2p.errors import UsageProblem
+import json
+import re
+
+from paris_p2p.config import PeerConfig
+from paris_p2p.errors import BadContent, UsageProblem
+from paris_p2p.files import write_atomically
+from paris_p2p.home import Home
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
+from paris_p2p.peer.shipped_run import ShippedRun
+
+MOST_RUNS = 64
+"""Runs that one home takes part in."""
 
 SHOWN = 12
 """Digits of an id that tell it from others to people."""
+
+_ID = re.compile("[0-9a-f]{64}")
+
+
+def session_runs(home: Home, config: PeerConfig, shipped: ShippedRun | None) -> list[bytes]:
+    """The ids of the runs of a session, in the order in which they were joined.
+
+    BadContent where there is none, or the list of joined runs is damaged.
+    """
+    if config.run:
+        return [bytes.fromhex(run_id) for run_id in config.run]
+    joined = read_joined(home, shipped)
+    if not joined:
+        raise BadContent(
+            "no run was named and this installation ships none", "name a run with --run ID"
+        )
+    return joined
+
+
+def read_joined(home: Home, shipped: ShippedRun | None) -> list[bytes]:
+    """The runs that this home has joined; the shipped run where no other was ever joined."""
+    _, runs = _read(home)
+    return runs or ([shipped.id] if shipped is not None else [])
+
+
+def remember_joined(home: Home, runs: list[bytes], swarm: str) -> None:
+    """Keep the runs for the next start; `swarm`: the fingerprint of the one they are in.
+
+    UsageProblem for more than MOST_RUNS.
+    """
+    if len(runs) > MOST_RUNS:
+        raise UsageProblem(
+            f"a home takes part in {MOST_RUNS} runs at most", "Leave one: paris-peer run leave ID"
+        )
+    told = {"swarm": swarm, "runs": [run_id.hex() for run_id in runs]}
+    write_atomically(home.runs_file, json.dumps(told).encode())
+
+
+def expect_same_swarm(home: Home, swarm: str) -> None:
+    """UsageProblem where the joined runs are in another swarm than the one with this fingerprint.
+
+    A private swarm is a DHT of its own. "" is the fingerprint of the open one.
+    """
+    known, runs = _read(home)
+    if runs and known != swarm:
+        raise UsageProblem(
+            f"the runs of the home {home.path} are in {'a private' if known else 'the open'} swarm",
+            "A private swarm needs a home of its own: give another one with --home",
+        )
 
 
 def choose(node: Node[Membership], wanted: str | None) -> Membership:
@@ -30,3 +94,27 @@ def choose(node: Node[Membership], wanted: str | None) -> Membership:
     if wanted and not meant:
         raise UsageProblem(f"this peer takes part in no run {wanted[:64]!r}", f"Its runs: {told}")
     raise UsageProblem("this peer takes part in several runs", f"Choose one with --run: {told}")
+
+
+def _read(home: Home) -> tuple[str, list[bytes]]:
+    """The fingerprint of the swarm, and the runs."""
+    try:
+        told = json.loads(home.runs_file.read_bytes())
+    except FileNotFoundError:
+        return "", []
+    except (OSError, ValueError, RecursionError):
+        told = None
+    if not _is_list_of_runs(told):
+        raise BadContent(
+            f"{home.runs_file} is damaged", "delete it, and join your runs again: paris-peer run"
+        )
+    return told["swarm"], [bytes.fromhex(run_id) for run_id in dict.fromkeys(told["runs"])]
+
+
+def _is_list_of_runs(told: object) -> bool:
+    if not isinstance(told, dict) or told.keys() != {"swarm", "runs"}:
+        return False
+    swarm, runs = told["swarm"], told["runs"]
+    texts = runs if isinstance(runs, list) and len(runs) <= MOST_RUNS else [None]
+    ids = all(isinstance(text, str) and _ID.fullmatch(text) for text in texts)
+    return ids and isinstance(swarm, str) and (not swarm or _ID.fullmatch(swarm) is not None)

@@ -30,7 +30,7 @@ async def calling(tmp_path: Path, token: str = "secret") -> AsyncIterator[httpx.
 
 async def test_a_bootstrap_takes_part_in_no_run_and_never_trains(tmp_path: Path) -> None:
     async with calling(tmp_path) as client:
-        assert (await client.get("/v1/ping")).json() == {"run": ""}
+        assert (await client.get("/v1/ping")).json() == {"runs": []}
         report = (await client.get("/v1/checkup")).json()
     assert report["training_bytes"] is None
     assert {row["check"] for row in report["rows"]} >= {"peers", "clock", "open files"}

@@ -34,7 +34,7 @@ def test_a_peer_started_for_one_command_stays_until_the_last_has_ended(tmp_path:
         with connected(home, [], None) as client:
             attached.set()
             finish.wait(60)
-            answers.append(client.run())
+            answers.append(client.runs()[0]["name"])
 
     other = threading.Thread(target=another_command)
     with connected(home, [], None):
@@ -59,14 +59,14 @@ def test_a_command_does_not_wait_for_another_that_keeps_its_peer(
             used = running_client(home)
             assert used is not None
             other_command.enter_context(used.session())
-        assert used.run()
+        assert used.runs()
     wait_until(lambda: home.holder() is None, "the peer to leave", 60)
 
 
 def test_a_peer_that_another_command_is_starting_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, peer = Home(tmp_path), SimpleNamespace(run=lambda: "ab" * 32)
+    home, peer = Home(tmp_path), SimpleNamespace(runs=list)
     looks = iter([None] * 20 + [peer])
 
     def spawn(*_: object) -> None:
@@ -107,7 +107,7 @@ def test_a_busy_home_that_is_none_of_the_peers_doing_is_told_once(
 
     def peer_that_came_first(home: Home, process: subprocess.Popen[bytes], *_: object) -> object:
         process.wait()
-        return SimpleNamespace(run=lambda: "ab" * 32)
+        return SimpleNamespace(runs=list)
 
     monkeypatch.setattr(client, "_spawn", lambda *_: subprocess.Popen("true", stdin=-1))
     monkeypatch.setattr(client, "_await_client", peer_that_came_first)
@@ -214,7 +214,7 @@ def test_a_peer_that_owns_the_home_and_is_silent_is_an_error(
         (200, b"<html>"),
         (200, b"[]"),
         (200, b"{}"),
-        (200, b'{"run": 1}'),
+        (200, b'{"runs": 1}'),
         (404, b""),
         (401, b'{"message": "who are you"}'),
         (500, b"[1]"),

@@ -32,6 +32,7 @@ from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import heads_key
 from paris_p2p.records.manifest import CHUNK_SIZE, MAX_CHUNKS, MAX_SIZE, Manifest
+from tests.peer.several_runs import another_run, in_both
 from tests.peer.stand_in import install
 from tests.peer.worlds import PeerWorld, content_of, eventually, head_of, hold, manifest_of
 
@@ -69,12 +70,12 @@ async def test_status_tells_every_slot_and_what_is_held(tmp_path: Path) -> None:
     await hold(peer, 0)
     peer.heads.add(head_of(peer, 1, 7, manifest_of(0).id).seal(peer.node.identity))
     async with calling(peer) as client:
-        report = (await client.get("/v1/status")).json()
+        (report,) = (await client.get("/v1/status")).json()["runs"]
     assert [slot["name"] for slot in report["slots"]] == ["expert 0", "expert 1", "router"]
     assert report["slots"][1]["head"]["step"] == 7
     assert report["slots"][1]["held"] is True
     assert report["slots"][0]["claim"] is None
-    assert report["run"]["id"] == peer.run_id.hex()
+    assert report["id"] == peer.run_id.hex()
 
 
 async def test_fetch_streams_progress_and_ends_with_the_file(tmp_path: Path) -> None:
@@ -353,7 +354,7 @@ async def test_a_job_goes_on_without_a_listener_until_it_is_told_to_stop(
                 break
         await listener.aclose()
         assert (await client.get(path)).json()["ended"] is None
-        (told,) = (await client.get("/v1/status")).json()["jobs"]
+        (told,) = (await client.get("/v1/status")).json()["runs"][0]["jobs"]
 
         assert (await client.delete(path)).json()["id"] == job.id
         whole = list(decode_numbered((await client.get(f"{path}/events")).text.splitlines()))
@@ -416,3 +417,62 @@ async def test_a_senseless_event_id_is_refused(tmp_path: Path, number: str) -> N
         path = f"/v1/jobs/{begun.json()['id']}/events"
         response = await client.get(path, params={"after": number})
     assert response.status_code == 400 and "is no number" in response.json()["message"]
+
+
+async def test_runs_are_listed_joined_and_left(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder = await world.join()
+    sealed = another_run("another-run")
+    other = await world.take_part(holder.node, sealed)
+    await other.announcer.everything()
+    peer = await world.join()
+    async with calling(peer) as client:
+        assert (await client.get("/v1/ping")).json() == {
+            "runs": [{"id": peer.run_id.hex(), "name": "test-run"}]
+        }
+        joined = (await client.post("/v1/runs", json={"run": other.run_id.hex()})).json()
+        assert (joined["name"], joined["training"]) == ("another-run", [])
+        rows = (await client.get("/v1/runs")).json()["runs"]
+        assert [row["name"] for row in rows] == ["test-run", "another-run"]
+        report = (await client.get("/v1/status")).json()
+        assert [run["name"] for run in report["runs"]] == ["test-run", "another-run"]
+        report = (await client.get("/v1/status", params={"run": "another-run"})).json()
+        assert [run["id"] for run in report["runs"]] == [other.run_id.hex()]
+
+        left = await client.delete(f"/v1/runs/{other.run_id.hex()[:10]}")
+        assert left.json() == {"left": other.run_id.hex()}
+        assert list(peer.node.memberships) == [peer.run_id]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "words"),
+    [
+        ("POST", "/v1/runs", {"run": "xyz"}, "not hex"),
+        ("POST", "/v1/runs", {}, "not hex"),
+        ("DELETE", "/v1/runs/nothing", None, "no run 'nothing'"),
+        ("GET", "/v1/status?run=nothing", None, "no run 'nothing'"),
+        ("GET", "/v1/ping?run=nothing", None, "no run 'nothing'"),
+        ("GET", "/v1/heads", None, "several runs"),
+        ("POST", "/v1/jobs", {"kind": "training"}, "several runs"),
+    ],
+)
+async def test_what_names_no_run_or_not_which_is_told_the_choices(
+    tmp_path: Path, method: str, path: str, body: dict[str, Any] | None, words: str
+) -> None:
+    peer, _ = await in_both(PeerWorld(tmp_path), another_run("another-run"))
+    async with calling(peer) as client:
+        response = await client.request(method, path, json=body)
+    assert response.status_code == 400
+    assert words in response.json()["message"]
+
+
+async def test_a_job_tells_its_run_and_each_run_its_jobs(tmp_path: Path) -> None:
+    peer, _ = await in_both(PeerWorld(tmp_path), another_run("another-run"))
+    async with calling(peer) as client:
+        body = {"kind": "training", "expert": 77}
+        begun = await client.post("/v1/jobs", params={"run": "another-run"}, json=body)
+        assert begun.status_code == 200
+        for name, count in (("test-run", 0), ("another-run", 1)):
+            rows = (await client.get("/v1/jobs", params={"run": name})).json()["jobs"]
+            assert len(rows) == count
+            assert all(row["run"] != peer.run_id.hex() for row in rows)

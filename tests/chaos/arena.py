@@ -147,7 +147,7 @@ class Arena:
         return [name for name in (DOOR, *self.volunteers) if self.alive(name)]
 
     def status(self, name: str) -> Report:
-        return self.swarm.status(name)
+        return self.swarm.run_status(name)
 
     def holders(self) -> dict[int, str]:
         """Who trains each expert, told by its own peer: no second-hand news."""

@@ -18,6 +18,7 @@ def seed_small_run(
     clusters: int = 2,
     publish_every: int = 100,
     trusted_authors: tuple[Author, ...] = (),
+    name: str = "chaos",
 ) -> bytes:
     """Put the run and all its content into the store of `home`; returns the run's id."""
     source = load_shipped_run()
@@ -25,7 +26,7 @@ def seed_small_run(
     creator = Identity.generate()
     run = replace(
         shipped,
-        name="chaos",
+        name=name,
         created=now,
         author=creator.author,
         clusters=clusters,

@@ -58,7 +58,7 @@ class Requests(BaseHTTPRequestHandler):
         elif self.path.startswith("/v1/jobs/7/events"):
             self._tell(self.path)
         else:
-            self._write(json.dumps({"run": "ab" * 32}))
+            self._write(json.dumps({"runs": [{"id": "ab" * 32, "name": "a"}]}))
 
     def do_POST(self) -> None:
         self._answer()

@@ -27,7 +27,7 @@ def test_a_peer_that_trains_unattended_shows_it_and_leaves_with_everything_publi
         peer = swarm.start("ada", (), "--seed-shipped-run", "--train")
         slot = peer.first("claimed", 60)["slot"]
         peer.first("progress", 240)
-        (job,) = swarm.status("ada")["jobs"]
+        (job,) = swarm.run_status("ada")["jobs"]
         assert job["slot"] == slot
         peer.popen.send_signal(signal.SIGINT)
         events = peer.finish()

@@ -56,10 +56,11 @@ async def test_what_strangers_call_themselves_is_printed_as_it_is(
 ) -> None:
     """Words in brackets are markup to rich: they could end the command or look like our own."""
     peer = await PeerWorld(tmp_path).join()
-    report = {**await status_report(peer), "jobs": []}
-    report["run"]["name"] = "[/]run"
+    report = await status_report(peer.node, [peer])
+    (run,) = report["runs"]
+    run |= {"name": "[/]run", "jobs": []}
     row = {"id": "12D3Koo", "role": "peer", "agent": "[red]x[/y]", "addresses": ["[link=http://a]"]}
-    report["peers"] = [row]
+    run["peers"] = [row]
 
     printed = _printed(report, tmp_path, monkeypatch, capsys)
     assert all(text in printed for text in ("[/]run", "[red]x[/y]", "[link=http://a]"))
@@ -74,7 +75,8 @@ async def test_what_was_refused_is_told_with_its_author_and_the_reason(
     honest.heads.add(head.seal(liar.node.identity))
     await honest.condemn(head, "its weights are not finite")
     honest.node.refusals.note(liar.node.identity.author, "provider", "it sent other bytes")
-    report = {**await status_report(honest), "jobs": []}
+    report = await status_report(honest.node, [honest])
+    report["runs"][0]["jobs"] = []
 
     told = {(row["by"], row["condemned"]) for row in report["refused"]}
     assert told == {(liar.node.identity.peer_id, False), (liar.node.identity.peer_id, True)}

@@ -23,7 +23,7 @@ def processes_of(home: Path) -> list[psutil.Process]:
 def test_status_on_an_empty_home_answers_and_leaves_nothing_running(tmp_path: Path) -> None:
     done = paris_peer("status", "--json", "--home", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["run"]["name"] == "emoji-64"
+    assert json.loads(done.stdout)["runs"][0]["name"] == "emoji-64"
     assert processes_of(tmp_path) == []
     assert not (tmp_path / "api.json").exists()
 

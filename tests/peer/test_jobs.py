@@ -18,6 +18,7 @@ class Errand:
     """Work that tells what a test has it tell, until it is stopped."""
 
     slot: int | None = 3
+    run_id = bytes(32)
 
     def __init__(self, name: str = "errand") -> None:
         self.id = name

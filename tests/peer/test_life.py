@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.config import PeerConfig
+from paris_p2p.config import PeerConfig, load
 from paris_p2p.errors import BadContent, ClockSkew, NotAvailable
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
@@ -56,7 +56,7 @@ async def test_a_run_known_by_its_id_alone_is_fetched_from_a_peer(tmp_path: Path
     holder = await world.join()
     await holder.announcer.everything()
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
 
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
@@ -76,7 +76,7 @@ async def test_a_home_of_version_0_1_0_opens_with_its_folder_of_handovers(tmp_pa
     kept = home.path / "handovers" / f"{'ab' * 32}.handover"
     kept.parent.mkdir(mode=0o700)
     kept.write_bytes(b"signed by two keys")
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
 
     async with running_node(
         home, identity, swarm, config, None, seed=False, replicate=False
@@ -86,12 +86,48 @@ async def test_a_home_of_version_0_1_0_opens_with_its_folder_of_handovers(tmp_pa
     assert kept.read_bytes() == b"signed by two keys"
 
 
+async def test_a_home_of_version_0_1_0_opens_unharmed(tmp_path: Path) -> None:
+    """As one that trained in a run left it: files that this version has not written."""
+    world, home = PeerWorld(tmp_path), home_in(tmp_path)
+    holder = await world.join()
+    await holder.announcer.everything()
+    identity, swarm = await newcomer(world)
+    blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
+    blobs.chunks.put(world.sealed)
+    content = blobs.add_bytes(b"weights", "checkpoint", "expert-0.safetensors").id
+    head = replace(head_of(holder, 0, 7, content), author=identity.author)
+    run = holder.run_id.hex()
+    kept = {
+        f"runs/{run}/heads/0-{identity.author.hex()}.head": head.seal(identity),
+        f"snapshots/{run[:16]}/slot-0/snapshot-000000009.safetensors": b"private state",
+        "config.toml": f'run = "{run}"\n'.encode(),
+        "refusals.json": b"[]",
+        "known-peers.json": b"[]",
+        "port": b"31337",
+    }
+    for name, data in kept.items():
+        file = home.path / name
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+    async with running_node(
+        home, identity, swarm, load(home, {}, {}), None, seed=False, replicate=False
+    ) as node:
+        (peer,) = node.memberships.values()
+        assert peer.run_id == holder.run_id
+        assert peer.heads.newest(0, identity.author) == head
+        assert peer.trained_slots() == [0]
+        assert node.blobs.complete(content)
+    assert {name: (home.path / name).read_bytes() for name in kept} == kept
+    assert not home.runs_file.exists()
+
+
 async def test_a_head_that_names_a_part_of_the_run_does_not_count(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder = await world.join()
     await holder.announcer.everything()
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
 
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
@@ -108,7 +144,7 @@ async def test_no_peer_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     world = PeerWorld(tmp_path)
     await world.join()
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run="ab" * 32)
+    config = PeerConfig(run=("ab" * 32,))
     with pytest.raises(NotAvailable):
         async with running_node(
             home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
@@ -122,7 +158,7 @@ async def test_others_word_that_the_clock_is_off_is_a_warning_and_no_refusal(
     world = PeerWorld(tmp_path)
     await (await world.join()).announcer.everything()
     identity, swarm = await newcomer(world, clock_ahead=60)
-    config = PeerConfig(run=run_id(world.sealed).hex())
+    config = PeerConfig(run=(run_id(world.sealed).hex(),))
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
     ) as node:
@@ -150,7 +186,7 @@ async def test_a_peer_copies_what_has_too_few_providers(
     await holder.announcer.everything()
     contents = [await hold(holder, index) for index in range(2)]
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=True
     ) as node:
@@ -208,7 +244,7 @@ async def test_no_crowd_of_strangers_hides_what_trusted_authors_publish(tmp_path
         key = heads_key(holder.run_id, 0)
         await swarm.store(key, encode(flood), holder.node.clock() + 60)
     identity, swarm = await newcomer(world)
-    config = PeerConfig(run=holder.run_id.hex())
+    config = PeerConfig(run=(holder.run_id.hex(),))
 
     async with running_node(
         home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False

@@ -37,7 +37,7 @@ async def test_condemned_content_is_dropped_and_neither_kept_nor_announced(tmp_p
     world = PeerWorld(tmp_path)
     liar, peer, other = [await world.join() for _ in range(3)]
     head = await published(liar)
-    await replicate(peer)
+    await replicate(peer.node)
     assert peer.node.blobs.complete(head.manifest)
 
     await peer.condemn(head, "its weights are not finite")
@@ -56,7 +56,7 @@ async def test_condemned_content_does_not_come_back_after_its_author_left_and_a_
     world = PeerWorld(tmp_path)
     liar, keeper, peer = [await world.join() for _ in range(3)]
     head = await published(liar)
-    await replicate(keeper)
+    await replicate(keeper.node)
     await peer.survey()
     await peer.condemn(head, "it diverges")
     world.network.drop(liar.node.identity.author)
@@ -64,7 +64,7 @@ async def test_condemned_content_does_not_come_back_after_its_author_left_and_a_
     peer.node.refusals = Refusals(peer.node.home.refusals_file, peer.node.clock)
     for _ in range(2):
         await keeper.announcer.everything()
-        await replicate(peer)
+        await replicate(peer.node)
 
     assert keeper.node.blobs.complete(head.manifest)
     assert head.manifest not in peer.node.blobs.known()
@@ -83,7 +83,7 @@ async def test_who_signs_for_anothers_honest_work_does_not_get_it_condemned(tmp_
     world = PeerWorld(tmp_path)
     honest, liar, peer = [await world.join() for _ in range(3)]
     head = await published(honest, slot=1)
-    await replicate(peer)
+    await replicate(peer.node)
     false = head_of(liar, 0, 2**40, head.manifest)
     peer.heads.add(false.seal(liar.node.identity))
 

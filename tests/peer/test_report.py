@@ -32,19 +32,20 @@ async def test_status_tells_role_quota_and_what_is_thin(tmp_path: Path) -> None:
     await one.announcer.everything()
     await seed.announcer.everything()
 
-    report = await status_report(seed)
+    report = await status_report(seed.node, [seed])
+    (run,) = report["runs"]
 
     assert report["peer"]["role"] == "seed"
     assert report["peer"]["quota_bytes"] == 12345
     assert report["peer"]["store_bytes"] == seed.node.blobs.usage()
-    assert report["replication"] == {
+    assert run["replication"] == {
         "replicas": 3,
         "contents": 2,
         "without_provider": 0,
         "single_provider": 1,
         "below_replicas": 2,
     }
-    roles = {row["role"] for row in (await status_report(one))["peers"]}
+    roles = {row["role"] for row in (await status_report(one.node, [one]))["runs"][0]["peers"]}
     assert roles == {"peer", "seed"}
 
 

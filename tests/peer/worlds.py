@@ -111,7 +111,7 @@ class PeerWorld:
         Every record counts there that was not refuted: tests make up dates and steps.
         """
         node.blobs.chunks.put(sealed)
-        peer = await joining.join(node, run_id(sealed), None)
+        peer = await joining.join(node, run_id(sealed))
         peer.heads._counts = peer.resumes._counts = peer.counts
         return peer
 

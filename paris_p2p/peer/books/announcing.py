@@ -89,6 +89,7 @@ class Announcer:
         self._shared = KeyPages(swarm, SHARED_LEVELS, self._rng)
         self._places = asyncio.Semaphore(CONCURRENT_STORES)
         self._given_up: set[bytes] = set()
+        self._has_left = False
         self._passed_on: dict[str, set[bytes]] = {}
         self.providers: Mapping[bytes, Origins] = {}
         """Who served each content when that was looked up last, and from which network."""
@@ -132,7 +133,8 @@ class Announcer:
         self._given_up.discard(content)
 
     async def withdraw(self) -> None:
-        """Take every announced record back, so that nobody waits for this peer."""
+        """Take every announced record back, so that nobody waits for this peer; say no more."""
+        self._has_left = True
         await asyncio.gather(
             *(
                 pages.withdraw(key)
@@ -162,8 +164,9 @@ class Announcer:
 
     async def _provide(self, content: bytes) -> None:
         async with self._turn("announced later"):
-            expires = self._clock() + LIFETIME
-            await self._provider_records.tell(content, self._run_id, self._presence(), expires)
+            if not self._has_left:
+                expires = self._clock() + LIFETIME
+                await self._provider_records.tell(content, self._run_id, self._presence(), expires)
 
     async def _not_provided(self, content: bytes) -> None:
         async with self._turn("left to expire"):
@@ -234,7 +237,8 @@ class Announcer:
     async def _store(self, pages: KeyPages, key: str, value: bytes) -> None:
         """A record that cannot be spread now is spread in the next round."""
         async with self._turn("announced later"):
-            await pages.store(key, value, self._clock() + LIFETIME)
+            if not self._has_left:
+                await pages.store(key, value, self._clock() + LIFETIME)
 
     async def _take_back(self, key: str) -> None:
         if self._shared.says(key):

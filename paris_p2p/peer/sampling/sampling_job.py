@@ -37,6 +37,7 @@ class SamplingJob:
         self._request = request
         self._stopped = asyncio.Event()
         self.id = membership.node.rng.randbytes(8).hex()
+        self.run_id = membership.run_id
 
     def stop(self) -> None:
         self._stopped.set()

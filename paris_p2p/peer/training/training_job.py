@@ -54,6 +54,7 @@ class TrainingJob:
         self._attempt: Attempt | None = None
         self._stopped = asyncio.Event()
         self.id = membership.node.rng.randbytes(8).hex()
+        self.run_id = membership.run_id
         self.expert: int | None = None
         """The slot that was claimed, once it is."""
 

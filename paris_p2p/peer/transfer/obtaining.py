@@ -24,8 +24,9 @@ async def obtain(
 ) -> AsyncGenerator[dict[str, Any]]:
     """Have contents as files, one after the other; yields "fetching" events in bytes.
 
-    `most` and `patience` are those of `Peer.fetch`, for each; so are the errors, and DiskFull where
-    the quota has no room for a content and its file. What rotted on this disk is fetched again.
+    `most` and `patience` are those of `Membership.fetch`, for each; so are the errors, and DiskFull
+    where the quota has no room for a content and its file. What rotted on this disk is fetched
+    again.
     """
     for content in contents:
         async with (

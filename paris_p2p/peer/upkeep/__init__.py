@@ -2,7 +2,6 @@
 
 - `retention`           what to keep, copy and let go: pure decisions
 - `holdings`            what lies in the store, which runs name it, and what of it is kept
-- `fair_share`          whose content makes room for whose: pure decisions
 - `store_quota`         room in the quota for what is about to be fetched
 - `replication`         keeping a run's content at enough providers
 - `garbage_collection`  letting go what is superseded, or what others hold when room is needed

@@ -2,7 +2,7 @@
 
 Kept in any case: what this author published last in every slot, of whatever run; what is being
 fetched; and every current content unless `replicas` other peers have just proven to hold it, or one
-where its run has more than its share (`fair_share`). What else a run needs that this home has left
+where its run has more than its share (`yielding`). What else a run needs that this home has left
 goes where room is needed, and at once when it is left.
 
 A current content is given up in two steps, so that the holders of one content who all need room do
@@ -21,10 +21,8 @@ from paris_p2p.peer.books.record_book import Record, RecordBook
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
 from paris_p2p.peer.transfer.proof_of_storage import proven_providers
-from paris_p2p.peer.upkeep import fair_share
 from paris_p2p.peer.upkeep.holdings import (
     kept_contents,
-    named_by,
     naming,
     needed_by_left,
     own_contents,
@@ -33,7 +31,14 @@ from paris_p2p.peer.upkeep.holdings import (
     stored_contents,
     unused_files,
 )
-from paris_p2p.peer.upkeep.retention import left, outranked, superseded, to_spare
+from paris_p2p.peer.upkeep.retention import (
+    bytes_taken,
+    left,
+    outranked,
+    superseded,
+    to_spare,
+    yielding,
+)
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +76,7 @@ async def make_room(
     First what is superseded, then files that can be made again, then what runs that were left are
     made of, then what is outranked; of these contents only what was of no use for `grace` seconds.
     `asker` is whom the room is for, None where the quota is exceeded: whose content may go depends
-    on it (see `fair_share`).
+    on it (see `yielding`).
     """
     if await has_room(node, size):
         return True
@@ -149,7 +154,7 @@ async def _dispensable(
     keep = await asyncio.to_thread(kept_contents, node)
     stored = await asyncio.to_thread(stored_contents, node)
     sizes = {item.content: item.size for item in stored}
-    yielding = await asyncio.to_thread(_yielding, node, size, asker)
+    may_go = await asyncio.to_thread(_may_go, node, size, asker)
 
     def drops(contents: Iterable[bytes], why: str) -> list[tuple[int, LetGo]]:
         return [(sizes[content], partial(_drop, node, content, why)) for content in contents]
@@ -160,7 +165,7 @@ async def _dispensable(
         *drops(superseded(stored, keep, before), "there is newer"),
         *((size, partial(node.let_go_file, content, unused)) for size, content in files),
         *drops(left(stored, keep, before), "its run was left"),
-        *drops(filter(yielding, outranked(stored, keep, before)), "there is better"),
+        *drops(filter(may_go, outranked(stored, keep, before)), "there is better"),
     ]
 
 
@@ -209,14 +214,12 @@ async def _announce_again(tellers: Sequence[Membership], content: bytes) -> None
         await one.announcer.content(content)
 
 
-def _yielding(
-    node: Node[Membership], size: int, asker: Membership | None
-) -> Callable[[bytes], bool]:
+def _may_go(node: Node[Membership], size: int, asker: Membership | None) -> Callable[[bytes], bool]:
     """Whether a content may go so that `asker` gets so many bytes: all runs that name it yield."""
-    named = {run_id: named_by(one) for run_id, one in node.memberships.items()}
+    named = {run_id: one.contents() for run_id, one in node.memberships.items()}
     sizes = {content: size_here(node, content) for content in node.blobs.known()}
     quota, asking = node.config.store_quota, asker.run_id if asker is not None else None
-    runs = fair_share.yielding(fair_share.held(named, sizes), quota, asking, size)
+    runs = yielding(bytes_taken(named, sizes), quota, asking, size)
     return lambda content: {run for run, contents in named.items() if content in contents} <= runs
 
 
@@ -228,8 +231,8 @@ def _spareable(
     The bytes of each, and how many others have to hold it: as many as should, but only one where
     the run of another has more than its share.
     """
-    yielding, replicas = _yielding(node, size, asker), node.config.replicas
-    candidates = filter(yielding, kept_contents(node) - own_contents(node) - node.in_use.keys())
+    may_go, replicas = _may_go(node, size, asker), node.config.replicas
+    candidates = filter(may_go, kept_contents(node) - own_contents(node) - node.in_use.keys())
     manifests = {content: node.blobs.manifest(content) for content in candidates}
     sizes = {
         content: manifest.size

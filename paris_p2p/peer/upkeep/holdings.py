@@ -19,7 +19,7 @@ from paris_p2p.records.resume import Resume
 
 def stored_contents(node: Node[Membership]) -> list[Stored]:
     """Every content in the store, whole or in part."""
-    named = set[bytes]().union(*(named_by(one) for one in node.memberships.values()))
+    named = set[bytes]().union(*(one.contents() for one in node.memberships.values()))
     elsewhere = node.left_runs.contents() - named
 
     def describe(content: bytes, last_use: float) -> Stored:
@@ -29,13 +29,6 @@ def stored_contents(node: Node[Membership]) -> list[Stored]:
         return Stored(content, kind, content in named, last_use, content in elsewhere, size)
 
     return [describe(content, last_use) for content, last_use in node.blobs.known().items()]
-
-
-def named_by(membership: Membership) -> set[bytes]:
-    """What a run is made of, and what the records name that are kept of it."""
-    heads = {head.manifest for head in membership.heads.all()}
-    resumes = {resume.manifest for resume in membership.resumes.all()}
-    return heads | resumes | membership.run.content_ids()
 
 
 def naming(node: Node[Membership], content: bytes) -> list[Membership]:
@@ -85,7 +78,7 @@ def needed_by_left(node: Node[Membership], run_id: bytes) -> set[bytes]:
     """What a run needs that was left, and neither a run of now does nor another that was left."""
     others = node.left_runs.contents(but=run_id) | own_contents(node) | node.in_use.keys()
     for membership in list(node.memberships.values()):
-        others |= named_by(membership)
+        others |= membership.contents()
     return (node.left_runs.contents_of(run_id) - others) & node.blobs.known().keys()
 
 

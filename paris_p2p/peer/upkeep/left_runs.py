@@ -33,6 +33,10 @@ class LeftRuns:
         self._taken = taken
         self._known: dict[bytes, set[bytes]] = {}
 
+    def forget(self, run_id: bytes) -> None:
+        """Read a run again: it has just been left."""
+        self._known.pop(run_id, None)
+
     def ids(self) -> list[bytes]:
         found = [bytes.fromhex(at.name) for at in self._folder.iterdir() if _is_id(at.name)]
         return [run_id for run_id in found if run_id not in self._taken]

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Set
-from dataclasses import replace
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.node import Promise
+from paris_p2p.peer.node import Node, Promise
 from paris_p2p.peer.transfer.proof_of_storage import proven_providers
 from paris_p2p.peer.transfer.providers import learn_providers, note_unserved, served_only, wanted
 from paris_p2p.peer.transfer.racing import LeastPace, Pace, TooSlow
@@ -47,33 +48,65 @@ LOOKS = 4
 """How often in a round it is looked again what is wanted, without what nobody sent."""
 
 
-async def replicate(membership: Membership) -> None:
-    """One round: look at what the run wants, copy what is thin, announce it.
+async def replicate(node: Node[Membership]) -> None:
+    """One round: look at what the runs want, copy what is thin, announce it.
+
+    The runs take turns, so that none waits for all that another wants. One that cannot be looked at
+    now keeps none of the others waiting: that is raised when their copies are done.
 
     Raises DiskFull when the disk is full before the quota is.
     """
-    await membership.survey()
-    await learn_resumes(membership, membership.run.slots())
-    await learn_providers(membership)
-    worth = await _obtainable(membership)
-    turns = iter(worth)
-    copying = [asyncio.create_task(_copy_in_turn(membership, turns)) for _ in range(AT_ONCE)]
+    memberships = list(node.memberships.values())
+    found = await asyncio.gather(*map(_look, memberships), return_exceptions=True)
+    worth = [[] if isinstance(one, BaseException) else one for one in found]
+    turns = iter(alternating(worth))
+    copying = [asyncio.create_task(_copy_in_turn(turns)) for _ in range(AT_ONCE)]
     try:
         await asyncio.gather(*copying)
     finally:
         await end_tasks(*copying)
-    if membership.node.rng.random() < DOUBT:
-        await _doubt_one(membership, wanted(membership).keys() - {thin.content for thin in worth})
+    for membership, copies in zip(memberships, worth, strict=True):
+        if node.rng.random() < DOUBT:
+            copied = {copy.thin.content for copy in copies}
+            await _doubt_one(membership, wanted(membership).keys() - copied)
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
 
 
-async def _copy_in_turn(membership: Membership, turns: Iterator[Thin]) -> None:
+@dataclass(frozen=True)
+class Copy:
+    """A content that is worth copying for a run."""
+
+    membership: Membership
+    thin: Thin
+
+
+T = TypeVar("T")
+
+
+def alternating(several: Sequence[Sequence[T]]) -> list[T]:
+    """The first of each, then the second of each, and so on."""
+    longest = max(map(len, several), default=0)
+    return [items[turn] for turn in range(longest) for items in several if turn < len(items)]
+
+
+async def _look(membership: Membership) -> list[Copy]:
+    """What is worth copying for a run, the thinnest first."""
+    await membership.survey()
+    await learn_resumes(membership, membership.run.slots())
+    await learn_providers(membership)
+    return [Copy(membership, thin) for thin in await _obtainable(membership)]
+
+
+async def _copy_in_turn(turns: Iterator[Copy]) -> None:
     """Copy what comes next, as long as it is still thin, until there is no more."""
-    for thin in turns:
-        await asyncio.sleep(
-            0 if membership.node.config.seed_only else membership.node.rng.uniform(0, MAX_BACKOFF)
-        )
-        if await _is_still_thin(membership, thin.content):
-            await _copy(membership, thin.content)
+    for copy in turns:
+        membership, content = copy.membership, copy.thin.content
+        node = membership.node
+        await asyncio.sleep(0 if node.config.seed_only else node.rng.uniform(0, MAX_BACKOFF))
+        if await _is_still_thin(membership, content):
+            await _copy(membership, content)
 
 
 async def _obtainable(membership: Membership) -> list[Thin]:

@@ -27,7 +27,7 @@ from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.serving import read_chunk
+from paris_p2p.peer.serving import ChunkReader
 from paris_p2p.peer.training import claiming, starting_order, training_job, worker
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.claiming import claimant_of
@@ -108,6 +108,16 @@ def publish_state(peer: Membership, state: bytes, step: int, created: float = 10
 def publish(peer: Membership, weights: bytes, step: int) -> None:
     content = peer.node.blobs.add_bytes(weights, "checkpoint", "expert-0.safetensors").id
     peer.heads.add(head_of(peer, 0, step, content).seal(peer.node.identity))
+
+
+async def test_what_the_run_is_made_of_stays_while_it_is_trained(tmp_path: Path) -> None:
+    peer = await trainer(PeerWorld(tmp_path))
+    needed = peer.run.content_ids()
+    async for event in TrainingJob(peer, TrainingRequest(expert=0, max_steps=1)).events():
+        if event["event"] == "progress":
+            assert peer.node.in_use.keys() >= needed
+            assert not await peer.node.let_go(min(needed))
+    assert not peer.node.in_use.keys() & needed
 
 
 async def test_a_job_claims_trains_publishes_and_releases(tmp_path: Path) -> None:
@@ -679,7 +689,7 @@ async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -
 
     async def answer(author: bytes, stream: Stream) -> None:
         async def read(chunk: bytes) -> bytes | None:
-            data = await read_chunk(pit.node, author, chunk)
+            data = await ChunkReader(pit.node)(author, chunk)
             if data == last:
                 await asyncio.sleep(pause)
             return data
@@ -786,7 +796,7 @@ async def test_a_start_superseded_while_it_is_fetched_is_trained_from(
         async def read(chunk: bytes) -> bytes | None:
             newer = head_of(author, 0, 41, bytes(32), created=2000.0)
             peer.heads.hear(0, {newer.seal(author.node.identity): {}})
-            return await read_chunk(author.node, asker, chunk)
+            return await ChunkReader(author.node)(asker, chunk)
 
         await serve_chunks(stream, read)
 

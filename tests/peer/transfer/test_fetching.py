@@ -12,7 +12,7 @@ from paris_p2p.identity import Identity
 from paris_p2p.network import chunk_protocol
 from paris_p2p.network.chunk_protocol import BUSY, serve_chunks
 from paris_p2p.network.swarm import Stream
-from paris_p2p.peer.serving import read_chunk, serve
+from paris_p2p.peer.serving import ChunkReader, serve
 from paris_p2p.peer.transfer import scheduling
 from paris_p2p.records.manifest import CHUNK_SIZE, MAX_SIZE
 from paris_p2p.store.blobs import NoManifest
@@ -269,7 +269,7 @@ async def test_a_busy_provider_is_asked_again_later(tmp_path: Path) -> None:
             refused += 1
             await stream.write(BUSY)
         else:
-            await serve_chunks(stream, lambda chunk: read_chunk(holder.node, author, chunk))
+            await serve_chunks(stream, lambda chunk: ChunkReader(holder.node)(author, chunk))
 
     world = PeerWorld(tmp_path)
     holder, seeker = await world.join(serve=busy_at_first), await world.join()
@@ -288,7 +288,7 @@ async def test_an_interrupted_fetch_goes_on_where_it_stopped(tmp_path: Path) -> 
         async def read(chunk: bytes) -> bytes | None:
             nonlocal given
             given += 1
-            return await read_chunk(holder.node, author, chunk) if given <= 3 else await stuck()
+            return await ChunkReader(holder.node)(author, chunk) if given <= 3 else await stuck()
 
         await serve_chunks(stream, read)
 

@@ -16,7 +16,7 @@ from paris_p2p.errors import BadContent, DiskFull, NotAvailable
 from paris_p2p.network.chunk_protocol import serve_chunks
 from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.serving import read_chunk
+from paris_p2p.peer.serving import ChunkReader
 from paris_p2p.peer.transfer.obtaining import obtain
 from paris_p2p.peer.transfer.racing import (
     Event,
@@ -73,7 +73,7 @@ async def serve(world: PeerWorld, number: int, chunks: int | None = None) -> byt
             given += 1
             if chunks is not None and given > chunks:
                 await asyncio.Event().wait()
-            return await read_chunk(holder.node, author, chunk)
+            return await ChunkReader(holder.node)(author, chunk)
 
         await serve_chunks(stream, read)
 

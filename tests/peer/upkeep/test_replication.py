@@ -46,7 +46,7 @@ async def test_a_thin_shard_is_copied_and_a_thick_one_is_not(tmp_path: Path) -> 
     for holder in holders:
         await hold(holder, 1)
 
-    await replicate(peer)
+    await replicate(peer.node)
 
     assert peer.node.blobs.complete(LARGE.id)
     assert not peer.node.blobs.complete(SMALL.id)
@@ -60,7 +60,7 @@ async def test_a_seed_copies_what_enough_others_hold_too(tmp_path: Path) -> None
     seed = await world.join()
     seed.node.config = replace(seed.node.config, seed_only=True)
 
-    await replicate(seed)
+    await replicate(seed.node)
 
     assert seed.node.blobs.complete(SMALL.id)
 
@@ -70,10 +70,10 @@ async def test_the_number_of_replicas_is_a_setting(tmp_path: Path) -> None:
     await hold(await world.join(), 1)
     peer = await world.join()
     peer.node.config = replace(peer.node.config, replicas=1)
-    await replicate(peer)
+    await replicate(peer.node)
     assert not peer.node.blobs.complete(SMALL.id)
     peer.node.config = replace(peer.node.config, replicas=2)
-    await replicate(peer)
+    await replicate(peer.node)
     assert peer.node.blobs.complete(SMALL.id)
 
 
@@ -87,7 +87,7 @@ async def test_what_does_not_fit_into_the_quota_is_left_and_what_fits_is_copied(
     set_quota(peer, 20_000)
 
     for _ in range(2):
-        await replicate(peer)
+        await replicate(peer.node)
 
     assert peer.node.blobs.complete(SMALL.id)
     assert not peer.node.blobs.complete(LARGE.id)
@@ -102,7 +102,7 @@ async def test_at_the_quota_nothing_is_copied_and_own_work_is_stored_all_the_sam
     await hold(holder, 1)
     set_quota(peer, 0)
 
-    await replicate(peer)
+    await replicate(peer.node)
     assert not peer.node.blobs.known()
 
     own = peer.node.blobs.add_bytes(b"own work", "checkpoint", "own").id
@@ -122,7 +122,7 @@ async def test_content_that_others_hold_makes_room_for_one_that_nearly_nobody_ha
     await hold(holders[0], 1)
     set_quota(peer, 0)
 
-    await replicate(peer)
+    await replicate(peer.node)
 
     assert peer.node.blobs.complete(SMALL.id)
     assert not peer.node.blobs.complete(LARGE.id)
@@ -141,11 +141,11 @@ async def test_made_up_providers_keep_nobody_from_copying_for_long(
     for _ in range(4):
         liar = await world.join(serve=has_nothing)
         await liar.announcer.content(LARGE.id)
-    await replicate(peer)
+    await replicate(peer.node)
     assert not peer.node.blobs.complete(LARGE.id)
 
     monkeypatch.setattr(replication, "DOUBT", 1.0)
-    await replicate(peer)
+    await replicate(peer.node)
     assert peer.node.blobs.complete(LARGE.id)
 
 
@@ -157,7 +157,7 @@ async def test_a_doubt_copies_nothing_where_enough_peers_prove_to_hold_it(
     for _ in range(3):
         await hold(await world.join(), 1)
     peer = await world.join()
-    await replicate(peer)
+    await replicate(peer.node)
     assert not peer.node.blobs.known()
 
 
@@ -176,7 +176,7 @@ async def test_a_damaged_content_is_healed_however_many_others_hold_it(tmp_path:
     providers = await holders[0].fetcher.providers(LARGE.id)
     assert peer.node.identity.author not in {source.author for source in providers}
 
-    await replicate(peer)
+    await replicate(peer.node)
     assert peer.node.blobs.read(LARGE.id) == content_of(0)
     assert len(await holders[0].fetcher.providers(LARGE.id)) == 3
 
@@ -189,7 +189,7 @@ async def test_a_head_that_names_nothing_real_holds_nobody_up(tmp_path: Path) ->
     await hold(holder, 0)
     await hold(holder, 1)
 
-    await replicate(peer)
+    await replicate(peer.node)
 
     assert peer.node.blobs.complete(SMALL.id) and peer.node.blobs.complete(LARGE.id)
 
@@ -219,7 +219,7 @@ async def published(author: Membership, step: int, slot: int = 0) -> Head:
 async def copied(keepers: Sequence[Membership]) -> None:
     """A round of every keeper's life."""
     for keeper in keepers:
-        await replicate(keeper)
+        await replicate(keeper.node)
         await keeper.announcer.everything()
         await garbage_collection.collect(keeper.node)
 
@@ -300,7 +300,7 @@ async def test_a_resume_state_that_claims_more_than_one_can_have_lets_nothing_go
         await liar.swarm.store(resume_key(liar.run_id, 1), sealed, liar.node.clock() + 100)
         await liar.announcer.content(state.id)
 
-        await replicate(peer)
+        await replicate(peer.node)
 
         assert all(map(peer.node.blobs.complete, (LARGE.id, *heads)))
 
@@ -311,7 +311,7 @@ async def test_what_is_condemned_is_not_copied(tmp_path: Path) -> None:
     head = await published(liar, 2**40)
     peer.node.refusals.condemn(head.manifest, head.author, "head", "it diverges")
 
-    await replicate(peer)
+    await replicate(peer.node)
 
     assert head.manifest not in peer.node.blobs.known()
 
@@ -329,7 +329,7 @@ async def test_what_nobody_gave_comes_after_what_somebody_may_have(tmp_path: Pat
     honest = await published(trainer, 600)
 
     for _ in range(3):
-        await replicate(peer)
+        await replicate(peer.node)
 
     assert peer.node.blobs.complete(honest.manifest)
 
@@ -355,7 +355,7 @@ async def test_a_copy_that_comes_too_slowly_is_left_for_a_while(
     tar_pit, peer = await world.join(serve=trickle), await world.join()
     await hold(tar_pit, 0)
 
-    await replicate(peer)
+    await replicate(peer.node)
 
     assert not peer.node.blobs.complete(LARGE.id)
     assert LARGE.id in peer.unserved
@@ -379,7 +379,7 @@ async def test_a_slow_copy_does_not_keep_another_waiting(
             await both.wait()
 
     monkeypatch.setattr(replication, "_copy", copy)
-    await replicate(peer)
+    await replicate(peer.node)
 
     assert began == {LARGE.id, SMALL.id}
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from paris_p2p.peer.upkeep.retention import (
     Origins,
     Stored,
+    bytes_taken,
     left,
     outranked,
     own_content,
@@ -19,6 +20,7 @@ from paris_p2p.peer.upkeep.retention import (
     to_spare,
     wanted_content,
     worth_copying,
+    yielding,
 )
 from paris_p2p.records.head import Head
 from tests.peer.worlds import PeerWorld, head_of
@@ -93,6 +95,42 @@ def test_what_is_spared_is_held_by_enough_others_and_no_more_than_needed(
         assert sum(freed) >= needed > sum(freed[:-1])
     else:
         assert chosen == []
+
+
+RUNS = st.sampled_from([b"a", b"b", b"c"])
+
+
+@given(
+    st.dictionaries(RUNS, st.sets(st.sampled_from(range(5))), min_size=1),
+    st.lists(st.integers(0, 50), min_size=5, max_size=5),
+    st.integers(0, 200),
+    st.integers(0, 100),
+    st.data(),
+)
+def test_only_runs_over_their_share_yield_and_only_to_one_that_stays_within_its_own(
+    numbers: dict[bytes, set[int]],
+    sizes_of: list[int],
+    quota: int,
+    size: int,
+    data: st.DataObject,
+) -> None:
+    named = {run: {bytes([number]) for number in some} for run, some in numbers.items()}
+    sizes = {bytes([number]): size_of for number, size_of in enumerate(sizes_of)}
+    asker = data.draw(st.sampled_from(sorted(named)))
+    taken = bytes_taken(named, sizes)
+    share = quota / len(named)
+    assert sum(taken.values()) == sum(sizes.get(one, 0) for one in set().union(*named.values()))
+
+    runs = yielding(taken, quota, asker, size)
+
+    assert asker in runs
+    assert all(taken[run] > share for run in runs - {asker})
+    if taken[asker] + size > share:
+        assert runs == {asker}
+    else:
+        assert runs >= {run for run, bytes_here in taken.items() if bytes_here > share}
+    exceeded = yielding(taken, quota, None, 0)
+    assert exceeded == ({run for run in taken if taken[run] > share} or set(taken))
 
 
 async def test_only_the_first_heads_of_a_slot_are_wanted(tmp_path: Path) -> None:
