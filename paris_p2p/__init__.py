@@ -9,10 +9,12 @@ The map, each line importing only from those below it:
     api        the local HTTP API of a running peer, and its client
     peer       the verbs: claiming, publishing, fetching, replicating, sampling
     training   a generator of steps in a process without network
+    sampling   from a prompt and fetched experts to a picture, in a process without network
     data       from captioned images to shards
     model      experts, router, mixture, sampler (torch)
     network    the swarm: DHT records and chunk streams (hivemind, and an in-process twin)
     store      content on disk, named by its BLAKE3
+    key_backup a key as a file that a passphrase opens
     config     what the user chose: TOML, environment, flags
     records    what peers say: pure data and pure decisions
     identity   one Ed25519 key: PeerID, author, signer

@@ -1,6 +1,6 @@
 """A swarm of thousands of peers in one thread, on a clock that jumps.
 
-The simulator runs the code of a real peer (`Claimant`, `Lease`, `Outlook`, `read_claims`, and
+The simulator runs the code of a real peer (`Claimant`, `Lease`, `SlotSearch`, `read_claims`, and
 through them `choose_expert` and `claim_winner`) and replaces only its surroundings:
 
     clock.py      an event loop whose time jumps to the next timer; nothing sleeps

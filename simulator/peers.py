@@ -14,7 +14,7 @@ from paris_p2p.peer.books.survey import READ_AT_ONCE, read_claims
 from paris_p2p.peer.training.claiming import Claimant
 from paris_p2p.peer.training.lease import Judge, Lease, LeaseLost
 from paris_p2p.records.claim import GRACE, LEASE, Claim, Evidence, SlotState, claim_winner
-from paris_p2p.records.device import Device
+from paris_p2p.records.device_fit import Device
 from paris_p2p.records.keys import claims_key
 from simulator.network import ClaimSwarm
 from simulator.world import PUBLISH_EVERY, RUN_ID, World

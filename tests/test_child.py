@@ -13,7 +13,7 @@ from paris_p2p import child
 from paris_p2p.errors import ParisError, WorkerDied
 from paris_p2p.home import Home
 from paris_p2p.peer.doctor import machine_probes
-from paris_p2p.peer.training.worker import Worker
+from paris_p2p.peer.training.worker_handle import Worker
 
 pytestmark = pytest.mark.process
 

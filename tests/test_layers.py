@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "home": {"errors", "files"},
     "identity": {"errors", "files"},
-    "backup": BASE,
+    "key_backup": BASE,
     "records": BASE,
     "config": BASE | {"records"},
     "store": BASE | {"records"},
@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "api": BASE | LEARNING | {"child", "config", "records", "store", "network", "peer"},
     "cli": BASE
     | LEARNING
-    | {"backup", "child", "config", "records", "store", "network", "peer", "api"},
+    | {"key_backup", "child", "config", "records", "store", "network", "peer", "api"},
 }
 """Every package of the project, and the others it may import, wherever in its files."""
 
@@ -47,7 +47,7 @@ NEVER_TORCH = (
     "child",
     "home",
     "identity",
-    "backup",
+    "key_backup",
     "config",
     "records",
     "store",

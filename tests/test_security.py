@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.api.host import LOG_BYTES
+from paris_p2p.api.peer_process import LOG_BYTES
 from paris_p2p.network.dht.record_store import LAPSE, Allowance
 from paris_p2p.network.dht.search import MAX_ASKED
 from paris_p2p.network.swarm import MAX_OWNERS

@@ -69,7 +69,7 @@ from paris_p2p.peer.node import Node
 from paris_p2p.peer.report import heads_report, run_row, status_report
 from paris_p2p.peer.run_choice import choose
 from paris_p2p.peer.sampling.sampling_job import SAMPLING, SamplingJob
-from paris_p2p.peer.sampling.worker import Sampler
+from paris_p2p.peer.sampling.worker_handle import Sampler
 from paris_p2p.peer.training.training_job import TRAINING, TrainingJob
 from paris_p2p.peer.transfer.obtaining import checkpoint_limit, obtain
 from paris_p2p.records.address import parse_address

@@ -107,7 +107,7 @@ def _peer_rows(
     one is started for the check. If that fails, a row says so.
     """
     from paris_p2p.api.client import connected
-    from paris_p2p.peer.doctor.peer_checks import Row, State
+    from paris_p2p.peer.doctor.peer_checks import CheckState, Row
 
     try:
         if client is not None:
@@ -115,7 +115,7 @@ def _peer_rows(
         with connected(home, chosen.bootstrap, run, _traceless(home, chosen)) as started:
             return _ask(started)
     except ParisError as error:
-        return [Row("peer", State.BAD, error.message, error.remedy)], 0
+        return [Row("peer", CheckState.BAD, error.message, error.remedy)], 0
 
 
 def _traceless(home: Home, chosen: config.PeerConfig) -> list[str]:
@@ -128,10 +128,10 @@ def _traceless(home: Home, chosen: config.PeerConfig) -> list[str]:
 
 
 def _ask(client: Client) -> tuple[list[Row], int | None]:
-    from paris_p2p.peer.doctor.peer_checks import Row, State
+    from paris_p2p.peer.doctor.peer_checks import CheckState, Row
 
     report = client.get("/v1/checkup")
-    rows = [Row(**{**row, "state": State(row["state"])}) for row in report["rows"]]
+    rows = [Row(**{**row, "state": CheckState(row["state"])}) for row in report["rows"]]
     return rows, report["training_bytes"]
 
 

@@ -68,7 +68,7 @@ def export(
 
     paris-peer identity export me.pem
     """
-    from paris_p2p.backup import encrypt
+    from paris_p2p.key_backup import encrypt
 
     place = home_of(home)
     identity = _identity_in(place)
@@ -99,7 +99,7 @@ def import_(
 
     paris-peer identity import me.pem
     """
-    from paris_p2p.backup import decrypt
+    from paris_p2p.key_backup import decrypt
 
     place = home_of(home)
     data = _read_backup(file)
@@ -171,7 +171,7 @@ def _without_a_peer(place: Home) -> AbstractContextManager[None]:
 
 def _read_backup(file: Path) -> bytes:
     """The backup, checked to be an encrypted key before its passphrase is asked for."""
-    from paris_p2p.backup import LIMIT, expect_encrypted_key
+    from paris_p2p.key_backup import LIMIT, expect_encrypted_key
 
     try:
         with file.open("rb") as opened:

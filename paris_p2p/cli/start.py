@@ -94,7 +94,7 @@ def _refuse_contradictions(
 
 async def _be_bootstrap(home: Home, chosen: config.PeerConfig, as_json: bool) -> None:
     """Host the bootstrap until a signal."""
-    from paris_p2p.api.host import host_bootstrap
+    from paris_p2p.api.peer_process import host_bootstrap
 
     stop, ready = asyncio.Event(), asyncio.Event()
 
@@ -114,7 +114,7 @@ async def _live(
     until_stdin_closes: bool,
 ) -> None:
     """Host the peer until a signal, or until standard input closes and no command uses it."""
-    from paris_p2p.api.host import host_peer
+    from paris_p2p.api.peer_process import host_peer
 
     stop, leave, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

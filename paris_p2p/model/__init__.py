@@ -9,7 +9,7 @@
 | `sampler` | Euler on that velocity, with classifier-free guidance |
 | `encoders` | images <-> latents, captions -> text tokens |
 | `weights` | safetensors in and out, checked before a tensor is built |
-| `memory` | tells out-of-memory errors from all others |
+| `out_of_memory` | tells out-of-memory errors from all others |
 
 One convention everywhere: t = 0 is data, t = 1 is noise, x_t = (1 - t) x0 + t eps, and a
 velocity is dx_t/dt = eps - x0. Networks get the time as 1000 t.

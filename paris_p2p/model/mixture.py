@@ -16,7 +16,6 @@ from torch import Tensor
 
 from paris_p2p.errors import NotAvailable, UsageProblem
 
-STRATEGIES: Final = ("top-1", "top-2", "top-k", "threshold", "full")
 THRESHOLD: Final = 0.1
 """`threshold` keeps the experts with at least this much of the probability."""
 
@@ -35,12 +34,18 @@ class Strategy:
     @classmethod
     def named(cls, name: str, k: int = 2) -> Strategy:
         """The strategy called `name`; `k` is for "top-k"."""
-        if name not in STRATEGIES:
-            raise UsageProblem(f"no strategy is called {name!r}", "use " + ", ".join(STRATEGIES))
         if k < 1:
             raise UsageProblem(f"top-k with k = {k} selects no expert", "use k of 1 or more")
-        most = {"top-1": 1, "top-2": 2, "top-k": k}.get(name)
-        return cls(name, most, THRESHOLD if name == "threshold" else 0.0)
+        strategies = {
+            "top-1": cls(name, most=1),
+            "top-2": cls(name, most=2),
+            "top-k": cls(name, most=k),
+            "threshold": cls(name, least=THRESHOLD),
+            "full": cls(name),
+        }
+        if name not in strategies:
+            raise UsageProblem(f"no strategy is called {name!r}", "use " + ", ".join(strategies))
+        return strategies[name]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from paris_p2p.errors import BadContent
 from paris_p2p.files import write_atomically
-from paris_p2p.model.memory import out_of_memory
+from paris_p2p.model.out_of_memory import out_of_memory
 
 MAX_HEADER_BYTES: Final = 1 << 20
 """XL/2 has about 700 tensors and a header of 90 kB."""

@@ -37,7 +37,7 @@ from paris_p2p.network.own_records import OwnRecords
 from paris_p2p.network.p2pd.daemon import Daemon, author_in, connections
 from paris_p2p.network.p2pd.listening import ListenConfig, announced_transport, choose_port
 from paris_p2p.network.reach.reachability import ReachabilityKeeper, first_mode
-from paris_p2p.network.reach.reachability_types import Reachability, State, Way
+from paris_p2p.network.reach.reachability_types import Reachability, ReachState, Way
 from paris_p2p.network.swarm import INACTIVITY, Entry, Handler, Stream
 from paris_p2p.network.swarm_key import SwarmKey
 from paris_p2p.network.tasks import end_tasks
@@ -78,7 +78,7 @@ class HivemindSwarm:
         relays: Sequence[str] = (),
         serve_relay: bool = True,
         upnp: bool = False,
-        was: State = State.UNKNOWN,
+        was: ReachState = ReachState.UNKNOWN,
         require_contact: bool = False,
         heal_period: float = HEAL_PERIOD,
         inactivity: float = INACTIVITY,
@@ -112,7 +112,7 @@ class HivemindSwarm:
         record_store = RecordStore(time.time)
         mode = first_mode(bool(announced), was, serve_relay)
         host = Host(listen_config, mode, record_store, Quotas(time.monotonic, limits), swarm_key)
-        host.hidden = was is State.PRIVATE and not announced
+        host.hidden = was is ReachState.PRIVATE and not announced
         records = OwnRecords(host)
         reachability_keeper = ReachabilityKeeper(host, was, serve_relay, tuple(parse_all(relays)))
         swarm = cls(
@@ -129,7 +129,7 @@ class HivemindSwarm:
             await reachability_keeper.note_addresses()
             await swarm._healer.join([*bootstrap, *known], require_contact)
             swarm._keep(host.supervise(swarm._healer.rejoin))
-            if was is State.UNKNOWN:
+            if was is ReachState.UNKNOWN:
                 await swarm._healer.settle()
             swarm._keep(swarm._healer.forever())
         except BaseException:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from paris_p2p.network.dht.hardening import REPLICAS, node_id_of
 from paris_p2p.network.dht.light_hivemind import DHTID
-from paris_p2p.network.dht.validator import Record, key_digest, sign_record
+from paris_p2p.network.dht.validator import DhtRecord, key_digest, sign_record
 from paris_p2p.network.host import Host
 from paris_p2p.network.swarm import MAX_LIFE, Entry, Expirations, check_record
 
@@ -38,7 +38,7 @@ class OwnRecords:
         self._clock = clock
         self._identity = host.listen_config.identity
         self._expirations = Expirations()
-        self._mine: dict[str, Record] = {}
+        self._mine: dict[str, DhtRecord] = {}
         self._near: dict[str, frozenset[int]] = {}
         self._unsaid: dict[str, float] = {}
         self._doubled_at = -math.inf
@@ -73,7 +73,7 @@ class OwnRecords:
         """See `Swarm.doubled`."""
         return self._clock() - self._doubled_at < DOUBLED
 
-    def _note_double(self, key: str, found: Record | None) -> None:
+    def _note_double(self, key: str, found: DhtRecord | None) -> None:
         """Notice another node that stores under our key: its record is newer, and is renewed.
 
         One sighting is no proof: an earlier process of ours may have stored a later expiration.
@@ -144,15 +144,15 @@ class OwnRecords:
         self._mine[key] = record
         return await self._spread(key, record)
 
-    async def _spread(self, key: str, record: Record) -> tuple[int, int]:
+    async def _spread(self, key: str, record: DhtRecord) -> tuple[int, int]:
         counts = await self._host.node.spread(record)
         neighbours = (int(node_id_of(peer)) for peer in self._host.neighbours())
         self._near[key] = nearest(record.key, neighbours)
         return counts
 
-    async def _gather(self, key: str) -> dict[bytes, Record]:
+    async def _gather(self, key: str) -> dict[bytes, DhtRecord]:
         await self._host.until_ready()
-        found: dict[bytes, Record] = {}
+        found: dict[bytes, DhtRecord] = {}
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOKUP_TIMEOUT):
                 await self._host.node.gather(key_digest(key), found)

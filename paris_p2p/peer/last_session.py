@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from paris_p2p.errors import BadContent
 from paris_p2p.files import write_atomically
 from paris_p2p.home import Home
-from paris_p2p.network.reach.reachability_types import State
+from paris_p2p.network.reach.reachability_types import ReachState
 from paris_p2p.records.address import parse_address
 
 MOST = 64
@@ -45,15 +45,15 @@ def remember_port(home: Home, port: int) -> None:
     write_atomically(home.port_file, str(port).encode())
 
 
-def read_reach(home: Home) -> State:
+def read_reach(home: Home) -> ReachState:
     """How others could reach this peer when it ran last."""
     try:
-        return State(home.reach_file.read_text(encoding="ascii"))
+        return ReachState(home.reach_file.read_text(encoding="ascii"))
     except (OSError, ValueError):
-        return State.UNKNOWN
+        return ReachState.UNKNOWN
 
 
-def remember_reach(home: Home, state: State) -> None:
+def remember_reach(home: Home, state: ReachState) -> None:
     """Keep it for the next start."""
     write_atomically(home.reach_file, state.value.encode())
 

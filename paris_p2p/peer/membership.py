@@ -19,7 +19,7 @@ from paris_p2p.peer.books.record_book import RecordBook
 from paris_p2p.peer.books.survey import survey
 from paris_p2p.peer.node import Node
 from paris_p2p.peer.transfer.fetching import Fetcher, OnBytes
-from paris_p2p.peer.upkeep.retention import Origins, record_limit
+from paris_p2p.peer.upkeep.retention import ProviderNetworks, content_limit
 from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import MAX_SIZE, Manifest
@@ -46,7 +46,7 @@ class Membership:
     announcer: Announcer
     training: set[int] = field(default_factory=set)
     """Slots that this process is training now."""
-    providers: dict[bytes, Origins] = field(default_factory=dict)
+    providers: dict[bytes, ProviderNetworks] = field(default_factory=dict)
     """Who served each content when that was looked up last, and from which network."""
     unserved: dict[bytes, float] = field(default_factory=dict)
     """Contents that nobody who announced them gave, with when that was (Unix seconds)."""
@@ -127,7 +127,7 @@ class Membership:
             return MAX_SIZE
         named = self.naming(content)
         if named:
-            return max(record_limit(self.run, record) for record in named)
+            return max(content_limit(self.run, record) for record in named)
         if self._is_refuted(content):
             raise self._refuted(content)
         raise NotAvailable(

@@ -48,20 +48,20 @@ class Head(Signed):
     created: Time
 
 
-def ranked_heads(heads: Iterable[Head], trusted_authors: Collection[Author] = ()) -> list[Head]:
+def ranked_heads(heads: Iterable[Head], publishers: Collection[Author] = ()) -> list[Head]:
     """The heads that count, best first: the first is the one to fetch and to continue from.
 
-    A head counts when its author is trusted (everyone is when `trusted_authors` is empty). The
+    A head counts when its author is trusted (everyone is when `publishers` is empty). The
     highest step wins, then the lowest held-out loss, then the lowest manifest id, so that all peers
     that see the same heads agree.
     """
-    counting = [head for head in heads if not trusted_authors or head.author in trusted_authors]
+    counting = [head for head in heads if not publishers or head.author in publishers]
     return sorted(counting, key=_rank)
 
 
-def best_head(heads: Iterable[Head], trusted_authors: Collection[Author] = ()) -> Head | None:
+def best_head(heads: Iterable[Head], publishers: Collection[Author] = ()) -> Head | None:
     """The first of `ranked_heads`; None when no head counts."""
-    return next(iter(ranked_heads(heads, trusted_authors)), None)
+    return next(iter(ranked_heads(heads, publishers)), None)
 
 
 def _rank(head: Head) -> tuple[int, float, bytes, bytes, bytes]:

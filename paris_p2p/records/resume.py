@@ -35,18 +35,14 @@ class Resume(Signed):
     created: Time
 
 
-def ranked_resumes(
-    resumes: Iterable[Resume], trusted_authors: Collection[Author] = ()
-) -> list[Resume]:
+def ranked_resumes(resumes: Iterable[Resume], publishers: Collection[Author] = ()) -> list[Resume]:
     """The resume states that count, best first: the first is the one to continue from.
 
-    A state counts when its author is trusted (everyone is when `trusted_authors` is empty). The
+    A state counts when its author is trusted (everyone is when `publishers` is empty). The
     highest step wins, then the lowest manifest id, so that all peers that see the same states
     agree.
     """
-    counting = [
-        resume for resume in resumes if not trusted_authors or resume.author in trusted_authors
-    ]
+    counting = [resume for resume in resumes if not publishers or resume.author in publishers]
     return sorted(counting, key=_rank)
 
 

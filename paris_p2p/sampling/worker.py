@@ -183,7 +183,7 @@ def _draw(job: Message, parent: Parent, networks: Networks) -> list[Mapping[str,
 
 def _told(error: Exception) -> ParisError:
     """The error to report for an unexpected one."""
-    from paris_p2p.model.memory import out_of_memory
+    from paris_p2p.model.out_of_memory import out_of_memory
 
     if out_of_memory(error):
         return ParisError(

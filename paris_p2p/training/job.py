@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from paris_p2p.errors import BadContent
-from paris_p2p.records.progress import MOST_IMAGES, MOST_STEPS
+from paris_p2p.records.progress_limits import MOST_IMAGES, MOST_STEPS
 from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec, TrainingSpec, slot_name
 
 if TYPE_CHECKING:

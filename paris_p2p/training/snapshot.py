@@ -24,7 +24,7 @@ from torch.optim import AdamW
 from paris_p2p.errors import BadContent
 from paris_p2p.files import write_atomically
 from paris_p2p.model.expert import Expert
-from paris_p2p.model.memory import out_of_memory
+from paris_p2p.model.out_of_memory import out_of_memory
 from paris_p2p.model.router import Router
 from paris_p2p.model.weights import MAX_HEADER_BYTES
 from paris_p2p.training.job import LARGEST_COUNT

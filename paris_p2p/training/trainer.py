@@ -32,7 +32,7 @@ from paris_p2p.training.snapshot import (
     load_snapshot,
     save_snapshot,
 )
-from paris_p2p.training.watch import DivergenceWatch, Limits, Meter
+from paris_p2p.training.watch import DivergenceWatch, JobLimits, Meter
 from paris_p2p.training.worth import objection
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def train(task: Task[Network], job: Job, stop: Stop = never) -> Iterator[Progres
     training = _Training(task, job)
     if not (job.from_scratch or stop()):
         training.check_start()
-    limits = Limits(job, training.state.step)
+    limits = JobLimits(job, training.state.step)
     done = stop() or limits.reached(training.state.step)
     while not done:
         loss = training.step()

@@ -11,7 +11,7 @@ from paris_p2p.errors import TrainingDiverged
 from paris_p2p.training.job import Job
 
 
-class Limits:
+class JobLimits:
     """The job's limits, counted from its first step."""
 
     def __init__(self, job: Job, step: int) -> None:

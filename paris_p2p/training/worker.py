@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     except ParisError as error:
         return _tell_error(error)
     except Exception as error:
-        from paris_p2p.model.memory import out_of_memory
+        from paris_p2p.model.out_of_memory import out_of_memory
 
         if not out_of_memory(error):
             raise

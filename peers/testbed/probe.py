@@ -23,7 +23,7 @@ from paris_p2p.errors import ParisError
 from paris_p2p.identity import Identity, author_of
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
-from paris_p2p.network.reach.reachability_types import State
+from paris_p2p.network.reach.reachability_types import ReachState
 from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.records.address import parse_address
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id
@@ -58,7 +58,7 @@ async def until_standing(swarm: HivemindSwarm) -> None:
     """Wait until a peer knows whether others can dial it, or until the time is up."""
     with suppress(TimeoutError):
         async with asyncio.timeout(STANDING_PATIENCE):
-            while swarm.reachability().state is State.UNKNOWN:  # noqa: ASYNC110
+            while swarm.reachability().state is ReachState.UNKNOWN:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
 

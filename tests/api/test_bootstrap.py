@@ -12,7 +12,7 @@ import pytest
 from paris_p2p.api.bootstrap import BootstrapApi
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.peer.bootstrap import Bootstrap
 
 

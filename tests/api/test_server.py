@@ -26,7 +26,7 @@ from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.sampling.worker import Sampler
+from paris_p2p.peer.sampling.worker_handle import Sampler
 from paris_p2p.peer.training import claiming
 from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode

@@ -17,7 +17,7 @@ import msgpack
 from paris_p2p.identity import Identity, author_of
 from paris_p2p.network.chunk_protocol import READY
 from paris_p2p.network.dht.hardening import DICTIONARY_ITEMS, DICTIONARY_LIMIT
-from paris_p2p.network.dht.validator import Record, key_digest
+from paris_p2p.network.dht.validator import DhtRecord, key_digest
 from paris_p2p.network.swarm import Stream
 from paris_p2p.records import codec
 from paris_p2p.records.address import parse_address
@@ -154,8 +154,8 @@ class Enemy:
                 else []
             )
             for owner, expires, body in rows:
-                signed = Record(digest, owner, expires, body)
-                lasting = Record(digest, owner, expires + 60, body)
+                signed = DhtRecord(digest, owner, expires, body)
+                lasting = DhtRecord(digest, owner, expires + 60, body)
                 await hostile.store(victim, signed, lasting)
 
     def _forged_head(self, slot: int, forger: Identity) -> bytes:

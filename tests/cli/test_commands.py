@@ -140,8 +140,9 @@ def test_what_nobody_foresaw_is_one_line_and_its_details_are_in_a_file(tmp_path:
 def test_a_log_on_a_full_disk_says_nothing_on_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "peer.log").symlink_to("/dev/full")
     code = (
-        "import logging, sys; from paris_p2p.api import host; from paris_p2p.home import Home;"
-        "host._log_to(Home(sys.argv[1])); logging.warning('lost'); print('alive')"
+        "import logging, sys; from paris_p2p.api import peer_process; "
+        "from paris_p2p.home import Home; peer_process._log_to(Home(sys.argv[1])); "
+        "logging.warning('lost'); print('alive')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient, ChunkServer
 from paris_p2p.network.clock import TIME_PROTOCOL, ask_offset, tell_time
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Stream, StreamClosed
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id
 

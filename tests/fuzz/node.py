@@ -17,7 +17,7 @@ from paris_p2p.network.dht.hardening import KEYS_PER_CALL, ParisProtocol
 from paris_p2p.network.dht.light_hivemind import P2PContext, PeerID, dht_pb2
 from paris_p2p.network.dht.node import ParisNode
 from paris_p2p.network.dht.record_store import RecordStore
-from paris_p2p.network.dht.validator import Record, Validator, sign_record
+from paris_p2p.network.dht.validator import DhtRecord, Validator, sign_record
 from paris_p2p.network.p2pd.daemon import peer_id
 from paris_p2p.network.private_swarm import membership
 from paris_p2p.network.swarm import MAX_OWNERS
@@ -109,7 +109,7 @@ class Victim:
         self.wire.answer = response.SerializeToString()
         if mutator.rng.random() < 0.3:
             self.wire.answer = mutator.bent(self.wire.answer)
-        found: dict[bytes, Record] = {}
+        found: dict[bytes, DhtRecord] = {}
         await self.node.gather(key, found)
         assert len(found) <= MAX_OWNERS
         assert all(self.protocol.validator.accepts(record, NOW) for record in found.values())
@@ -118,7 +118,7 @@ class Victim:
         """A record changed in any part is not its author's any more."""
         sender = mutator.rng.choice(SENDERS)
         good = sign_record(sender, bytes(20), mutator.rng.randbytes(9), NOW + 60)
-        bent = Record(
+        bent = DhtRecord(
             mutator.rng.choice((good.key, mutator.bent(good.key))),
             mutator.rng.choice((good.owner, mutator.bent(good.owner))),
             mutator.rng.choice((good.expires, mutator.rng.choice(TIMES), _any_float(mutator))),
@@ -151,12 +151,12 @@ def _request(mutator: Mutator, kind: Any) -> Any:
     )
 
 
-def _record(mutator: Mutator, key: bytes) -> Record:
+def _record(mutator: Mutator, key: bytes) -> DhtRecord:
     sender, expires = mutator.rng.choice(SENDERS), mutator.rng.choice(TIMES)
     record = sign_record(sender, key, mutator.rng.randbytes(20), expires)
     if mutator.rng.random() < 0.5:
         return record
-    return Record(key, mutator.bent(record.owner), expires, mutator.bent(record.body))
+    return DhtRecord(key, mutator.bent(record.owner), expires, mutator.bent(record.body))
 
 
 def _result(mutator: Mutator, key: bytes) -> Any:

@@ -11,11 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from paris_p2p.backup import decrypt, encrypt
 from paris_p2p.errors import BadContent, ParisError, Unreachable
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.key_backup import decrypt, encrypt
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.private_swarm import MEMBER_PROTOCOL, PrivateSwarm
-from paris_p2p.network.reach.circuit import read_answer
 from paris_p2p.network.reach.dial_back import (
     DIALBACK_PROTOCOL,
     Budget,
@@ -23,6 +22,7 @@ from paris_p2p.network.reach.dial_back import (
     ask_dialback,
 )
 from paris_p2p.network.reach.handshake import author_in_certificate
+from paris_p2p.network.reach.relay_reservation import read_answer
 from paris_p2p.network.swarm import Stream, StreamClosed
 from paris_p2p.network.swarm_key import SwarmKey
 from paris_p2p.peer.books.contribution_logs import ContributionLogs, frames

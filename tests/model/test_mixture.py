@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from paris_p2p.errors import NotAvailable, UsageProblem
-from paris_p2p.model.mixture import STRATEGIES, Strategy, expert_weights, mixture_velocity
+from paris_p2p.model.mixture import Strategy, expert_weights, mixture_velocity
+from paris_p2p.sampling.request import STRATEGIES
 
 from .gaussians import Gaussians
 

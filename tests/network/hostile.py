@@ -10,7 +10,7 @@ from typing import Any
 from paris_p2p.identity import Identity, author_of
 from paris_p2p.network.dht.hardening import SUBKEY_HEADER, node_id_of
 from paris_p2p.network.dht.light_hivemind import P2P, Multiaddr, P2PHandlerError, PeerID, dht_pb2
-from paris_p2p.network.dht.validator import Record, key_digest, signed_part
+from paris_p2p.network.dht.validator import DhtRecord, key_digest, signed_part
 from paris_p2p.network.p2pd.daemon import peer_id
 from paris_p2p.records import codec
 from paris_p2p.records.address import parse_address
@@ -55,7 +55,7 @@ class Hostile:
         request = dht_pb2.PingRequest(peer=dht_pb2.NodeInfo(node_id=claimed_id), validate=True)
         await self._call(victim, "rpc_ping", request, dht_pb2.PingResponse)
 
-    async def store(self, victim: bytes, *records: Record, in_cache: bool = False) -> list[bool]:
+    async def store(self, victim: bytes, *records: DhtRecord, in_cache: bool = False) -> list[bool]:
         """What the victim says to each record; False for all when it refuses the request."""
         return await self.store_raw(
             victim,
@@ -91,12 +91,12 @@ class Hostile:
         for victim in victims:
             await self.ping(victim, self.node_id.to_bytes())
 
-    def sign(self, key: bytes, payload: bytes, expires: float) -> Record:
+    def sign(self, key: bytes, payload: bytes, expires: float) -> DhtRecord:
         """A properly signed record around any payload at all."""
         message = signed_part(key, self.identity.author, expires, payload)
-        return Record(key, self.identity.author, expires, payload + self.identity.sign(message))
+        return DhtRecord(key, self.identity.author, expires, payload + self.identity.sign(message))
 
-    def announce(self, key: str, value: bytes, expires: float) -> Record:
+    def announce(self, key: str, value: bytes, expires: float) -> DhtRecord:
         """A record as honest peers make them: `value` under a key that people read."""
         return self.sign(key_digest(key), codec.encode(value), expires)
 

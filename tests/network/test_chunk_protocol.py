@@ -21,7 +21,7 @@ from paris_p2p.network.chunk_protocol import (
     ProviderBusy,
     serve_chunks,
 )
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.pacing import LEAST_SHARE, Pacer, Pacers
 from paris_p2p.network.swarm import Handler, Stream, StreamClosed
 from paris_p2p.records.manifest import CHUNK_SIZE, content_id

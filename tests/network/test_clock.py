@@ -17,7 +17,7 @@ from paris_p2p.network.clock import (
     believed_offset,
     tell_time,
 )
-from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.network.swarm import Handler, Stream
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.network import healing
-from paris_p2p.network.dht.validator import Record, key_digest, sign_record
+from paris_p2p.network.dht.validator import DhtRecord, key_digest, sign_record
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.p2pd import daemon as daemon_module
 from paris_p2p.network.p2pd.listening import choose_port
@@ -186,7 +186,7 @@ async def test_after_a_sleep_everything_is_said_again_at_once(
     await one.store("k", b"value", soon())
     said: list[bytes] = []
 
-    async def spread(record: Record) -> tuple[int, int]:
+    async def spread(record: DhtRecord) -> tuple[int, int]:
         said.append(record.key)
         return 1, 0
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from paris_p2p.network import key_pages
 from paris_p2p.network.dht import record_store
 from paris_p2p.network.dht.record_store import Allowance
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.network.key_pages import KeyPages, read_pages
-from paris_p2p.network.memory import MemoryNetwork
 from paris_p2p.network.swarm import MAX_OWNERS, Entry, Swarm
 from tests.network.worlds import LibP2PWorld
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paris_p2p.identity import Identity
 from paris_p2p.network.dht.hardening import REPLICAS
 from paris_p2p.network.dht.light_hivemind import PeerID
-from paris_p2p.network.dht.validator import Record, key_digest, sign_record
+from paris_p2p.network.dht.validator import DhtRecord, key_digest, sign_record
 from paris_p2p.network.host import Host
 from paris_p2p.network.own_records import OwnRecords, nearest
 
@@ -42,7 +42,7 @@ def test_who_leaves_none_of_the_nearest_behind_changes_nothing(nodes: set[int], 
 class SlowHost:
     """A swarm of one other node, which holds what an earlier life of this process said."""
 
-    def __init__(self, identity: Identity, earlier: Record) -> None:
+    def __init__(self, identity: Identity, earlier: DhtRecord) -> None:
         self.listen_config = SimpleNamespace(identity=identity)
         self.node = self
         self.held = self.earlier = earlier
@@ -55,13 +55,13 @@ class SlowHost:
     def neighbours(self) -> list[object]:
         return [PeerID.from_base58(Identity.generate().peer_id)]
 
-    async def spread(self, record: Record) -> tuple[int, int]:
+    async def spread(self, record: DhtRecord) -> tuple[int, int]:
         if record.expires <= self.held.expires:
             return 0, 1
         self.held = record
         return 1, 0
 
-    async def gather(self, key: bytes, found: dict[bytes, Record]) -> None:
+    async def gather(self, key: bytes, found: dict[bytes, DhtRecord]) -> None:
         found[self.earlier.owner] = self.earlier
         self.reading.set()
         await self.read_on.wait()

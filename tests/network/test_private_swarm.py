@@ -14,7 +14,7 @@ from paris_p2p.network import private_swarm as module
 from paris_p2p.network.dht.light_hivemind import P2PHandlerError, dht_pb2
 from paris_p2p.network.dht.validator import key_digest
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.p2pd.daemon import peer_id
 from paris_p2p.network.private_swarm import (
     MEMBER_PROTOCOL,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paris_p2p.identity import Identity
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient, ChunkServer, ProviderBusy
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.stream_permits import RESTED, StreamPermit, StreamPermits, displaced
 from paris_p2p.records.manifest import content_id
 

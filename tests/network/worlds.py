@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from paris_p2p.identity import Identity
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import INACTIVITY, Swarm
 
 PATIENCE = 60.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.peer.training import worker
+from paris_p2p.peer.training import worker_handle
 
 SCRIPT = """
 import json, pathlib, sys
@@ -59,4 +59,4 @@ def install(monkeypatch: pytest.MonkeyPatch, script: str = SCRIPT) -> None:
             stdout=asyncio.subprocess.PIPE,
         )
 
-    monkeypatch.setattr(worker, "_spawn", spawn)
+    monkeypatch.setattr(worker_handle, "_spawn", spawn)

@@ -9,10 +9,11 @@ import pytest
 from paris_p2p.errors import Unreachable
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
+from paris_p2p.network.reach.dial_back import DialBackAnswer
 from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.peer.bootstrap import running_bootstrap
-from paris_p2p.peer.doctor.dial_back_check import Answer, ask_to_dial_back
+from paris_p2p.peer.doctor.dial_back_check import ask_to_dial_back
 from paris_p2p.peer.last_session import read_known_peers
 from tests.peer.worlds import eventually
 
@@ -47,7 +48,7 @@ async def test_it_dials_back_who_asks_and_needs_no_run(tmp_path: Path) -> None:
     await newcomer.connect(swarm.addresses()[0])
     async with running_bootstrap(home, identity, swarm, None) as bootstrap:
         (answer,) = (await ask_to_dial_back(newcomer, (), bootstrap.rng)).values()
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, DialBackAnswer)
 
 
 async def test_it_starts_although_others_say_that_its_clock_is_off(

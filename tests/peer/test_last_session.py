@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from paris_p2p.home import Home
-from paris_p2p.network.reach.reachability_types import State
+from paris_p2p.network.reach.reachability_types import ReachState
 from paris_p2p.peer.last_session import (
     MOST,
     read_known_peers,
@@ -47,9 +47,11 @@ def test_what_is_no_address_is_left_out(home: Home) -> None:
     assert read_known_peers(home) == (EXAMPLE,)
 
 
-@pytest.mark.parametrize("state", State)
-def test_how_others_reach_this_peer_is_known_at_the_next_start(home: Home, state: State) -> None:
-    assert read_reach(home) is State.UNKNOWN
+@pytest.mark.parametrize("state", ReachState)
+def test_how_others_reach_this_peer_is_known_at_the_next_start(
+    home: Home, state: ReachState
+) -> None:
+    assert read_reach(home) is ReachState.UNKNOWN
     remember_reach(home, state)
     assert read_reach(home) is state
 
@@ -57,7 +59,7 @@ def test_how_others_reach_this_peer_is_known_at_the_next_start(home: Home, state
 @pytest.mark.parametrize("damaged", [b"", b"\xff", b"reachable", b"public\n"])
 def test_a_damaged_memory_of_that_is_none(home: Home, damaged: bytes) -> None:
     home.reach_file.write_bytes(damaged)
-    assert read_reach(home) is State.UNKNOWN
+    assert read_reach(home) is ReachState.UNKNOWN
 
 
 def test_the_port_of_the_last_start_is_known_and_a_damaged_one_is_none(home: Home) -> None:

@@ -12,7 +12,7 @@ from paris_p2p.config import PeerConfig, load
 from paris_p2p.errors import BadContent, ClockSkew, NotAvailable
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemorySwarm
 from paris_p2p.peer import joining
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.survey import read_peers

@@ -30,7 +30,7 @@ from paris_p2p.peer.run_choice import (
 from paris_p2p.peer.serving import ChunkReader
 from paris_p2p.peer.training import claiming, unattended
 from paris_p2p.peer.training.claiming import claimant_of
-from paris_p2p.peer.training.unattended import Volunteer, turns_of
+from paris_p2p.peer.training.unattended import UnattendedTraining, turns_of
 from paris_p2p.peer.upkeep import garbage_collection, replication
 from paris_p2p.peer.upkeep.garbage_collection import make_room_for
 from paris_p2p.peer.upkeep.replication import alternating, replicate
@@ -182,9 +182,9 @@ async def test_a_run_under_its_share_has_room_made_by_one_over_its_own(tmp_path:
     node.config = replace(node.config, store_quota=used + 10)
     large.providers[content] = {other.node.identity.author: "n"}
 
-    assert not await make_room_for(large, 1000, sparing=True), "it is over its share"
+    assert not await make_room_for(large, 1000, evicting=True), "it is over its share"
     assert node.blobs.complete(content)
-    assert await make_room_for(small, 1000, sparing=True)
+    assert await make_room_for(small, 1000, evicting=True)
     assert not node.blobs.complete(content)
 
 
@@ -200,7 +200,7 @@ async def test_a_run_over_its_share_has_no_room_made_by_one_under_its_own(tmp_pa
     node.config = replace(node.config, store_quota=node.blobs.usage() + 10)
     small.providers[shards[1]] = {other.node.identity.author: "n" for other in others}
 
-    assert not await make_room_for(large, 500, sparing=True)
+    assert not await make_room_for(large, 500, evicting=True)
     assert all(node.blobs.complete(shard) for shard in shards)
 
 
@@ -399,7 +399,7 @@ async def test_unattended_training_goes_where_there_is_a_slot_to_have(
     os.utime(second.slot_folder(0), (time.time() + 60,) * 2)
     assert turns_of([first, second])[0] is first
     tried: list[dict[str, object]] = []
-    volunteer = Volunteer(first.node, Jobs(time.time), tried.append)
+    volunteer = UnattendedTraining(first.node, Jobs(time.time), tried.append)
     running = asyncio.create_task(volunteer.run())
     await eventually(lambda: bool(first.training or second.training))
     assert second.training and not first.training

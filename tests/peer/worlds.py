@@ -13,7 +13,7 @@ from pathlib import Path
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, serve_chunks
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Handler, Stream
 from paris_p2p.peer import joining, serving
 from paris_p2p.peer.books.refusals import Refusals

@@ -53,7 +53,7 @@ def test_the_order_of_heads_does_not_matter(seen: list[Head], rng: random.Random
 @given(st.lists(heads))
 def test_an_untrusted_author_counts_for_nothing(seen: list[Head]) -> None:
     trusted = [head for head in seen if head.author == TRUSTED]
-    assert best_head(seen, trusted_authors=(TRUSTED,)) == best_head(trusted)
+    assert best_head(seen, publishers=(TRUSTED,)) == best_head(trusted)
 
 
 @given(st.lists(heads))
@@ -83,7 +83,7 @@ def test_at_equal_losses_the_lower_manifest_id_wins() -> None:
 
 def test_a_head_signed_by_another_does_not_become_the_trusted_authors(signer: Identity) -> None:
     forged = Head.unseal(seal(signer, Head.KIND, a_head(9).to_body()))
-    assert best_head([forged], trusted_authors=(TRUSTED,)) is None
+    assert best_head([forged], publishers=(TRUSTED,)) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from paris_p2p.errors import BadContent
-from paris_p2p.records.progress import MOST_IMAGES, MOST_STEPS
+from paris_p2p.records.progress_limits import MOST_IMAGES, MOST_STEPS
 from paris_p2p.records.run import ROUTER
 from paris_p2p.training.job import Job, StartRefuted, check_room
 

@@ -5,19 +5,19 @@ import math
 import pytest
 
 from paris_p2p.errors import TrainingDiverged
-from paris_p2p.training.watch import DivergenceWatch, Limits, Meter
+from paris_p2p.training.watch import DivergenceWatch, JobLimits, Meter
 
 from .jobs import RunFiles
 
 
 def test_limits_count_from_the_first_step(run: RunFiles) -> None:
-    limits = Limits(run.job(max_steps=5), step=100)
+    limits = JobLimits(run.job(max_steps=5), step=100)
     assert not limits.reached(104)
     assert limits.reached(105)
 
 
 def test_without_limits_nothing_is_reached(run: RunFiles) -> None:
-    assert not Limits(run.job(max_steps=None), step=0).reached(10**9)
+    assert not JobLimits(run.job(max_steps=None), step=0).reached(10**9)
 
 
 @pytest.mark.parametrize(

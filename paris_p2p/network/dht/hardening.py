@@ -50,7 +50,7 @@ from paris_p2p.network.dht.light_hivemind import (
 )
 from paris_p2p.network.dht.record_store import Clock, RecordStore
 from paris_p2p.network.dht.subnets import Subnets
-from paris_p2p.network.dht.validator import KEY_LENGTH, MAX_BODY, Record, Validator
+from paris_p2p.network.dht.validator import KEY_LENGTH, MAX_BODY, DhtRecord, Validator
 from paris_p2p.network.p2pd.daemon import author_in, connections
 from paris_p2p.network.private_swarm import Membership
 from paris_p2p.network.swarm import MAX_OWNERS
@@ -83,7 +83,7 @@ DICTIONARY_ITEMS = 4 * MAX_OWNERS
 SUBKEY_HEADER = b"\xc4\x20"
 """msgpack for "32 bytes follow": hivemind sends subkeys packed."""
 
-Answer = dict[Any, tuple[list[Record] | None, dict[Any, Any]]]
+Answer = dict[Any, tuple[list[DhtRecord] | None, dict[Any, Any]]]
 
 
 def node_id_of(peer_id: Any) -> Any:
@@ -144,7 +144,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         self.client_mode = hidden
         self.node_info = dht_pb2.NodeInfo(node_id=b"" if hidden else self.node_id.to_bytes())
 
-    async def call_put(self, peer: Any, record: Record) -> bool | None:
+    async def call_put(self, peer: Any, record: DhtRecord) -> bool | None:
         """Ask `peer` to keep our own `record`."""
         request = dht_pb2.StoreRequest(
             keys=[record.key],
@@ -180,7 +180,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
         self._met(peer, response.peer.node_id)
         return response
 
-    def _read_records(self, key: bytes, result: Any) -> list[Record] | None:
+    def _read_records(self, key: bytes, result: Any) -> list[DhtRecord] | None:
         """The acceptable records in an answer; each bad one is left out."""
         if result.type != dht_pb2.FOUND_DICTIONARY:
             return None
@@ -258,7 +258,7 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
     def _keep(
         self, sender: bytes, network: str, key: bytes, subkey: bytes, body: bytes, expires: float
     ) -> bool:
-        record = Record(key, subkey.removeprefix(SUBKEY_HEADER), expires, body)
+        record = DhtRecord(key, subkey.removeprefix(SUBKEY_HEADER), expires, body)
         return (
             record.owner == sender
             and self.validator.accepts(record, self.clock())
@@ -299,14 +299,14 @@ class ParisProtocol(DHTProtocol):  # type: ignore[misc]
                 del self.routing_table[node_id]
 
 
-def _encode_rows(records: list[Record]) -> bytes:
+def _encode_rows(records: list[DhtRecord]) -> bytes:
     return codec.encode([[record.owner, record.expires, record.body] for record in records])
 
 
-def _read_row(key: bytes, row: object) -> Record | None:
+def _read_row(key: bytes, row: object) -> DhtRecord | None:
     match row:
         case [bytes() as owner, float() as expires, bytes() as body]:
-            return Record(key, owner, expires, body)
+            return DhtRecord(key, owner, expires, body)
     return None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from paris_p2p.network.dht.hardening import BUCKET, REPLICAS, ParisProtocol
 from paris_p2p.network.dht.light_hivemind import DHTID, DHTNode
 from paris_p2p.network.dht.search import Frontier, least_told
-from paris_p2p.network.dht.validator import Record
+from paris_p2p.network.dht.validator import DhtRecord
 from paris_p2p.network.swarm import MAX_OWNERS
 
 SEARCHERS = 8
@@ -65,7 +65,7 @@ class ParisNode(DHTNode):  # type: ignore[misc]
         await asyncio.gather(*map(self.protocol.call_ping, others))
         return True
 
-    async def spread(self, record: Record) -> tuple[int, int]:
+    async def spread(self, record: DhtRecord) -> tuple[int, int]:
         """Store our own record here and at the nodes nearest to its key.
 
         Returns how many others took it, and how many answered but refused.
@@ -84,7 +84,7 @@ class ParisNode(DHTNode):  # type: ignore[misc]
             refused += answers.count(False)
         return taken, refused
 
-    async def gather(self, key: bytes, found: dict[bytes, Record]) -> None:
+    async def gather(self, key: bytes, found: dict[bytes, DhtRecord]) -> None:
         """Collect every owner's latest record under `key` into `found`, from all nodes near it.
 
         `found` is filled as answers come in, so a caller that times out keeps them. Of more owners
@@ -107,7 +107,7 @@ class ParisNode(DHTNode):  # type: ignore[misc]
         return await self._search(DHTID(DHTID.from_bytes(key) ^ 1), {}, Counter())
 
     async def _search(
-        self, place: Any, found: dict[bytes, Record], told: Counter[bytes]
+        self, place: Any, found: dict[bytes, DhtRecord], told: Counter[bytes]
     ) -> list[Any]:
         """The peer ids of the live nodes nearest to `place`. Records go to `found`, and the number
         of nodes that reported each owner to `told`."""
@@ -131,7 +131,9 @@ class ParisNode(DHTNode):  # type: ignore[misc]
             _, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _merge(found: dict[bytes, Record], told: Counter[bytes], records: Collection[Record]) -> None:
+def _merge(
+    found: dict[bytes, DhtRecord], told: Counter[bytes], records: Collection[DhtRecord]
+) -> None:
     told.update({record.owner for record in records})
     for record in records:
         old = found.get(record.owner)

@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paris_p2p.network.dht.validator import Record, may_live_until
+from paris_p2p.network.dht.validator import DhtRecord, may_live_until
 from paris_p2p.network.swarm import MAX_OWNERS
 
 Clock = Callable[[], float]
@@ -53,7 +53,7 @@ class Allowance:
 class _Place:
     """A held record, the network it came from, and when it was last renewed."""
 
-    record: Record
+    record: DhtRecord
     network: str
     renewed: float
 
@@ -96,7 +96,7 @@ class RecordStore:
     def __len__(self) -> int:
         return self._count
 
-    def put(self, record: Record, network: str = "") -> bool:
+    def put(self, record: DhtRecord, network: str = "") -> bool:
         """Keep a validated record that came from `network` ("" if unknown).
 
         False when it has expired, is not newer, or finds no place. True for a record that is held
@@ -118,7 +118,7 @@ class RecordStore:
         self._keep(_Place(record, network, now.steady))
         return True
 
-    def under(self, key: bytes) -> list[Record]:
+    def under(self, key: bytes) -> list[DhtRecord]:
         """The live records under `key`."""
         now = self._now()
         places = self._places.get(key, {}).values()
@@ -127,7 +127,7 @@ class RecordStore:
     def _now(self) -> _Moment:
         return _Moment(self._clock(), self._steady())
 
-    def _make_room(self, record: Record, network: str) -> bool:
+    def _make_room(self, record: DhtRecord, network: str) -> bool:
         """Make room for one more record. False if there is none."""
         if self._held[record.owner] >= self._allowance.records_per_owner:
             return False
@@ -149,7 +149,7 @@ class RecordStore:
         of_crowd = [place for place in everything if place.network == crowd]
         return self._rng.sample(of_crowd, min(ROOM_MADE, surplus))
 
-    def _fits(self, record: Record, instead_of: Record | None = None) -> bool:
+    def _fits(self, record: DhtRecord, instead_of: DhtRecord | None = None) -> bool:
         count = self._count - (instead_of is not None)
         size = self._bytes - (instead_of.size if instead_of else 0)
         allowed = self._allowance
@@ -217,7 +217,7 @@ def _crowd(shares: Counter[str], network: str) -> tuple[str, int]:
     return crowd, (size - shares[network]) // 2
 
 
-def _is_alive(record: Record, now: _Moment) -> bool:
+def _is_alive(record: DhtRecord, now: _Moment) -> bool:
     return now.wall < record.expires and may_live_until(record.expires, now.wall)
 
 

@@ -48,7 +48,7 @@ REMEMBERED = 16_384
 
 
 @dataclass(frozen=True)
-class Record:
+class DhtRecord:
     """One owner's signed value under one key, as nodes hold and send it."""
 
     key: bytes
@@ -78,11 +78,11 @@ def key_digest(key: str) -> bytes:
     return hashlib.sha1(key.encode(), usedforsecurity=False).digest()
 
 
-def sign_record(identity: Identity, key: bytes, value: bytes, expires: float) -> Record:
+def sign_record(identity: Identity, key: bytes, value: bytes, expires: float) -> DhtRecord:
     """The signed record of `identity` with `value` under `key`."""
     payload = codec.encode(value)
     signature = identity.sign(signed_part(key, identity.author, expires, payload))
-    return Record(key, identity.author, expires, payload + signature)
+    return DhtRecord(key, identity.author, expires, payload + signature)
 
 
 class Validator:
@@ -91,7 +91,7 @@ class Validator:
     def __init__(self) -> None:
         self._verified: OrderedDict[bytes, None] = OrderedDict()
 
-    def accepts(self, record: Record, now: float) -> bool:
+    def accepts(self, record: DhtRecord, now: float) -> bool:
         """Whether `record` is well-formed, not too long-lived, decodable and signed by its owner.
 
         Cheap checks come first: a forgery that fails them costs no cryptography.
@@ -105,7 +105,7 @@ class Validator:
             and self._signed(record)
         )
 
-    def _signed(self, record: Record) -> bool:
+    def _signed(self, record: DhtRecord) -> bool:
         payload, signature = record.body[:-SIGNATURE_LENGTH], record.body[-SIGNATURE_LENGTH:]
         message = signed_part(record.key, record.owner, record.expires, payload)
         mark = hashlib.sha256(message + signature).digest()

@@ -22,8 +22,8 @@ from paris_p2p.network.p2pd.listening import ListenConfig
 from paris_p2p.network.p2pd.pipe import SocketPipe
 from paris_p2p.network.p2pd.process import DAEMON_ERRORS, Mode, end_now, hear_out, launch
 from paris_p2p.network.p2pd.socket_folder import SocketFolder
-from paris_p2p.network.reach.circuit import circuit_bytes
 from paris_p2p.network.reach.reachability_types import Way
+from paris_p2p.network.reach.relay_reservation import circuit_bytes
 from paris_p2p.network.reach.tcp_probe import probe
 from paris_p2p.records.address import CIRCUIT, Address
 

@@ -82,7 +82,7 @@ class Dial(Checked):
 
 
 @dataclass(frozen=True)
-class Answer(Checked):
+class DialBackAnswer(Checked):
     seen: Annotated[tuple[str, ...], Many(Text(256, shortest=1), most=MAX_ADDRESSES)]
     dials: Annotated[tuple[Dial, ...], Many(Part(Dial), most=MAX_ADDRESSES)]
 
@@ -158,13 +158,13 @@ class DialbackServer:
 
     async def _answer(
         self, author: Author, network: str, seen: Sequence[str], question: Question
-    ) -> Answer:
+    ) -> DialBackAnswer:
         wanted = dict.fromkeys(question.transports)
         announced = await self._vouched(author, wanted, seen)
         dials = await asyncio.gather(
             *(self._dial(author, network, transport, seen, announced) for transport in wanted)
         )
-        return Answer(tuple(seen[:MAX_ADDRESSES]), tuple(dials))
+        return DialBackAnswer(tuple(seen[:MAX_ADDRESSES]), tuple(dials))
 
     async def _vouched(
         self, author: Author, wanted: Collection[str], seen: Collection[str]
@@ -196,7 +196,7 @@ class DialbackServer:
         return Dial(transport, "reached")
 
 
-async def ask_dialback(stream: Stream, transports: Sequence[str]) -> Answer:
+async def ask_dialback(stream: Stream, transports: Sequence[str]) -> DialBackAnswer:
     """Ask the peer at the other end to dial these transports of ours.
 
     Results for other transports are left out. Raises StreamClosed, and BadContent for an invalid
@@ -206,9 +206,9 @@ async def ask_dialback(stream: Stream, transports: Sequence[str]) -> Answer:
     body = await _receive(stream)
     if not isinstance(body, dict):
         raise BadContent("a peer's dial-back answer is not a map")
-    answer = Answer.from_body(body)
+    answer = DialBackAnswer.from_body(body)
     dials = {dial.transport: dial for dial in answer.dials if dial.transport in transports}
-    return Answer(answer.seen, tuple(dials.values()))
+    return DialBackAnswer(answer.seen, tuple(dials.values()))
 
 
 async def _send(stream: Stream, body: object) -> None:

@@ -25,7 +25,7 @@ from paris_p2p.network.p2pd.listening import (
     tellable,
 )
 from paris_p2p.network.p2pd.process import Mode
-from paris_p2p.network.reach.reachability_types import Nat, Reachability, State
+from paris_p2p.network.reach.reachability_types import Nat, Reachability, ReachState
 from paris_p2p.network.reach.relay_self_test import SelfTest, limit_of
 from paris_p2p.network.reach.relays import Relays, circuit_through, reserve_at
 from paris_p2p.network.reach.witnesses import Verdict, hear_witnesses, judge
@@ -35,16 +35,16 @@ ASK_PERIOD = 600.0
 """Seconds until witnesses are asked again. Without a verdict they are asked every round."""
 
 
-def first_mode(announced: bool, was: State, serve_relay: bool) -> Mode:
+def first_mode(announced: bool, was: ReachState, serve_relay: bool) -> Mode:
     """The mode to begin in, before witnesses could be asked."""
-    return fitting_mode(State.PUBLIC if announced else was, serve_relay)
+    return fitting_mode(ReachState.PUBLIC if announced else was, serve_relay)
 
 
-def fitting_mode(state: State, serve_relay: bool) -> Mode:
+def fitting_mode(state: ReachState, serve_relay: bool) -> Mode:
     """The mode for a reachability."""
-    if state is State.PUBLIC and serve_relay:
+    if state is ReachState.PUBLIC and serve_relay:
         return Mode.RELAY
-    return Mode.PUNCH if state is State.PRIVATE else Mode.PLAIN
+    return Mode.PUNCH if state is ReachState.PRIVATE else Mode.PLAIN
 
 
 class ReachabilityKeeper:
@@ -61,7 +61,7 @@ class ReachabilityKeeper:
     def __init__(
         self,
         host: Host,
-        was: State,
+        was: ReachState,
         serve_relay: bool,
         named: tuple[Address, ...],
         clock: Callable[[], float] = time.monotonic,
@@ -69,7 +69,7 @@ class ReachabilityKeeper:
         self._host = host
         self._serve_relay = serve_relay
         self._clock = clock
-        self._verdict = Verdict(State.PUBLIC if host.listen_config.announce else was)
+        self._verdict = Verdict(ReachState.PUBLIC if host.listen_config.announce else was)
         self._asked: tuple[float, tuple[str, ...]] = (-ASK_PERIOD, ())
         self._transports: list[str] = []
         self._relays = Relays(named, lambda relay: reserve_at(host.daemon, relay))
@@ -81,7 +81,7 @@ class ReachabilityKeeper:
         own = self._host.listen_config.identity.peer_id
         relayed = [circuit_through(relay, own) for relay in self._relays.in_use()]
         direct = self._transports
-        if self._verdict.state is State.PRIVATE and not self._host.listen_config.announce:
+        if self._verdict.state is ReachState.PRIVATE and not self._host.listen_config.announce:
             direct = [transport for transport in direct if dialable_from_here(transport)]
         told = [str(Address(transport, own)) for transport in direct]
         return [*told[: MAX_ADDRESSES - len(relayed)], *relayed]
@@ -118,9 +118,9 @@ class ReachabilityKeeper:
         await self.note_addresses()
         if self._due():
             await self._ask()
-        self._host.hide(self._verdict.state is State.PRIVATE and bool(self._host.neighbours()))
+        self._host.hide(self._verdict.state is ReachState.PRIVATE and bool(self._host.neighbours()))
         await self._take_mode()
-        if self._verdict.state is State.PRIVATE or self._always_relayed:
+        if self._verdict.state is ReachState.PRIVATE or self._always_relayed:
             await self._relays.keep(await self._candidates(), random.SystemRandom())
         else:
             self._relays.leave()
@@ -138,7 +138,7 @@ class ReachabilityKeeper:
         port = None if self._host.listen_config.announce else self._host.listen_config.port
         answers = await hear_witnesses(self._host.open, others, self._transports, port)
         verdict = judge(answers, is_ours)
-        if verdict.state is not State.UNKNOWN:
+        if verdict.state is not ReachState.UNKNOWN:
             self._verdict = verdict
             self._asked = (self._clock(), tuple(self._transports))
 
@@ -162,7 +162,7 @@ class ReachabilityKeeper:
 
     def _mapped(self) -> str:
         """The transport that leads to us by UPnP: no interface has its address."""
-        if not self._host.listen_config.upnp or self._verdict.state is not State.PUBLIC:
+        if not self._host.listen_config.upnp or self._verdict.state is not ReachState.PUBLIC:
             return ""
         hosts = ((transport, ip_of(transport)) for transport in self._transports)
         return next((t for t, host in hosts if host is not None and not is_ours(host)), "")

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 
 
-class State(enum.StrEnum):
+class ReachState(enum.StrEnum):
     """Whether we can be dialled from outside."""
 
     PUBLIC = "public"
@@ -35,7 +35,7 @@ class Nat(enum.StrEnum):
 class Reachability:
     """How others reach this peer. What `Swarm.reachability` says; it never waits."""
 
-    state: State = State.UNKNOWN
+    state: ReachState = ReachState.UNKNOWN
     addresses: tuple[str, ...] = ()
     """The addresses we announce: full multiaddrs, relayed ones included."""
     observed: tuple[str, ...] = ()

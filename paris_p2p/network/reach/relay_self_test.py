@@ -18,7 +18,7 @@ from paris_p2p.network.p2pd.daemon import Daemon
 from paris_p2p.network.p2pd.listening import ListenConfig, choose_port, transport_of
 from paris_p2p.network.p2pd.process import Mode
 from paris_p2p.network.p2pd.socket_folder import SocketFolder
-from paris_p2p.network.reach.circuit import Limit
+from paris_p2p.network.reach.relay_reservation import RelayLimit
 from paris_p2p.network.reach.relays import carries_enough, reserve_at
 from paris_p2p.records.address import Address
 
@@ -29,7 +29,7 @@ RESTARTS = 5
 
 INACTIVITY = 5.0
 
-Measure = Callable[[ListenConfig], Awaitable[Limit]]
+Measure = Callable[[ListenConfig], Awaitable[RelayLimit]]
 
 
 class SelfTest:
@@ -62,7 +62,7 @@ class SelfTest:
             self._host.restart()
 
 
-async def limit_of(listen_config: ListenConfig) -> Limit:
+async def limit_of(listen_config: ListenConfig) -> RelayLimit:
     """The relay limit of a peer on this machine. Raises `ParisError`."""
     folder = SocketFolder()
     try:

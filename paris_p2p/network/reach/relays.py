@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from paris_p2p.errors import ParisError
 from paris_p2p.identity import author_of
 from paris_p2p.network.p2pd.daemon import Daemon
-from paris_p2p.network.reach.circuit import HOP_PROTOCOL, Limit, reserve
+from paris_p2p.network.reach.relay_reservation import HOP_PROTOCOL, RelayLimit, reserve
 from paris_p2p.records.address import CIRCUIT, Address, parse_address
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ LEAST_BYTES = 64 << 20
 
 RESERVE_TIMEOUT = 10.0
 
-Reserve = Callable[[Address], Awaitable[Limit]]
+Reserve = Callable[[Address], Awaitable[RelayLimit]]
 
 
 class Relays:
@@ -86,12 +86,12 @@ class Relays:
         return True
 
 
-def carries_enough(limit: Limit) -> bool:
+def carries_enough(limit: RelayLimit) -> bool:
     """Whether a relay with this limit is of use; 0 is none."""
     return limit.bytes == 0 or limit.bytes >= LEAST_BYTES
 
 
-async def reserve_at(daemon: Daemon, relay: Address) -> Limit:
+async def reserve_at(daemon: Daemon, relay: Address) -> RelayLimit:
     """A reservation at a relay, dialled if necessary. Raises `Unreachable`, `BadContent`."""
     await daemon.dial(relay)
     stream = await daemon.open(author_of(relay.peer_id), HOP_PROTOCOL)

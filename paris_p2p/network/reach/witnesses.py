@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from paris_p2p.errors import ParisError
-from paris_p2p.network.p2pd.listening import transport_of
-from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL, Answer, Dial, ask_dialback
-from paris_p2p.network.reach.reachability_types import Nat, State
+from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL, Dial, DialBackAnswer
+from paris_p2p.network.reach.dial_back_client import dialled_back
+from paris_p2p.network.reach.reachability_types import Nat, ReachState
 from paris_p2p.network.swarm import Stream
 from paris_p2p.records.address import IpAddress, ip_of, is_public
 
@@ -30,15 +31,12 @@ IsOurs = Callable[[IpAddress], bool]
 WITNESSES = 5
 """Peers asked to dial us back."""
 
-ASK_TIMEOUT = 20.0
-"""Seconds one has for all answers."""
-
 
 @dataclass(frozen=True)
 class Verdict:
     """The combined result of all witnesses."""
 
-    state: State = State.UNKNOWN
+    state: ReachState = ReachState.UNKNOWN
     nat: Nat = Nat.UNKNOWN
     observed: tuple[str, ...] = ()
     reached_by: int = 0
@@ -47,12 +45,9 @@ class Verdict:
 
 async def hear_witnesses(
     open_: Open, others: Sequence[bytes], transports: Sequence[str], port: int | None
-) -> list[Answer]:
-    """The answers of some of `others` about `transports`, and our `port` at the IPs they see.
-
-    `port` is None if the user named the transports, because then other ports prove nothing. Peers
-    that do not answer are left out.
-    """
+) -> list[DialBackAnswer]:
+    """The answers of some of `others`, each as from `dialled_back`. Peers that do not answer are
+    left out."""
     asked = random.sample(others, min(WITNESSES, len(others)))
     heard = await asyncio.gather(*(_hear(open_, one, transports, port) for one in asked))
     return [answer for answer in heard if answer is not None]
@@ -60,47 +55,26 @@ async def hear_witnesses(
 
 async def _hear(
     open_: Open, witness: bytes, transports: Sequence[str], port: int | None
-) -> Answer | None:
+) -> DialBackAnswer | None:
     try:
-        async with asyncio.timeout(ASK_TIMEOUT):
-            first = await _ask(open_, witness, transports)
-            outside = _unasked(first.seen, transports, port) if port is not None else []
-            if not outside:
-                return first
-            second = await _ask(open_, witness, outside)
-            return Answer(first.seen, first.dials + second.dials)
-    except (ParisError, TimeoutError):
+        return await dialled_back(partial(open_, witness, DIALBACK_PROTOCOL), transports, port)
+    except ParisError:
         return None
 
 
-async def _ask(open_: Open, witness: bytes, transports: Sequence[str]) -> Answer:
-    stream = await open_(witness, DIALBACK_PROTOCOL)
-    try:
-        return await ask_dialback(stream, transports)
-    finally:
-        await stream.close()
-
-
-def _unasked(seen: Iterable[str], asked: Collection[str], port: int) -> list[str]:
-    """Our port at the IPs where we are seen, unless already asked about."""
-    hosts = {host for host in map(ip_of, seen) if host is not None}
-    guesses = (transport_of(str(host), port) for host in hosts)
-    return [guess for guess in guesses if guess not in asked]
-
-
-def judge(answers: Sequence[Answer], is_ours: IsOurs) -> Verdict:
+def judge(answers: Sequence[DialBackAnswer], is_ours: IsOurs) -> Verdict:
     """The majority's verdict. `is_ours` tells whether an IP is this machine's."""
     counted = [answer for answer in answers if _from_outside(answer)] or answers
     reached = sum(_reached(answer.dials) for answer in counted)
     missed = sum(_missed(answer.dials) for answer in counted)
-    state = State.UNKNOWN
+    state = ReachState.UNKNOWN
     if reached or missed:
-        state = State.PUBLIC if reached >= missed else State.PRIVATE
+        state = ReachState.PUBLIC if reached >= missed else ReachState.PRIVATE
     observed = tuple(dict.fromkeys(place for answer in answers for place in answer.seen))
     return Verdict(state, _nat(counted, is_ours), observed, reached, missed)
 
 
-def _from_outside(answer: Answer) -> bool:
+def _from_outside(answer: DialBackAnswer) -> bool:
     hosts = [host for host in map(ip_of, answer.seen) if host is not None]
     return any(map(is_public, hosts))
 
@@ -113,7 +87,7 @@ def _missed(dials: Sequence[Dial]) -> bool:
     return not _reached(dials) and any(dial.verdict == "failed" for dial in dials)
 
 
-def _nat(answers: Sequence[Answer], is_ours: IsOurs) -> Nat:
+def _nat(answers: Sequence[DialBackAnswer], is_ours: IsOurs) -> Nat:
     """The kind of NAT: whether two witnesses see us at the same address and port."""
     places = Counter(place for answer in answers for place in set(answer.seen))
     hosts = [host for host in map(ip_of, places) if host is not None]

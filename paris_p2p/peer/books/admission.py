@@ -12,9 +12,9 @@ from collections.abc import Callable
 from paris_p2p.identity import Author
 from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.refusals import Refusals
+from paris_p2p.records.created_time import is_ahead
 from paris_p2p.records.head import Head
-from paris_p2p.records.order import is_ahead
-from paris_p2p.records.progress import impossible
+from paris_p2p.records.progress_limits import impossible
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest, slot_name
 

@@ -25,7 +25,7 @@ from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.provider_records import ProviderRecords
 from paris_p2p.peer.books.record_book import Record, RecordBook
-from paris_p2p.peer.upkeep.retention import Origins, shared_out
+from paris_p2p.peer.upkeep.retention import ProviderNetworks, shared_out
 from paris_p2p.records.codec import encode
 from paris_p2p.records.head import ranked_heads
 from paris_p2p.records.keys import (
@@ -91,7 +91,7 @@ class Announcer:
         self._given_up: set[bytes] = set()
         self._has_left = False
         self._passed_on: dict[str, set[bytes]] = {}
-        self.providers: Mapping[bytes, Origins] = {}
+        self.providers: Mapping[bytes, ProviderNetworks] = {}
         """Who served each content when that was looked up last, and from which network."""
 
     async def everything(self) -> None:

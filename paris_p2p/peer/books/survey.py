@@ -49,15 +49,15 @@ REMEMBERED_PRESENCES = 4096
 
 
 async def read_claims(
-    swarm: Swarm, run_id: bytes, expert: int, trusted_authors: Collection[Author] = ()
+    swarm: Swarm, run_id: bytes, expert: int, publishers: Collection[Author] = ()
 ) -> list[Claim]:
     """The valid claims on one slot; only an author's own record under its own subkey counts.
 
-    Where `trusted_authors` are named, nobody else's checkpoints count, and so nobody else's claims.
+    Where `publishers` are named, nobody else's checkpoints count, and so nobody else's claims.
     """
     claims = []
     for entry in await swarm.lookup(claims_key(run_id, expert)):
-        if trusted_authors and entry.owner not in trusted_authors:
+        if publishers and entry.owner not in publishers:
             continue
         claim = _claim_in(entry.value)
         if claim is not None and (claim.author, claim.run, claim.expert) == (
@@ -89,9 +89,11 @@ async def read_winners(
 ) -> list[Claim | None]:
     """Who holds each of `slots` now, in their order, by what checkpoints say where `evidence` is
     given."""
-    trusted, winners = run.publishers, list[Claim | None]()
+    publishers, winners = run.publishers, list[Claim | None]()
     for some in _batches(slots):
-        found = await asyncio.gather(*(read_claims(swarm, run_id, slot, trusted) for slot in some))
+        found = await asyncio.gather(
+            *(read_claims(swarm, run_id, slot, publishers) for slot in some)
+        )
         for slot, claims in zip(some, found, strict=True):
             shown = (evidence or {}).get(slot)
             winners.append(claim_winner(claims, clock(), shown))

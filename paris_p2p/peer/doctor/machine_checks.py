@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from paris_p2p.peer.doctor.peer_checks import Row, State, short
+from paris_p2p.peer.doctor.peer_checks import CheckState, Row, short
 
 FILES = "open files"
 FILES_NEEDED = 256
@@ -26,75 +26,85 @@ SLOW_SYNC = 1.0
 def port_row(port: int, trouble: str) -> Row:
     """`trouble`: why the TCP port cannot be listened on; "" when it can (0: any free port)."""
     if trouble:
-        return Row("port", State.BAD, trouble, "Choose another --port, or stop the other program")
-    return Row("port", State.OK, f"TCP {port} is free" if port else "any free TCP port")
+        return Row(
+            "port", CheckState.BAD, trouble, "Choose another --port, or stop the other program"
+        )
+    return Row("port", CheckState.OK, f"TCP {port} is free" if port else "any free TCP port")
 
 
 def bootstrap_rows(troubles: Mapping[str, str]) -> list[Row]:
     """`troubles`: by address, why nobody or somebody else answers there; "" when the peer does."""
-    state = State.WARNING if "" in troubles.values() else State.BAD
+    state = CheckState.WARNING if "" in troubles.values() else CheckState.BAD
     return [_bootstrap_row(address, trouble, state) for address, trouble in troubles.items()]
 
 
-def _bootstrap_row(address: str, trouble: str, state: State) -> Row:
+def _bootstrap_row(address: str, trouble: str, state: CheckState) -> Row:
     if trouble:
         remedy = "Ask its operator, or give another --bootstrap; any peer will do"
         return Row("bootstrap", state, f"{short(address)}: {trouble}", remedy)
-    return Row("bootstrap", State.OK, f"{short(address)} answers and proves its key")
+    return Row("bootstrap", CheckState.OK, f"{short(address)} answers and proves its key")
 
 
 def disk_row(free: int, held: int, quota: int) -> Row:
     """`free` bytes on the disk of the home, of which the store may still take `quota - held`."""
     seen = f"{_size(free)} free; the store holds {_size(held)} of at most {_size(quota)}"
     if free < DISK_NEEDED:
-        return Row("disk space", State.BAD, seen, "Free some space, or move the home with --home")
+        return Row(
+            "disk space", CheckState.BAD, seen, "Free some space, or move the home with --home"
+        )
     if free < quota - held:
-        return Row("disk space", State.WARNING, seen, "The disk fills before the quota: lower it")
-    return Row("disk space", State.OK, seen)
+        return Row(
+            "disk space", CheckState.WARNING, seen, "The disk fills before the quota: lower it"
+        )
+    return Row("disk space", CheckState.OK, seen)
 
 
 def sync_row(seconds: float | None, trouble: str = "") -> Row:
     """How long a small write took until it was safe; None with the reason when it failed."""
     if seconds is None:
         remedy = "Choose a folder of your own on a sound disk with --home"
-        return Row("disk writes", State.BAD, trouble, remedy)
+        return Row("disk writes", CheckState.BAD, trouble, remedy)
     seen = f"synced in {1000 * seconds:.0f} ms"
     if seconds > SLOW_SYNC:
-        return Row("disk writes", State.WARNING, seen, "Put the home on a faster disk with --home")
-    return Row("disk writes", State.OK, seen)
+        return Row(
+            "disk writes", CheckState.WARNING, seen, "Put the home on a faster disk with --home"
+        )
+    return Row("disk writes", CheckState.OK, seen)
 
 
 def untried_row(owner: str) -> Row:
     """In place of `sync_row`, for a home that another user owns: nothing is written there."""
-    return Row("disk writes", State.OK, f"not tried: the home belongs to {owner}")
+    return Row("disk writes", CheckState.OK, f"not tried: the home belongs to {owner}")
 
 
 def memory_row(available: int | None, need: int) -> Row:
     """`available` bytes of memory, None when unknown; `need`: an expert's, 0 if unknown."""
     if available is None:
-        return Row("memory", State.WARNING, "cannot be read here", "Watch it while you train")
+        return Row("memory", CheckState.WARNING, "cannot be read here", "Watch it while you train")
     seen = f"{_size(available)} available"
     seen += f"; training an expert takes {_size(TRAINING_BASE + need)} or more" if need else ""
     if need and available < TRAINING_BASE + need:
         remedy = "Train on a machine with more memory; serving and sampling need less"
-        return Row("memory", State.WARNING, seen, remedy)
-    return Row("memory", State.OK, seen)
+        return Row("memory", CheckState.WARNING, seen, remedy)
+    return Row("memory", CheckState.OK, seen)
 
 
 def files_row(limit: int) -> Row:
     """`limit`: file descriptors that the process may open: the peer, where one runs."""
     seen = f"{limit} files may be open"
     if limit >= FILES_WANTED:
-        return Row(FILES, State.OK, seen)
-    state = State.WARNING if limit >= FILES_NEEDED else State.BAD
+        return Row(FILES, CheckState.OK, seen)
+    state = CheckState.WARNING if limit >= FILES_NEEDED else CheckState.BAD
     return Row(FILES, state, seen, f"Raise it: ulimit -n {4 * FILES_WANTED}")
 
 
 def udp_row(trouble: str) -> Row:
     """`trouble`: why no UDP socket could be had; "" when one could."""
     if trouble:
-        return Row("UDP", State.WARNING, trouble, "QUIC and names (DNS) need UDP; TCP goes without")
-    return Row("UDP", State.OK, "sockets can be had")
+        return Row(
+            "UDP", CheckState.WARNING, trouble, "QUIC and names (DNS) need UDP; TCP goes without"
+        )
+    return Row("UDP", CheckState.OK, "sockets can be had")
 
 
 def gpu_row(devices: Sequence[tuple[str, int]] | str, need: int) -> Row:
@@ -104,14 +114,14 @@ def gpu_row(devices: Sequence[tuple[str, int]] | str, need: int) -> Row:
     """
     if isinstance(devices, str):
         remedy = "Reinstall paris-p2p; a peer that neither trains nor samples goes without"
-        return Row("GPU", State.BAD, devices, remedy)
+        return Row("GPU", CheckState.BAD, devices, remedy)
     if not devices:
-        return Row("GPU", State.OK, "none that torch can use; training runs on the processor")
+        return Row("GPU", CheckState.OK, "none that torch can use; training runs on the processor")
     seen = ", ".join(f"{name}{f', {_size(size)}' if size else ''}" for name, size in devices)
     if all(0 < size < need for _, size in devices):
         remedy = f"An expert of this run takes {_size(need)} or more: train on another machine"
-        return Row("GPU", State.WARNING, seen, remedy)
-    return Row("GPU", State.OK, seen)
+        return Row("GPU", CheckState.WARNING, seen, remedy)
+    return Row("GPU", CheckState.OK, seen)
 
 
 def version_row(versions: Mapping[str, str | None]) -> Row:
@@ -122,9 +132,9 @@ def version_row(versions: Mapping[str, str | None]) -> Row:
     seen = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
     if any(version is None for name, version in versions.items() if name != "torch"):
         return Row(
-            "versions", State.BAD, seen, "Reinstall: pip install --force-reinstall paris-p2p"
+            "versions", CheckState.BAD, seen, "Reinstall: pip install --force-reinstall paris-p2p"
         )
-    return Row("versions", State.OK, seen)
+    return Row("versions", CheckState.OK, seen)
 
 
 def _size(count: int) -> str:

@@ -12,16 +12,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from paris_p2p.identity import PeerId
-from paris_p2p.network.reach.dial_back import Answer, Dial
-from paris_p2p.network.reach.reachability_types import Nat, Reachability
-from paris_p2p.network.reach.reachability_types import State as Reach
+from paris_p2p.network.reach.dial_back import Dial, DialBackAnswer
+from paris_p2p.network.reach.reachability_types import Nat, Reachability, ReachState
 from paris_p2p.records.address import ip_of, is_public
 
 SKEW_NOTED = 2.0
 """Seconds off the other peers' clocks that are worth a word."""
 
 
-class State(enum.StrEnum):
+class CheckState(enum.StrEnum):
     OK = "ok"
     WARNING = "warning"
     """It works, less well than it could."""
@@ -34,7 +33,7 @@ class Row:
     """One line of a checkup."""
 
     check: str
-    state: State
+    state: CheckState
     seen: str
     remedy: str = ""
 
@@ -46,9 +45,9 @@ def report(rows: Iterable[Row], training_bytes: int | None) -> dict[str, Any]:
 
 def peers_row(peers: int) -> Row:
     if peers:
-        return Row("peers", State.OK, f"{peers} other peers known")
+        return Row("peers", CheckState.OK, f"{peers} other peers known")
     remedy = "Join a swarm with --bootstrap ADDRESS; the first peer of one waits for others"
-    return Row("peers", State.WARNING, "no other peer is known", remedy)
+    return Row("peers", CheckState.WARNING, "no other peer is known", remedy)
 
 
 def clock_row(skew: float | None, limit: float) -> Row:
@@ -58,15 +57,15 @@ def clock_row(skew: float | None, limit: float) -> Row:
     """
     if skew is None:
         return Row(
-            "clock", State.WARNING, "no peer to compare with", "Join a swarm, then try again"
+            "clock", CheckState.WARNING, "no peer to compare with", "Join a swarm, then try again"
         )
     seen = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the other peers' median"
     remedy = "If it is wrong, have a time server set it: timedatectl set-ntp true"
     if abs(skew) > limit:
-        return Row("clock", State.BAD, seen, f"{remedy}; records expire at the wrong time")
+        return Row("clock", CheckState.BAD, seen, f"{remedy}; records expire at the wrong time")
     if abs(skew) > SKEW_NOTED:
-        return Row("clock", State.WARNING, seen, remedy)
-    return Row("clock", State.OK, seen)
+        return Row("clock", CheckState.WARNING, seen, remedy)
+    return Row("clock", CheckState.OK, seen)
 
 
 def identity_rows(doubled: bool) -> list[Row]:
@@ -74,18 +73,18 @@ def identity_rows(doubled: bool) -> list[Row]:
     if not doubled:
         return []
     remedy = "Stop one of the two, and give the copy a home of its own with a new identity"
-    return [Row("identity", State.BAD, "another node runs with this node's identity", remedy)]
+    return [Row("identity", CheckState.BAD, "another node runs with this node's identity", remedy)]
 
 
 def reachability_rows(reach: Reachability) -> list[Row]:
     """Whether others can dial this peer; where they cannot, what stands in for it."""
-    if reach.state is Reach.PUBLIC:
+    if reach.state is ReachState.PUBLIC:
         relaying = "; serves as a relay" if reach.serves_relay else ""
         mapped = f"; the router forwards {reach.upnp}" if reach.upnp else ""
-        return [Row("reachability", State.OK, f"others can dial this peer{mapped}{relaying}")]
-    if reach.state is Reach.UNKNOWN:
+        return [Row("reachability", CheckState.OK, f"others can dial this peer{mapped}{relaying}")]
+    if reach.state is ReachState.UNKNOWN:
         remedy = "Join a swarm with --bootstrap ADDRESS, or try again in a minute"
-        return [Row("reachability", State.WARNING, "not known: nobody could be asked", remedy)]
+        return [Row("reachability", CheckState.WARNING, "not known: nobody could be asked", remedy)]
     return [_unreachable_row(reach), _nat_row(reach.nat), _relay_row(reach), _punching_row(reach)]
 
 
@@ -96,7 +95,7 @@ _FORWARD = (
 
 
 def _unreachable_row(reach: Reachability) -> Row:
-    state = State.WARNING if reach.relays else State.BAD
+    state = CheckState.WARNING if reach.relays else CheckState.BAD
     missed = f" ({reach.missed_by} peers tried)" if reach.missed_by else ""
     return Row("reachability", state, f"others cannot dial this peer{missed}", _FORWARD)
 
@@ -105,32 +104,32 @@ def _nat_row(nat: Nat) -> Row:
     match nat:
         case Nat.SYMMETRIC:
             seen = "symmetric: another port outside for every peer, no hole can be punched"
-            return Row("NAT", State.WARNING, seen, _FORWARD)
+            return Row("NAT", CheckState.WARNING, seen, _FORWARD)
         case Nat.CONE:
-            return Row("NAT", State.OK, "one port outside for all peers")
+            return Row("NAT", CheckState.OK, "one port outside for all peers")
         case Nat.NONE:
             seen = "none: others see this machine's own address, so a firewall is in the way"
-            return Row("NAT", State.WARNING, seen, "Open the TCP port in the firewall")
+            return Row("NAT", CheckState.WARNING, seen, "Open the TCP port in the firewall")
         case Nat.UNKNOWN:
-            return Row("NAT", State.OK, "its kind is not known: too few peers to compare")
+            return Row("NAT", CheckState.OK, "its kind is not known: too few peers to compare")
 
 
 def _relay_row(reach: Reachability) -> Row:
     if reach.relays:
-        return Row("relay", State.OK, f"reached over {', '.join(map(short, reach.relays))}")
+        return Row("relay", CheckState.OK, f"reached over {', '.join(map(short, reach.relays))}")
     remedy = "Name one with --relay ADDRESS; every peer that others can dial is one by default"
-    return Row("relay", State.BAD, "no relay has taken this peer up", remedy)
+    return Row("relay", CheckState.BAD, "no relay has taken this peer up", remedy)
 
 
 def _punching_row(reach: Reachability) -> Row:
     if reach.hole_punching:
-        return Row("hole punching", State.OK, "direct connections may come about")
+        return Row("hole punching", CheckState.OK, "direct connections may come about")
     remedy = "Nothing to do for transfers to work; they are slower over a relay"
-    return Row("hole punching", State.WARNING, "not possible here", remedy)
+    return Row("hole punching", CheckState.WARNING, "not possible here", remedy)
 
 
 def dialback_rows(
-    announced: Sequence[str], answers: Mapping[PeerId, Answer | str], relayed: bool
+    announced: Sequence[str], answers: Mapping[PeerId, DialBackAnswer | str], relayed: bool
 ) -> list[Row]:
     """What other peers found at our addresses.
 
@@ -140,7 +139,7 @@ def dialback_rows(
     answers : by the peer asked; a text says why there is none.
     relayed : whether a relay stands in where nobody can dial us.
     """
-    heard = [answer for answer in answers.values() if isinstance(answer, Answer)]
+    heard = [answer for answer in answers.values() if isinstance(answer, DialBackAnswer)]
     if not heard:
         return [_unheard_row(answers)]
     tried = _verdicts(heard)
@@ -160,13 +159,13 @@ def dialback_rows(
     return sorted(rows, key=lambda row: row.seen) + (failed or ([] if rows else [_untried(heard)]))
 
 
-def _unheard_row(answers: Mapping[PeerId, Answer | str]) -> Row:
+def _unheard_row(answers: Mapping[PeerId, DialBackAnswer | str]) -> Row:
     reasons = ", ".join(sorted({str(answer) for answer in answers.values()}))
     seen = f"none of {len(answers)} peers answered: {reasons}" if answers else "no peer to ask"
-    return Row("dial back", State.WARNING, seen, "Join a swarm, or try again in a minute")
+    return Row("dial back", CheckState.WARNING, seen, "Join a swarm, or try again in a minute")
 
 
-def _verdicts(answers: Iterable[Answer]) -> dict[str, list[Dial]]:
+def _verdicts(answers: Iterable[DialBackAnswer]) -> dict[str, list[Dial]]:
     """Every transport that somebody did dial, with what became of it."""
     tried: dict[str, list[Dial]] = {}
     for answer in answers:
@@ -185,7 +184,7 @@ def _reached_row(transport: str, dials: Sequence[Dial], announced: Sequence[str]
     if transport not in announced:
         return Row(
             "dial back",
-            State.WARNING,
+            CheckState.WARNING,
             f"{seen}, but this peer does not announce it",
             f"Start with --announce {transport}",
         )
@@ -193,31 +192,33 @@ def _reached_row(transport: str, dials: Sequence[Dial], announced: Sequence[str]
     if host is not None and not is_public(host):
         where = "this machine" if host.is_loopback else "this network"
         remedy = f"To be reached from elsewhere: {_FORWARD[0].lower()}{_FORWARD[1:]}"
-        return Row("dial back", State.WARNING, f"{seen}, all on {where}", remedy)
-    return Row("dial back", State.OK, seen)
+        return Row("dial back", CheckState.WARNING, f"{seen}, all on {where}", remedy)
+    return Row("dial back", CheckState.OK, seen)
 
 
 def _failed_row(transport: str, dials: Sequence[Dial], other: bool, relayed: bool) -> Row:
-    state = State.WARNING if other or relayed else State.BAD
+    state = CheckState.WARNING if other or relayed else CheckState.BAD
     reasons = ", ".join(sorted({dial.reason for dial in dials if dial.reason}))
     seen = f"{transport} not reached by {len(dials)} peers: {reasons}"
     remedy = "Announce only what works, with --announce" if other else _FORWARD
     return Row("dial back", state, seen, remedy)
 
 
-def _untried(answers: Iterable[Answer]) -> Row:
+def _untried(answers: Iterable[DialBackAnswer]) -> Row:
     """Nobody tried, for our addresses are none that others see or could dial."""
     hosts = {str(ip_of(transport)) for answer in answers for transport in answer.seen}
     seen = f"no address of this peer could be tried; others see it at {', '.join(sorted(hosts))}"
-    return Row("dial back", State.WARNING, seen if hosts else seen.split(";")[0], _FORWARD)
+    return Row("dial back", CheckState.WARNING, seen if hosts else seen.split(";")[0], _FORWARD)
 
 
 def run_row(name: str, run: bytes, heads: int, slots: int) -> Row:
     """`heads`: slots of the run for which a checkpoint is known."""
     seen = f"{name} ({run.hex()[:12]}), checkpoints of {heads} of {slots} slots known"
     if heads < slots:
-        return Row("run", State.WARNING, seen, "Join peers that hold the others, or train them")
-    return Row("run", State.OK, seen)
+        return Row(
+            "run", CheckState.WARNING, seen, "Join peers that hold the others, or train them"
+        )
+    return Row("run", CheckState.OK, seen)
 
 
 def store_row(checked: int, damaged: int, held: int) -> Row:
@@ -225,8 +226,8 @@ def store_row(checked: int, damaged: int, held: int) -> Row:
     seen = f"{checked} of {held} chunks hashed again, {damaged} damaged"
     if damaged:
         remedy = "Damaged ones were removed and are fetched again; check the disk (smartctl -a)"
-        return Row("store", State.BAD, seen, remedy)
-    return Row("store", State.OK, seen)
+        return Row("store", CheckState.BAD, seen, remedy)
+    return Row("store", CheckState.OK, seen)
 
 
 def short(address: str) -> str:

@@ -12,9 +12,8 @@ from contextlib import suppress
 
 from paris_p2p.errors import ParisError
 from paris_p2p.identity import PeerId
-from paris_p2p.network.reach.dial_back import Answer
-from paris_p2p.network.reach.reachability_types import Reachability
-from paris_p2p.network.reach.reachability_types import State as Reach
+from paris_p2p.network.reach.dial_back import DialBackAnswer
+from paris_p2p.network.reach.reachability_types import Reachability, ReachState
 from paris_p2p.network.swarm import Swarm
 from paris_p2p.peer.doctor import peer_checks
 from paris_p2p.peer.doctor.alarms import MAX_SKEW
@@ -22,7 +21,7 @@ from paris_p2p.peer.doctor.dial_back_check import ask_to_dial_back, own_transpor
 from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
-from paris_p2p.records.device import least_memory
+from paris_p2p.records.device_fit import least_memory
 from paris_p2p.records.run import RunManifest
 from paris_p2p.store.chunks import ChunkStore, MissingChunk
 
@@ -79,11 +78,11 @@ async def swarm_checkup(swarm: Swarm, runs: Collection[bytes], rng: random.Rando
 
 async def _heard(
     swarm: Swarm, runs: Collection[bytes], rng: random.Random
-) -> dict[PeerId, Answer | str]:
+) -> dict[PeerId, DialBackAnswer | str]:
     """The dial-back answers; asked again while all who are asked are out of reach for a moment."""
     for pause in RETRIES:
         answers = await ask_to_dial_back(swarm, runs, rng)
-        if not answers or any(isinstance(answer, Answer) for answer in answers.values()):
+        if not answers or any(isinstance(answer, DialBackAnswer) for answer in answers.values()):
             break
         await asyncio.sleep(pause)
     return answers
@@ -92,7 +91,7 @@ async def _heard(
 async def _settled(swarm: Swarm) -> Reachability:
     """How others reach us; a peer that knows of others is given time to meet them and find out."""
     for _ in range(round(SETTLING / LOOK_AGAIN)):
-        known = swarm.reachability().state is not Reach.UNKNOWN
+        known = swarm.reachability().state is not ReachState.UNKNOWN
         if (known and swarm.online()) or not swarm.known_addresses():
             break
         await asyncio.sleep(LOOK_AGAIN)

@@ -13,7 +13,7 @@ from typing import Any
 from paris_p2p.errors import ParisError, error_event
 from paris_p2p.identity import author_of
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.sampling.worker import Senseless
+from paris_p2p.peer.sampling.worker_handle import Senseless
 from paris_p2p.peer.transfer.head_candidates import find_candidates
 from paris_p2p.peer.transfer.obtaining import checkpoint_limit, obtain
 from paris_p2p.peer.transfer.racing import GLANCE, first_complete

@@ -13,7 +13,7 @@ from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.sampling.answers import ANSWER, Answers
 from paris_p2p.peer.sampling.picture_cache import PictureCache
-from paris_p2p.peer.sampling.worker import Sampler, SamplingProcess, Senseless
+from paris_p2p.peer.sampling.worker_handle import Sampler, SamplingProcess, Senseless
 from paris_p2p.peer.transfer.head_candidates import find_candidates
 from paris_p2p.sampling.request import SampleRequest
 

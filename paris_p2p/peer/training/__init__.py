@@ -8,7 +8,7 @@
 - `starting_order`   the order in which they are tried: a pure decision
 - `snapshots`        the private training states of a slot: which are kept, which set aside
 - `assignment`       what a training process is given
-- `worker`           the training process as its parent sees it
+- `worker_handle`    the training process as its parent sees it
 - `attempt`          training from one start: fetched, trained by a worker, published meanwhile
 - `verdicts`         what a failure says about the start that was tried: a pure decision
 - `training_job`     a claimed slot trained from the best start that is sound

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training.starting_points import Start, claimed_loss
-from paris_p2p.peer.training.worker import Event
+from paris_p2p.peer.training.worker_handle import Event
 from paris_p2p.records.run import ROUTER, RunManifest, ShardRef
 
 

@@ -17,7 +17,7 @@ from paris_p2p.peer.training.lease import Lease
 from paris_p2p.peer.training.publishing import Publisher
 from paris_p2p.peer.training.snapshots import snapshots
 from paris_p2p.peer.training.starting_points import Start, parent_of
-from paris_p2p.peer.training.worker import Event, Worker
+from paris_p2p.peer.training.worker_handle import Event, Worker
 from paris_p2p.peer.transfer.obtaining import obtain
 from paris_p2p.peer.transfer.racing import LeastPace, at_pace
 from paris_p2p.store.chunks import MissingChunk

@@ -23,7 +23,7 @@ from paris_p2p.peer.books.claim_evidence import evidence_for
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training.lease import Judge, Lease
-from paris_p2p.peer.training.slot_search import Outlook
+from paris_p2p.peer.training.slot_search import SlotSearch
 from paris_p2p.records.claim import (
     LEASE,
     SAMPLE,
@@ -35,7 +35,7 @@ from paris_p2p.records.claim import (
     claim_winner,
     is_advancing,
 )
-from paris_p2p.records.device import Device, check_fit, least_memory, liking
+from paris_p2p.records.device_fit import Device, check_fit, least_memory, liking
 from paris_p2p.records.run import RunManifest, slot_name
 
 log = logging.getLogger(__name__)
@@ -87,16 +87,16 @@ class Claimant:
         AllHeld when every expert is held; NotAvailable when the run has no such slot, or one that
         needs more memory than this device has.
         """
-        outlook = Outlook(self._choices(wanted, busy), self.rng)
+        search = SlotSearch(self._choices(wanted, busy), self.rng)
         while True:
             try:
                 if wanted is not None:
-                    return await self._take(wanted, outlook)
-                return await self._take_any(outlook, widen=not wait)
+                    return await self._take(wanted, search)
+                return await self._take_any(search, widen=not wait)
             except (Held, AllHeld, Unreachable, TimeoutError) as error:
                 if not wait:
                     raise
-                pause = outlook.pause(self.clock(), self.swarm.peers())
+                pause = search.pause(self.clock(), self.swarm.peers())
                 log.info("%s; looking again in %.0f s", error, pause)
                 await asyncio.sleep(pause)
 
@@ -136,34 +136,34 @@ class Claimant:
     def _fits(self, slot: int) -> bool:
         return self.device is None or least_memory(self.run, slot) <= self.device.memory
 
-    async def _take(self, wanted: int, outlook: Outlook) -> Lease:
+    async def _take(self, wanted: int, search: SlotSearch) -> Lease:
         """Lease the wanted slot, when it is free, this author's, or has lain fallow too long."""
-        states = await self._look([wanted], outlook)
+        states = await self._look([wanted], search)
         winner = states[0].winner
-        contested = self._contested(states, outlook) is not None
+        contested = self._contested(states, search) is not None
         if winner is not None and winner.author != self.identity.author and not contested:
             raise Held(f"{slot_name(wanted)} is held by {peer_id_of(winner.author)}", HELD_REMEDY)
         return await self._settle(wanted, contested)
 
-    async def _take_any(self, outlook: Outlook, *, widen: bool) -> Lease:
+    async def _take_any(self, search: SlotSearch, *, widen: bool) -> Lease:
         """Lease one of a sample of the slots; of all, in the end, when the search may `widen`."""
         count = SAMPLE
         while True:
-            slots = outlook.next_slots(self.clock(), self._familiar(outlook), count)
-            lease = await self._take_one_of(await self._look(slots, outlook), outlook)
+            slots = search.next_slots(self.clock(), self._familiar(search), count)
+            lease = await self._take_one_of(await self._look(slots, search), search)
             if lease is not None:
                 return lease
-            if outlook.complete or not widen:
+            if search.complete or not widen:
                 raise AllHeld("every expert of the run is held by a peer", ALL_HELD_REMEDY)
             count *= 2
 
-    async def _take_one_of(self, states: list[SlotState], outlook: Outlook) -> Lease | None:
+    async def _take_one_of(self, states: list[SlotState], search: SlotSearch) -> Lease | None:
         """Lease the first by need that nobody else gets first; None when there is no more."""
         while (expert := self._choose(states)) is not None:
             with contextlib.suppress(Held):
                 return await self._settle(expert)
             states = [state for state in states if state.expert != expert]
-        contested = self._contested(states, outlook)
+        contested = self._contested(states, search)
         if contested is not None:
             with contextlib.suppress(Held):
                 return await self._settle(contested, contest=True)
@@ -178,12 +178,12 @@ class Claimant:
             lambda expert: liking(self.run, expert, self.device),
         )
 
-    def _contested(self, states: Sequence[SlotState], outlook: Outlook) -> int | None:
-        return outlook.contested(states, self.clock(), self.swarm.peers())
+    def _contested(self, states: Sequence[SlotState], search: SlotSearch) -> int | None:
+        return search.contested(states, self.clock(), self.swarm.peers())
 
-    async def _look(self, slots: Collection[int], outlook: Outlook) -> list[SlotState]:
+    async def _look(self, slots: Collection[int], search: SlotSearch) -> list[SlotState]:
         states = list(await self.survey(slots))
-        outlook.note(states, self.clock())
+        search.note(states, self.clock())
         self._evidence |= {state.expert: state.evidence for state in states}
         return states
 
@@ -235,8 +235,8 @@ class Claimant:
         )
         return Lease(self.swarm, self.identity, claim, self.clock, self.judge, firm, before)
 
-    def _familiar(self, outlook: Outlook) -> list[int]:
-        return [slot for slot in self.familiar if outlook.includes(slot)]
+    def _familiar(self, search: SlotSearch) -> list[int]:
+        return [slot for slot in self.familiar if search.includes(slot)]
 
 
 def claimant_of(membership: Membership, device: Device | None = None) -> Claimant:

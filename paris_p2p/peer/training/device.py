@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from paris_p2p.peer.doctor.machine_probes import available_memory, training_devices
-from paris_p2p.records.device import Device
+from paris_p2p.records.device_fit import Device
 
 GRAPHICS = (Path("/dev/nvidia0"), Path("/dev/dxg"))
 """There where a driver for CUDA is: on Linux, and in Windows' Linux. Else nobody asks torch, which

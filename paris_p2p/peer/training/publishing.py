@@ -15,10 +15,10 @@ from paris_p2p.peer.books.contributions import note
 from paris_p2p.peer.books.record_book import Record, RecordBook
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.upkeep.garbage_collection import make_room
+from paris_p2p.records.created_time import created_after
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import Manifest
-from paris_p2p.records.order import created_after
-from paris_p2p.records.progress import impossible
+from paris_p2p.records.progress_limits import impossible
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import slot_name
 from paris_p2p.training.job import StartRefuted

@@ -41,7 +41,7 @@ MOST_DOUBLINGS = 12
 """How often it doubles: to certainty among any number of peers that one may know."""
 
 
-class Outlook:
+class SlotSearch:
     """One claimant's view of the slots that it may take."""
 
     def __init__(self, slots: Sequence[int], rng: random.Random) -> None:

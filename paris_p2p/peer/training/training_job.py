@@ -26,7 +26,7 @@ from paris_p2p.peer.training.snapshots import prune, set_aside, snapshots, step_
 from paris_p2p.peer.training.starting_order import Turn, Turns
 from paris_p2p.peer.training.starting_points import Start, starts, within_reach_first
 from paris_p2p.peer.training.verdicts import Verdict, is_worth_another_try, verdict
-from paris_p2p.peer.training.worker import STOP_PATIENCE, Event
+from paris_p2p.peer.training.worker_handle import STOP_PATIENCE, Event
 from paris_p2p.peer.transfer.proof_of_storage import is_served
 from paris_p2p.peer.transfer.racing import TooSlow
 from paris_p2p.records.head import Head, ranked_heads

@@ -19,7 +19,7 @@ from paris_p2p.peer.node import Node
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.claiming import AllHeld
 from paris_p2p.peer.training.training_job import TRAINING, TrainingJob
-from paris_p2p.peer.training.worker import Event
+from paris_p2p.peer.training.worker_handle import Event
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 10 * 60.0
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 Tell = Callable[[Event], None]
 
 
-class Volunteer:
+class UnattendedTraining:
     """Trains one expert after the other until it is stopped, in whichever run it did least lately.
 
     Parameters
@@ -139,7 +139,7 @@ def pause_after(failures: int, rng: random.Random) -> float:
 @contextlib.asynccontextmanager
 async def volunteering(node: Node[Membership], jobs: Jobs, tell: Tell) -> AsyncIterator[None]:
     """Unattended training for as long as the block lasts; it ends with everything saved."""
-    volunteer = Volunteer(node, jobs, tell)
+    volunteer = UnattendedTraining(node, jobs, tell)
     training = asyncio.create_task(volunteer.run())
     try:
         yield

@@ -12,7 +12,7 @@ from enum import Enum
 
 from paris_p2p.errors import DiskFull, NotAvailable, ParisError, TrainingDiverged, WorkerDied
 from paris_p2p.peer.training.starting_points import Start
-from paris_p2p.peer.training.worker import WorkerCrashed, WorkerFroze
+from paris_p2p.peer.training.worker_handle import WorkerCrashed, WorkerFroze
 from paris_p2p.peer.transfer.racing import StillComing
 from paris_p2p.training.job import StartRefuted
 

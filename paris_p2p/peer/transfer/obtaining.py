@@ -10,7 +10,7 @@ from typing import Any
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Promise
-from paris_p2p.peer.upkeep.retention import record_limit
+from paris_p2p.peer.upkeep.retention import content_limit
 from paris_p2p.peer.upkeep.store_quota import room_for
 from paris_p2p.records.head import Head
 from paris_p2p.store.chunks import MissingChunk
@@ -47,7 +47,7 @@ def checkpoint_limit(membership: Membership, content: bytes) -> int:
     heads = [record for record in membership.naming(content) if isinstance(record, Head)]
     if content in membership.run.content_ids() or not heads:
         return membership.limit(content)
-    return max(record_limit(membership.run, head) for head in heads)
+    return max(content_limit(membership.run, head) for head in heads)
 
 
 async def _obtained(
@@ -55,7 +55,7 @@ async def _obtained(
 ) -> AsyncGenerator[tuple[int, int]]:
     was_here = await asyncio.to_thread(membership.node.blobs.complete, content)
     manifest = await membership.manifest(content, most, patience)
-    async with room_for(membership, manifest, as_file=True, sparing=True) as promise:
+    async with room_for(membership, manifest, as_file=True, evicting=True) as promise:
         if not was_here:
             async with aclosing(_fetched(membership, content, most, patience, promise)) as steps:
                 async for step in steps:

@@ -14,7 +14,7 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer.proof_of_storage import is_served
 from paris_p2p.peer.upkeep.retention import (
     LOOKED_UP,
-    Origins,
+    ProviderNetworks,
     possible_heads,
     possible_resumes,
     wanted_content,
@@ -105,12 +105,12 @@ async def _worth_looking_up(
     return worth_looking_up(counting, origins, membership.unserved)
 
 
-async def _origins(membership: Membership, content: bytes) -> Origins:
+async def _origins(membership: Membership, content: bytes) -> ProviderNetworks:
     sources = await membership.fetcher.providers(content)
     others = await _networks(membership, (source.author for source in sources))
     here = await asyncio.to_thread(membership.node.blobs.complete, content)
     return {**others, membership.node.identity.author: ""} if here else others
 
 
-async def _networks(membership: Membership, authors: Iterable[Author]) -> Origins:
+async def _networks(membership: Membership, authors: Iterable[Author]) -> ProviderNetworks:
     return {author: await membership.swarm.network_of(author) for author in authors}

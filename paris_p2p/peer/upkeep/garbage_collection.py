@@ -36,7 +36,7 @@ from paris_p2p.peer.upkeep.retention import (
     left,
     outranked,
     superseded,
-    to_spare,
+    to_evict,
     yielding,
 )
 
@@ -65,7 +65,7 @@ async def collect(node: Node[Membership]) -> None:
         await _drop(node, content, "there is newer")
     await asyncio.to_thread(node.blobs.sweep, run_records(node), node.clock() - STRAY)
     if not await make_room(node, 0, grace=GRACE):
-        await spare(node, 0)
+        await evict(node, 0)
 
 
 async def make_room(
@@ -87,35 +87,37 @@ async def make_room(
     return False
 
 
-async def make_room_for(asker: Membership, size: int, *, sparing: bool) -> bool:
-    """As `make_room` and, `sparing`, `spare` would, or let go nothing where both are not enough."""
-    if not await can_make_room(asker, size, sparing=sparing):
+async def make_room_for(asker: Membership, size: int, *, evicting: bool) -> bool:
+    """As `make_room` and, `evicting`, `evict`, or let go nothing where both are not enough."""
+    if not await can_make_room(asker, size, evicting=evicting):
         return False
     node = asker.node
-    return await make_room(node, size, asker, GRACE) or (sparing and await spare(node, size, asker))
+    return await make_room(node, size, asker, GRACE) or (
+        evicting and await evict(node, size, asker)
+    )
 
 
-async def can_make_room(asker: Membership, size: int, *, sparing: bool) -> bool:
+async def can_make_room(asker: Membership, size: int, *, evicting: bool) -> bool:
     """Whether `make_room_for` would, by what is known of who holds what else."""
     node = asker.node
     needed = size - await _room(node)
     if needed > 0:
         dispensable = await _dispensable(node, size, asker, node.clock() - GRACE)
         needed -= sum(bytes for bytes, _ in dispensable)
-    if needed > 0 and sparing:
-        sizes, least = await asyncio.to_thread(_spareable, node, size, asker)
+    if needed > 0 and evicting:
+        sizes, least = await asyncio.to_thread(_evictable, node, size, asker)
         others = {content: _known_others(node, content) for content in sizes}
-        return bool(to_spare(others, sizes, least, needed))
+        return bool(to_evict(others, sizes, least, needed))
     return needed <= 0
 
 
-async def spare(node: Node[Membership], size: int, asker: Membership | None = None) -> bool:
+async def evict(node: Node[Membership], size: int, asker: Membership | None = None) -> bool:
     """Let go current contents that others hold until `size` more bytes fit; whether they do."""
-    sizes, least = await asyncio.to_thread(_spareable, node, size, asker)
+    sizes, least = await asyncio.to_thread(_evictable, node, size, asker)
     counts = await asyncio.gather(*(_others(node, content) for content in sizes))
     needed = size - await _room(node)
-    for content in to_spare(dict(zip(sizes, counts, strict=True)), sizes, least, needed):
-        await _spare(node, content, least[content])
+    for content in to_evict(dict(zip(sizes, counts, strict=True)), sizes, least, needed):
+        await _evict(node, content, least[content])
     return await has_room(node, size)
 
 
@@ -169,7 +171,7 @@ async def _dispensable(
     ]
 
 
-async def _spare(node: Node[Membership], content: bytes, least: int) -> None:
+async def _evict(node: Node[Membership], content: bytes, least: int) -> None:
     """Drop a current content, unless too few hold it once this peer has stopped saying it does."""
     async with _given_up(node, content) as tellers:
         await asyncio.sleep(node.rng.uniform(*SETTLE))
@@ -223,7 +225,7 @@ def _may_go(node: Node[Membership], size: int, asker: Membership | None) -> Call
     return lambda content: {run for run, contents in named.items() if content in contents} <= runs
 
 
-def _spareable(
+def _evictable(
     node: Node[Membership], size: int, asker: Membership | None
 ) -> tuple[dict[bytes, int], dict[bytes, int]]:
     """Current contents that are here as a whole, may go for `asker` and are not this author's own.

@@ -155,12 +155,12 @@ async def _doubt_one(membership: Membership, contents: Set[bytes]) -> None:
 async def _copy(membership: Membership, content: bytes) -> None:
     """Fetch a content, as far as there is room for it, and say that this peer serves it."""
     most, thin = wanted(membership).get(content), _known_thin(membership, content)
-    if most is None or not await may_have_room(membership, content, sparing=thin):
+    if most is None or not await may_have_room(membership, content, evicting=thin):
         return
     try:
         async with membership.node.using([content]):
             manifest = await membership.manifest(content, most, PATIENCE)
-            async with room_for(membership, manifest, as_file=False, sparing=thin) as promise:
+            async with room_for(membership, manifest, as_file=False, evicting=thin) as promise:
                 await _fetch(membership, content, promise, most)
             await membership.announcer.content(content)
     except (NotAvailable, BadContent) as error:

@@ -40,7 +40,7 @@ LOOKED_UP = 8
 TRAINED = ("checkpoint", "resume")
 """Kinds of content that newer ones supersede."""
 
-Origins = Mapping[Author, str]
+ProviderNetworks = Mapping[Author, str]
 """Peers that serve a content or announce a record, and the network of each: "" when unknown."""
 
 
@@ -69,7 +69,7 @@ class Thin:
     providers: int
 
 
-def record_limit(run: RunManifest, record: Head | Resume) -> int:
+def content_limit(run: RunManifest, record: Head | Resume) -> int:
     """Bytes that what a record names can have at most."""
     limit = run.resume_limit if isinstance(record, Resume) else run.checkpoint_limit
     return limit(record.expert)
@@ -90,7 +90,7 @@ def wanted_content(
     run: RunManifest,
     heads: HeadBook,
     resumes: RecordBook[Resume],
-    providers: Mapping[bytes, Origins],
+    providers: Mapping[bytes, ProviderNetworks],
     counts: Callable[[Head | Resume], bool] = lambda record: True,
 ) -> dict[bytes, int]:
     """What the swarm should keep, each with the bytes that it can have at most.
@@ -112,13 +112,13 @@ def wanted_content(
             *kept(possible_resumes(run, resumes.of(slot)), RESUMES_KEPT, RESUMES_ALIKE),
         ]
         for record in records:
-            limit = record_limit(run, record)
+            limit = content_limit(run, record)
             wanted[record.manifest] = max(limit, wanted.get(record.manifest, 0))
     return wanted
 
 
 def shared_out(
-    records: Sequence[Record], origins: Mapping[Record, Origins], most: int, alike: int
+    records: Sequence[Record], origins: Mapping[Record, ProviderNetworks], most: int, alike: int
 ) -> list[Record]:
     """Which of `records`, the best first, have a place: at most `most`, shared out by network.
 
@@ -146,7 +146,9 @@ def shared_out(
 
 
 def worth_looking_up(
-    records: Sequence[Record], origins: Mapping[Record, Origins], unserved: Container[bytes]
+    records: Sequence[Record],
+    origins: Mapping[Record, ProviderNetworks],
+    unserved: Container[bytes],
 ) -> list[Record]:
     """Those of a slot's ranked records whose providers to look up, as they are announced.
 
@@ -211,7 +213,7 @@ def outranked(stored: Iterable[Stored], keep: Container[bytes], before: float) -
     return _gone(item for item in stored if item.named and _may_go(item, keep, before))
 
 
-def to_spare(
+def to_evict(
     others: Mapping[bytes, int], sizes: Mapping[bytes, int], least: Mapping[bytes, int], needed: int
 ) -> list[bytes]:
     """Which current contents to do without so that `needed` bytes become free; the fewest that do.
@@ -262,7 +264,7 @@ def _may_go(item: Stored, keep: Container[bytes], before: float) -> bool:
 
 
 def _fits(run: RunManifest, record: Head | Resume) -> bool:
-    return record.size <= record_limit(run, record)
+    return record.size <= content_limit(run, record)
 
 
 def _is_trained(item: Stored) -> bool:

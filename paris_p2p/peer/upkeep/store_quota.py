@@ -24,14 +24,14 @@ class NoRoom(DiskFull):
 
 @asynccontextmanager
 async def room_for(
-    membership: Membership, manifest: Manifest, *, as_file: bool, sparing: bool
+    membership: Membership, manifest: Manifest, *, as_file: bool, evicting: bool
 ) -> AsyncIterator[Promise]:
     """Have room for what is not here of a content, while inside.
 
     Parameters
     ----------
     as_file : for the file made of it, too.
-    sparing : current contents that enough others hold may make room.
+    evicting : current contents that enough others hold may make room.
 
     Raises NoRoom where the quota has no room, NotAvailable where room would have to be made for
     what nobody has.
@@ -41,21 +41,21 @@ async def room_for(
     if not await _promised(membership, promise):
         async with membership.node.making_room:
             while not await _promised(membership, promise):
-                await _make_room(membership, manifest, promise.size, absent > 0, sparing)
+                await _make_room(membership, manifest, promise.size, absent > 0, evicting)
     try:
         yield promise
     finally:
         membership.node.promises.discard(promise)
 
 
-async def may_have_room(membership: Membership, content: bytes, *, sparing: bool) -> bool:
+async def may_have_room(membership: Membership, content: bytes, *, evicting: bool) -> bool:
     """Whether it is worth asking for a content, by its manifest or else by what its records say."""
     manifest = await asyncio.to_thread(membership.node.blobs.manifest, content)
     if manifest is not None:
         size, _ = await asyncio.to_thread(_absent, membership, manifest, False)
     else:
         size = max((record.size for record in membership.naming(content)), default=1)
-    return await can_make_room(membership, size, sparing=sparing)
+    return await can_make_room(membership, size, evicting=evicting)
 
 
 async def _promised(membership: Membership, promise: Promise) -> bool:
@@ -68,13 +68,13 @@ async def _promised(membership: Membership, promise: Promise) -> bool:
 
 
 async def _make_room(
-    membership: Membership, manifest: Manifest, size: int, needs_source: bool, sparing: bool
+    membership: Membership, manifest: Manifest, size: int, needs_source: bool, evicting: bool
 ) -> None:
     name = manifest.id.hex()[:12]
     strangers = manifest.id not in membership.run.content_ids()
     if needs_source and strangers and not await proven_providers(membership, manifest.id, 1):
         raise NotAvailable(f"nobody proves to have {name}, and there is no room for it")
-    if not await make_room_for(membership, size, sparing=sparing):
+    if not await make_room_for(membership, size, evicting=evicting):
         raise NoRoom(
             f"{name} needs {_told(size)} and the store's quota of "
             f"{_told(membership.node.config.store_quota)} has no room for them",

@@ -26,7 +26,7 @@ from paris_p2p.network.dht.hardening import (
     SUBKEY_HEADER,
     node_id_of,
 )
-from paris_p2p.network.dht.validator import Record, key_digest, sign_record
+from paris_p2p.network.dht.validator import DhtRecord, key_digest, sign_record
 from paris_p2p.network.hivemind_swarm import HivemindSwarm
 from paris_p2p.network.p2pd.daemon import peer_id
 from paris_p2p.network.token_bucket import Rate
@@ -62,11 +62,11 @@ class Scene:
         self.key = f"attacked by {hostile.identity.peer_id}"
         self.digest = key_digest(self.key)
 
-    def sign(self, value: bytes, expires: float | None = None) -> Record:
+    def sign(self, value: bytes, expires: float | None = None) -> DhtRecord:
         """A correct record by the stranger."""
         return sign_record(self.hostile.identity, self.digest, value, expires or soon())
 
-    async def store(self, *records: Record, in_cache: bool = False) -> list[bool]:
+    async def store(self, *records: DhtRecord, in_cache: bool = False) -> list[bool]:
         """The stranger asks the victim to keep records."""
         return await self.hostile.store(self.victim.author, *records, in_cache=in_cache)
 
@@ -74,7 +74,7 @@ class Scene:
         """The stranger enters both routing tables and answers their searches."""
         await self.hostile.pose_as_node(answer, self.victim.author, self.honest.author)
 
-    def held(self) -> list[Record]:
+    def held(self) -> list[DhtRecord]:
         """What the victim keeps under the key."""
         return self.victim._record_store.under(self.digest)
 
@@ -127,7 +127,7 @@ def bomb(levels: int = 250) -> bytes:
     return data
 
 
-def row(record: Record) -> list[Any]:
+def row(record: DhtRecord) -> list[Any]:
     return [record.owner, record.expires, record.body]
 
 
@@ -186,7 +186,7 @@ class TestStoring:
 
     async def test_forged_owner(self, scene: Scene) -> None:
         mine = scene.sign(b"forged")
-        forged = Record(scene.digest, scene.honest.author, mine.expires, mine.body)
+        forged = DhtRecord(scene.digest, scene.honest.author, mine.expires, mine.body)
         assert await scene.store(forged) == [False]
         await scene.assert_unharmed()
 
@@ -358,7 +358,7 @@ class TestAnswers:
         """Only the bad entries are dropped; the good ones beside them are read."""
         author = Identity.generate()
         good = sign_record(author, scene.digest, b"good", soon())
-        tampered = Record(scene.digest, author.author, good.expires + 1, good.body)
+        tampered = DhtRecord(scene.digest, author.author, good.expires + 1, good.body)
         undecodable = scene.hostile.sign(scene.digest, b"\xc1", soon())
         eternal = scene.hostile.sign(scene.digest, codec.encode(b"eternal"), time.time() + 1e6)
         moved = sign_record(scene.hostile.identity, key_digest("other"), b"moved", soon())

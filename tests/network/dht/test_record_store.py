@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paris_p2p.identity import Identity
 from paris_p2p.network.dht.record_store import LAPSE, Allowance, RecordStore
-from paris_p2p.network.dht.validator import Record, sign_record
+from paris_p2p.network.dht.validator import DhtRecord, sign_record
 
 
 class Clock:
@@ -20,8 +20,8 @@ class Clock:
         return self.now
 
 
-def record(key: int = 0, owner: int = 0, expires: float = 10.0, size: int = 1) -> Record:
-    return Record(bytes([key]) * 20, bytes([owner]) * 32, expires, bytes(size))
+def record(key: int = 0, owner: int = 0, expires: float = 10.0, size: int = 1) -> DhtRecord:
+    return DhtRecord(bytes([key]) * 20, bytes([owner]) * 32, expires, bytes(size))
 
 
 SMALL = Allowance(
@@ -151,7 +151,7 @@ def test_a_flood_of_made_up_owners_stays_within_all_bounds() -> None:
     rng = random.Random(1)
     for number in range(20_000):
         clock.now += 0.01
-        made_up = Record(rng.randbytes(20), number.to_bytes(32), clock.now + 3600, bytes(100))
+        made_up = DhtRecord(rng.randbytes(20), number.to_bytes(32), clock.now + 3600, bytes(100))
         record_store.put(made_up, f"network {number % 300}")
     assert len(record_store) <= 500
     assert sum(len(places) for places in record_store._places.values()) == len(record_store)
@@ -188,7 +188,7 @@ def test_in_a_full_key_a_tombstone_makes_room_and_a_live_record_does_not() -> No
 
 
 @given(st.lists(st.tuples(records, st.floats(0, 3), networks)))
-def test_the_bounds_always_hold(steps: list[tuple[Record, float, str]]) -> None:
+def test_the_bounds_always_hold(steps: list[tuple[DhtRecord, float, str]]) -> None:
     clock = Clock()
     record_store = RecordStore(clock, SMALL, steady=clock)
     newest: dict[tuple[bytes, bytes], float] = {}

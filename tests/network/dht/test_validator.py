@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paris_p2p.identity import Identity
 from paris_p2p.network.dht.validator import (
     CLOCK_TOLERANCE,
-    Record,
+    DhtRecord,
     Validator,
     key_digest,
     sign_record,
@@ -27,9 +27,9 @@ KEY = key_digest("key")
 GOOD = sign_record(IDENTITY, KEY, b"value", NOW + 60)
 
 
-def signed(payload: bytes, expires: float = NOW + 60) -> Record:
+def signed(payload: bytes, expires: float = NOW + 60) -> DhtRecord:
     signature = IDENTITY.sign(signed_part(KEY, IDENTITY.author, expires, payload))
-    return Record(KEY, IDENTITY.author, expires, payload + signature)
+    return DhtRecord(KEY, IDENTITY.author, expires, payload + signature)
 
 
 @given(st.binary(max_size=MAX_VALUE))
@@ -65,7 +65,7 @@ def test_what_is_signed_is_accepted_and_read(value: bytes) -> None:
         ),
     ],
 )
-def test_anything_else_is_refused(record: Record) -> None:
+def test_anything_else_is_refused(record: DhtRecord) -> None:
     validator = Validator()
     assert validator.accepts(GOOD, NOW)
     assert not validator.accepts(record, NOW)

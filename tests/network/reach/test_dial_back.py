@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
-from paris_p2p.network.memory_streams import End, stream_pair
+from paris_p2p.network.in_memory_streams import End, stream_pair
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.reach.dial_back import (
     ACTS_PER_AUTHOR,
     ACTS_PER_WINDOW,
@@ -19,8 +19,8 @@ from paris_p2p.network.reach.dial_back import (
     MAX_ADDRESSES,
     MAX_MESSAGE,
     WINDOW,
-    Answer,
     Budget,
+    DialBackAnswer,
     DialbackServer,
     ask_dialback,
     may_dial,
@@ -106,7 +106,7 @@ class Door:
         await self.asker.close()
         await self.answerer.close()
 
-    async def ask(self, *transports: str) -> Answer:
+    async def ask(self, *transports: str) -> DialBackAnswer:
         stream = await self.open()
         try:
             return await ask_dialback(stream, transports)

@@ -13,7 +13,7 @@ from paris_p2p.network.p2pd.process import Mode
 from paris_p2p.network.reach import relays
 from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL, Budget, DialbackServer
 from paris_p2p.network.reach.reachability import first_mode
-from paris_p2p.network.reach.reachability_types import State, Way
+from paris_p2p.network.reach.reachability_types import ReachState, Way
 from paris_p2p.network.swarm import Stream
 from tests.network.worlds import LibP2PWorld, eventually
 
@@ -70,14 +70,16 @@ async def relay_of(world: LibP2PWorld) -> HivemindSwarm:
 @pytest.mark.parametrize(
     ("announced", "was", "serve", "mode"),
     [
-        (False, State.UNKNOWN, True, Mode.PLAIN),
-        (False, State.PRIVATE, True, Mode.PUNCH),
-        (False, State.PUBLIC, True, Mode.RELAY),
-        (True, State.UNKNOWN, True, Mode.RELAY),
-        (True, State.PUBLIC, False, Mode.PLAIN),
+        (False, ReachState.UNKNOWN, True, Mode.PLAIN),
+        (False, ReachState.PRIVATE, True, Mode.PUNCH),
+        (False, ReachState.PUBLIC, True, Mode.RELAY),
+        (True, ReachState.UNKNOWN, True, Mode.RELAY),
+        (True, ReachState.PUBLIC, False, Mode.PLAIN),
     ],
 )
-async def test_the_mode_to_begin_in(announced: bool, was: State, serve: bool, mode: Mode) -> None:
+async def test_the_mode_to_begin_in(
+    announced: bool, was: ReachState, serve: bool, mode: Mode
+) -> None:
     assert first_mode(announced, was, serve) is mode
 
 
@@ -89,7 +91,7 @@ async def test_who_cannot_be_dialled_is_reached_over_a_relay(world: LibP2PWorld)
     await hidden.serve(GREET, greet)
     await eventually(lambda: hidden.reachability().relays == tuple(relay.addresses()))
     found = hidden.reachability()
-    assert (found.state, found.missed_by) == (State.PRIVATE, 1)
+    assert (found.state, found.missed_by) == (ReachState.PRIVATE, 1)
     assert [address.count("/p2p-circuit/") for address in hidden.addresses()] == [1]
     await eventually(lambda: relay.peers() == 0)
     other = await world.start(bootstrap=relay.addresses())
@@ -117,10 +119,10 @@ async def test_who_can_be_dialled_again_leaves_its_relays(world: LibP2PWorld) ->
     whom: dict[str, bytes] = {}
     await witness(relay, whom)
     peer = await world.start(bootstrap=relay.addresses(), heal_period=0.5)
-    await eventually(lambda: peer.reachability().state is State.PRIVATE)
+    await eventually(lambda: peer.reachability().state is ReachState.PRIVATE)
     whom[f"/ip4/127.0.0.1/tcp/{peer.port}"] = peer.author
     peer._reachability_keeper._asked = (0.0, ())
-    await eventually(lambda: peer.reachability().state is State.PUBLIC)
+    await eventually(lambda: peer.reachability().state is ReachState.PUBLIC)
     await eventually(lambda: relay.peers() == 1)
     assert not any("/p2p-circuit/" in address for address in peer.addresses())
 

@@ -11,19 +11,19 @@ from paris_p2p.errors import Unreachable
 from paris_p2p.network.host import Host
 from paris_p2p.network.p2pd.listening import ListenConfig
 from paris_p2p.network.p2pd.process import Mode
-from paris_p2p.network.reach.circuit import Limit
+from paris_p2p.network.reach.relay_reservation import RelayLimit
 from paris_p2p.network.reach.relay_self_test import RESTARTS, SelfTest, from_here, limit_of
 from tests.network.worlds import LibP2PWorld
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
-LITTLE, PLENTY = Limit(120, 128 << 10), Limit(1800, 4 << 30)
+LITTLE, PLENTY = RelayLimit(120, 128 << 10), RelayLimit(1800, 4 << 30)
 
 
 class Relaying:
     """A host whose p2pd comes up with one limit after the other."""
 
-    def __init__(self, *limits: Limit) -> None:
+    def __init__(self, *limits: RelayLimit) -> None:
         self.mode = Mode.RELAY
         self.listen_config = None
         self.limits = list(limits)
@@ -41,7 +41,7 @@ class Relaying:
         if len(self.limits) > 1:
             del self.limits[0]
 
-    async def measure(self, place: ListenConfig) -> Limit:
+    async def measure(self, place: ListenConfig) -> RelayLimit:
         self.measured += 1
         return self.limits[0]
 
@@ -80,7 +80,7 @@ async def test_open_streams_are_not_broken_for_it() -> None:
 async def test_an_attempt_that_fails_is_made_again() -> None:
     host = Relaying(PLENTY)
 
-    async def refused(place: ListenConfig) -> Limit:
+    async def refused(place: ListenConfig) -> RelayLimit:
         host.measured += 1
         raise Unreachable("no place")
 

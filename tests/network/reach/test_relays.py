@@ -8,13 +8,13 @@ import pytest
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.reach.circuit import Limit
+from paris_p2p.network.reach.relay_reservation import RelayLimit
 from paris_p2p.network.reach.relays import LEAST_BYTES, TRIED, WANTED, Relays, circuit_through
 from paris_p2p.records.address import Address, parse_address
 
 pytestmark = pytest.mark.asyncio
 
-PLENTY = Limit(1800, 4 << 30)
+PLENTY = RelayLimit(1800, 4 << 30)
 
 
 def relay(number: int) -> Address:
@@ -26,10 +26,10 @@ class World:
     """Relays, what each grants, and who was asked."""
 
     def __init__(self) -> None:
-        self.limits: dict[Address, Limit] = {}
+        self.limits: dict[Address, RelayLimit] = {}
         self.asked: list[Address] = []
 
-    async def reserve(self, relay: Address) -> Limit:
+    async def reserve(self, relay: Address) -> RelayLimit:
         self.asked.append(relay)
         if relay not in self.limits:
             raise Unreachable("nobody there")
@@ -78,7 +78,7 @@ async def test_the_named_come_first_and_all_of_them() -> None:
 )
 async def test_a_relay_that_carries_too_little_is_no_use(carried: int, used: bool) -> None:
     world = World()
-    world.limits = {relay(1): Limit(120, carried)}
+    world.limits = {relay(1): RelayLimit(120, carried)}
     assert bool(await keep(Relays([], world.reserve), relay(1))) == used
 
 

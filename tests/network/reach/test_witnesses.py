@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.network.reach.dial_back import (
     DIALBACK_PROTOCOL,
-    Answer,
     Budget,
     Dial,
+    DialBackAnswer,
     DialbackServer,
 )
-from paris_p2p.network.reach.reachability_types import Nat, State
+from paris_p2p.network.reach.reachability_types import Nat, ReachState
 from paris_p2p.network.reach.witnesses import IpAddress, hear_witnesses, judge
 
 LAN = "/ip4/192.168.1.2/tcp/4001"
@@ -31,27 +31,29 @@ def is_ours(host: IpAddress) -> bool:
     return str(host) in ("192.168.1.2", "45.0.0.7")
 
 
-def told(seen: str, verdict: str) -> Answer:
-    return Answer((seen,) if seen else (), (Dial(seen or LAN, verdict),))
+def told(seen: str, verdict: str) -> DialBackAnswer:
+    return DialBackAnswer((seen,) if seen else (), (Dial(seen or LAN, verdict),))
 
 
 @pytest.mark.parametrize(
     ("answers", "state"),
     [
-        ([], State.UNKNOWN),
-        ([told(LAN, "reached")], State.PUBLIC),
-        ([told(LAN, "failed")], State.PRIVATE),
-        ([told(LAN, "refused"), told(LAN, "busy")], State.UNKNOWN),
-        ([told(ROUTER, "failed")] * 2 + [told(ROUTER, "reached")], State.PRIVATE),
-        ([told(ROUTER, "failed")] + [told(ROUTER, "reached")] * 2, State.PUBLIC),
-        ([told(LAN, "reached")] * 4 + [told(ROUTER, "failed")], State.PRIVATE),
-        ([told(LAN, "failed")] * 4 + [told(ROUTER, "reached")], State.PUBLIC),
-        ([told("", "failed")], State.PRIVATE),
-        ([told(OWN, "reached")] * 2 + [told(PROXY, "failed")], State.PUBLIC),
-        ([told(OWN, "failed")] * 2 + [told(LAN, "reached")] * 3, State.PRIVATE),
+        ([], ReachState.UNKNOWN),
+        ([told(LAN, "reached")], ReachState.PUBLIC),
+        ([told(LAN, "failed")], ReachState.PRIVATE),
+        ([told(LAN, "refused"), told(LAN, "busy")], ReachState.UNKNOWN),
+        ([told(ROUTER, "failed")] * 2 + [told(ROUTER, "reached")], ReachState.PRIVATE),
+        ([told(ROUTER, "failed")] + [told(ROUTER, "reached")] * 2, ReachState.PUBLIC),
+        ([told(LAN, "reached")] * 4 + [told(ROUTER, "failed")], ReachState.PRIVATE),
+        ([told(LAN, "failed")] * 4 + [told(ROUTER, "reached")], ReachState.PUBLIC),
+        ([told("", "failed")], ReachState.PRIVATE),
+        ([told(OWN, "reached")] * 2 + [told(PROXY, "failed")], ReachState.PUBLIC),
+        ([told(OWN, "failed")] * 2 + [told(LAN, "reached")] * 3, ReachState.PRIVATE),
     ],
 )
-def test_the_majority_of_those_outside_is_believed(answers: list[Answer], state: State) -> None:
+def test_the_majority_of_those_outside_is_believed(
+    answers: list[DialBackAnswer], state: ReachState
+) -> None:
     assert judge(answers, is_ours).state is state
 
 
@@ -74,7 +76,7 @@ def test_the_router_in_between(seen: Sequence[str], nat: Nat) -> None:
 
 @given(st.lists(st.sampled_from(["reached", "failed", "refused", "busy"]), max_size=5))
 def test_nobody_is_counted_twice(verdicts: list[str]) -> None:
-    answer = Answer((ROUTER,), tuple(Dial(ROUTER, verdict) for verdict in verdicts))
+    answer = DialBackAnswer((ROUTER,), tuple(Dial(ROUTER, verdict) for verdict in verdicts))
     verdict = judge([answer], is_ours)
     assert verdict.reached_by + verdict.missed_by <= 1
     assert (verdict.reached_by == 1) == ("reached" in verdicts)
@@ -106,8 +108,8 @@ async def test_our_port_is_tried_where_we_are_seen() -> None:
     answers = await hear_witnesses(peer.open, [witness.author, silent.author], [LAN], 31337)
     assert dialled == ["/ip4/45.0.0.9/tcp/31337"]
     verdict = judge(answers, is_ours)
-    assert (verdict.state, verdict.observed) == (State.PUBLIC, (ROUTER,))
+    assert (verdict.state, verdict.observed) == (ReachState.PUBLIC, (ROUTER,))
 
     dialled.clear()
     told = await hear_witnesses(peer.open, [witness.author], [LAN], None)
-    assert (dialled, judge(told, is_ours).state) == ([], State.UNKNOWN)
+    assert (dialled, judge(told, is_ours).state) == ([], ReachState.UNKNOWN)

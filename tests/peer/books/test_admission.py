@@ -16,8 +16,8 @@ from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.record_book import MOST_PER_SLOT, RecordBook
 from paris_p2p.peer.books.refusals import Refusals
+from paris_p2p.records.created_time import TOLERANCE
 from paris_p2p.records.head import Head
-from paris_p2p.records.order import TOLERANCE
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest, run_id
 from tests.peer.worlds import CREATOR, make_run

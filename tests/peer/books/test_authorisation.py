@@ -15,7 +15,7 @@ from paris_p2p.errors import NotAvailable, ParisError
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, ChunkClient
-from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.peer.books.authorisation import Authorisation
 from paris_p2p.peer.books.survey import read_claims, read_peers
 from paris_p2p.peer.life import running_node

@@ -15,8 +15,8 @@ import pytest
 
 from paris_p2p.errors import BadContent, DiskFull, NotAvailable
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
-from paris_p2p.network.memory_streams import PIPE_CAPACITY
+from paris_p2p.network.in_memory_streams import PIPE_CAPACITY
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.pacing import Pacer, Pacers
 from paris_p2p.network.stream_permits import NetworkOf, nowhere
 from paris_p2p.network.swarm import Stream, StreamClosed

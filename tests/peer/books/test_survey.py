@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Entry
 from paris_p2p.peer.books.survey import (
     READ_AT_ONCE,

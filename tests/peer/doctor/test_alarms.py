@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.peer.doctor.alarms import MAX_SKEW, Alarms, clock_warnings, identity_warnings
-from paris_p2p.peer.doctor.peer_checks import State, identity_rows
+from paris_p2p.peer.doctor.peer_checks import CheckState, identity_rows
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_second_node_of_one_identity_is_warned_of_with_what_to_do() -> None:
     (warning,) = identity_warnings(doubled=True)
     assert "--home" in warning
     (row,) = identity_rows(doubled=True)
-    assert row.state is State.BAD and row.remedy
+    assert row.state is CheckState.BAD and row.remedy
 
 
 async def test_a_warning_is_logged_once_while_it_lasts(

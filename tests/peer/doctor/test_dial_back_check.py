@@ -6,15 +6,18 @@ import random
 from pathlib import Path
 
 from paris_p2p.identity import Identity, peer_id_of
-from paris_p2p.network.memory import MemoryNetwork
-from paris_p2p.network.reach.dial_back import DIALBACK_PROTOCOL, Answer, Budget, DialbackServer
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
+from paris_p2p.network.reach.dial_back import (
+    DIALBACK_PROTOCOL,
+    Budget,
+    DialBackAnswer,
+    DialbackServer,
+)
 from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.doctor.dial_back_check import (
-    GUESSES,
     PEERS_ASKED,
     ask_to_dial_back,
     dialback_server,
-    guesses,
     own_transports,
 )
 from tests.peer.worlds import PeerWorld
@@ -29,7 +32,7 @@ async def test_peers_of_a_run_are_asked_and_answer(tmp_path: Path) -> None:
     await first.announcer.everything()
     answers = await ask_to_dial_back(second.swarm, [second.run_id], random.Random(1))
     found = answers[peer_id_of(first.node.identity.author)]
-    assert isinstance(found, Answer)
+    assert isinstance(found, DialBackAnswer)
     assert own_transports(second.swarm.addresses()) == list(found.seen)
     assert [dial.verdict for dial in found.dials] == ["failed"], "memory peers have no real port"
 
@@ -43,7 +46,7 @@ async def test_a_node_without_a_run_asks_those_it_has_met() -> None:
         await asker.connect(other.addresses()[0])
     answers = await ask_to_dial_back(asker, (), random.Random(1))
     assert len(answers) == PEERS_ASKED
-    assert all(isinstance(answer, Answer) for answer in answers.values())
+    assert all(isinstance(answer, DialBackAnswer) for answer in answers.values())
 
 
 async def test_a_peer_that_does_not_answer_is_told_with_a_reason() -> None:
@@ -87,21 +90,10 @@ async def test_where_others_see_us_is_asked_about_in_a_second_round() -> None:
     await other.serve(DIALBACK_PROTOCOL, server)
     await asker.connect(other.addresses()[0])
     (found,) = (await ask_to_dial_back(asker, (), random.Random(1))).values()
-    assert isinstance(found, Answer)
+    assert isinstance(found, DialBackAnswer)
     verdicts = {dial.transport: dial.verdict for dial in found.dials}
     assert verdicts == {own: "refused", forwarded: "reached"}
     assert dialled == [forwarded]
-
-
-def test_a_guess_is_our_port_where_most_see_us() -> None:
-    rare = Answer(("/ip4/9.9.9.9/tcp/1",), ())
-    odd = Answer(("/ip4/1.1.1.1/tcp/1", "nonsense", LAN), ())
-    common = [Answer((PUBLIC,), ())] * 2
-    found = guesses([LAN], [rare, odd, *common])
-    assert len(found) == GUESSES
-    assert found[0] == "/ip4/8.8.8.8/tcp/31337"
-    assert guesses(["/ip4/8.8.8.8/tcp/31337"], common) == []
-    assert guesses(["/ip4/10.0.0.1/udp/31337/quic-v1"], common) == []
 
 
 def test_relayed_addresses_are_not_ours() -> None:

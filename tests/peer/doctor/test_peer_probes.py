@@ -9,9 +9,9 @@ import pytest
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.peer.doctor import peer_probes
-from paris_p2p.peer.doctor.peer_checks import State
+from paris_p2p.peer.doctor.peer_checks import CheckState
 from paris_p2p.peer.doctor.peer_probes import (
     CHUNKS_CHECKED,
     peer_checkup,
@@ -28,8 +28,8 @@ async def test_a_peer_among_others_is_well_but_for_what_is_missing(tmp_path: Pat
     await first.announcer.everything()
     rows = {row.check: row for row in await peer_checkup(peer.node, [peer])}
     assert rows.keys() == {"run", "peers", "reachability", "dial back", "clock", "store"}
-    assert rows["peers"].state == rows["clock"].state == rows["store"].state == State.OK
-    assert rows["run"].state == State.WARNING, "no checkpoint of this run is known"
+    assert rows["peers"].state == rows["clock"].state == rows["store"].state == CheckState.OK
+    assert rows["run"].state == CheckState.WARNING, "no checkpoint of this run is known"
 
 
 async def test_a_damaged_chunk_is_found(tmp_path: Path) -> None:
@@ -39,13 +39,13 @@ async def test_a_damaged_chunk_is_found(tmp_path: Path) -> None:
         file.write_bytes(b"rotten")
     assert len(list(peer.node.blobs.chunks.ids())) < CHUNKS_CHECKED
     (store,) = (row for row in await peer_checkup(peer.node, [peer]) if row.check == "store")
-    assert store.state == State.BAD
+    assert store.state == CheckState.BAD
 
 
 async def test_a_lone_node_without_a_run_has_rows_too() -> None:
     alone = MemoryNetwork().join(Identity.generate().author)
     rows = await swarm_checkup(alone, (), random.Random(1))
-    assert {row.state for row in rows} == {State.WARNING}
+    assert {row.state for row in rows} == {CheckState.WARNING}
 
 
 async def test_a_libp2p_that_is_down_gives_rows_and_no_traceback(
@@ -61,7 +61,7 @@ async def test_a_libp2p_that_is_down_gives_rows_and_no_traceback(
     for name in ("lookup", "open", "clock_skew"):
         monkeypatch.setattr(peer.swarm, name, down)
     rows = {row.check: row for row in await peer_checkup(peer.node, [peer])}
-    assert rows["clock"].state == rows["dial back"].state == State.WARNING
+    assert rows["clock"].state == rows["dial back"].state == CheckState.WARNING
     assert "libp2p is not running" in rows["dial back"].seen
 
 

@@ -11,7 +11,7 @@ import pytest
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.report import head_row
 from paris_p2p.peer.sampling.answers import Answers
-from paris_p2p.peer.sampling.worker import Senseless
+from paris_p2p.peer.sampling.worker_handle import Senseless
 from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.run import Artefact
 from tests.peer.worlds import PeerWorld, head_of

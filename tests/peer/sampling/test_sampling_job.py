@@ -17,7 +17,7 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.sampling import sampling_job
 from paris_p2p.peer.sampling.answers import Answers
 from paris_p2p.peer.sampling.sampling_job import SamplingJob
-from paris_p2p.peer.sampling.worker import Sampler, Senseless
+from paris_p2p.peer.sampling.worker_handle import Sampler, Senseless
 from paris_p2p.records.run import Artefact
 from paris_p2p.sampling.pictures import read_provenance
 from paris_p2p.sampling.request import SampleRequest

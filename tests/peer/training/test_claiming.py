@@ -8,7 +8,7 @@ import pytest
 
 from paris_p2p.errors import Held, NotAvailable
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.network.swarm import Entry
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training import claiming, slot_search
@@ -16,7 +16,7 @@ from paris_p2p.peer.training import lease as lease_module
 from paris_p2p.peer.training.claiming import Claimant, claimant_of
 from paris_p2p.peer.training.lease import Lease, LeaseLost
 from paris_p2p.records.claim import LEASE, SAMPLE, SlotState
-from paris_p2p.records.device import Device
+from paris_p2p.records.device_fit import Device
 from paris_p2p.records.run import ROUTER
 from simulator.world import RUN_ID, make_run
 from tests.peer.worlds import PeerWorld, eventually

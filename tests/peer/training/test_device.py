@@ -7,7 +7,7 @@ import pytest
 
 from paris_p2p.peer.training import device
 from paris_p2p.peer.training.device import training_device
-from paris_p2p.records.device import Device
+from paris_p2p.records.device_fit import Device
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training.publishing import Checkpoint, Publisher, publish, publish_resume
 from paris_p2p.peer.upkeep import garbage_collection
 from paris_p2p.records.head import Head
-from paris_p2p.records.progress import MOST_STEPS
+from paris_p2p.records.progress_limits import MOST_STEPS
 from paris_p2p.training.job import StartRefuted
 from tests.peer.worlds import PeerWorld, head_of
 

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paris_p2p.peer.training.slot_search import CONTEST_DOUBLES, FALLOW, MOST_DOUBLINGS, Outlook
+from paris_p2p.peer.training.slot_search import CONTEST_DOUBLES, FALLOW, MOST_DOUBLINGS, SlotSearch
 from paris_p2p.records.claim import (
     FIRST_WAIT,
     LEASE,
@@ -20,13 +20,13 @@ from paris_p2p.records.claim import (
 from tests.records.test_claim import NOW, a_claim, incumbent
 
 
-def outlook(slots: int = 64, seed: int = 0) -> Outlook:
-    return Outlook(range(slots), random.Random(seed))
+def slot_search(slots: int = 64, seed: int = 0) -> SlotSearch:
+    return SlotSearch(range(slots), random.Random(seed))
 
 
 @given(st.integers(1, 200), st.integers(0, 99))
 def test_every_slot_is_seen_once_a_round(slots: int, seed: int) -> None:
-    view = outlook(slots, seed)
+    view = slot_search(slots, seed)
     seen: list[int] = []
     while not view.complete or not seen:
         seen += view.next_slots(NOW)
@@ -34,19 +34,19 @@ def test_every_slot_is_seen_once_a_round(slots: int, seed: int) -> None:
 
 
 def test_peers_do_not_look_at_the_same_slots() -> None:
-    first = {tuple(outlook(seed=seed).next_slots(NOW)) for seed in range(20)}
+    first = {tuple(slot_search(seed=seed).next_slots(NOW)) for seed in range(20)}
     assert len(first) == 20
 
 
 def test_a_familiar_slot_is_always_looked_at() -> None:
-    view = outlook(512)
+    view = slot_search(512)
     for _ in range(5):
         assert view.next_slots(NOW, familiar=[7])[0] == 7
 
 
-def patient(peers: int) -> Outlook:
+def patient(peers: int) -> SlotSearch:
     """One that has waited long among so many peers."""
-    view = outlook(8)
+    view = slot_search(8)
     for _ in range(12):
         view.pause(NOW, peers)
     return view
@@ -81,7 +81,7 @@ def test_a_lease_that_was_renewed_after_all_is_forgotten() -> None:
 
 @given(st.integers(0, 10**6), st.integers(1, 4096), st.integers(0, 99))
 def test_waits_grow_up_to_a_limit(peers: int, slots: int, seed: int) -> None:
-    view = outlook(slots, seed)
+    view = slot_search(slots, seed)
     waits = [view.pause(NOW, peers) for _ in range(12)]
     assert FIRST_WAIT / 2 <= waits[0] <= FIRST_WAIT
     assert longest_wait(peers, slots) / 2 <= waits[-1] <= longest_wait(peers, slots)
@@ -91,7 +91,7 @@ def test_waits_grow_up_to_a_limit(peers: int, slots: int, seed: int) -> None:
 def contests(
     states: list[SlotState], later: float, looks: int = 2000, peers: int = 8
 ) -> list[int | None]:
-    view = outlook(8)
+    view = slot_search(8)
     view.note(states, NOW)
     return [view.contested(states, NOW + later, peers) for _ in range(looks)]
 
@@ -117,7 +117,7 @@ def test_a_slot_that_advances_is_never_contested() -> None:
 
 
 def test_one_step_seen_in_between_starts_the_count_again() -> None:
-    view = outlook(8)
+    view = slot_search(8)
     view.note([STEPLESS], NOW)
     view.note([SlotState(3, incumbent(1), None)], NOW + 1)
     view.note([STEPLESS], NOW + FALLOW)
@@ -126,7 +126,7 @@ def test_one_step_seen_in_between_starts_the_count_again() -> None:
 
 
 def test_claims_under_ever_new_keys_do_not_make_a_slot_any_younger() -> None:
-    view = outlook(8)
+    view = slot_search(8)
     for age in range(0, int(FALLOW), int(RENEW)):
         view.note([SlotState(3, a_claim(age), None)], NOW + age)
     later = NOW + FALLOW + MOST_DOUBLINGS * CONTEST_DOUBLES
@@ -134,7 +134,7 @@ def test_claims_under_ever_new_keys_do_not_make_a_slot_any_younger() -> None:
 
 
 def test_slots_without_steps_stay_in_sight() -> None:
-    view = outlook(4096)
+    view = slot_search(4096)
     view.note([STEPLESS], NOW)
     assert all(3 in view.next_slots(NOW + FALLOW) for _ in range(10))
     view.note([SlotState(i, a_claim(1), None) for i in range(4096)], NOW)
@@ -142,7 +142,7 @@ def test_slots_without_steps_stay_in_sight() -> None:
 
 
 def test_a_clock_that_is_set_back_does_not_stop_the_count() -> None:
-    view, back = outlook(8), NOW - 86_400
+    view, back = slot_search(8), NOW - 86_400
     view.note([STEPLESS], NOW)
     for age in range(0, int(FALLOW) + 1, int(RENEW)):
         view.note([STEPLESS], back + age)

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.jobs import Jobs
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training import claiming, slot_search, training_job, unattended
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.training_job import TrainingJob
-from paris_p2p.peer.training.unattended import LONGEST_PAUSE, Volunteer, pause_after
+from paris_p2p.peer.training.unattended import LONGEST_PAUSE, UnattendedTraining, pause_after
 from paris_p2p.records.claim import LEASE
 from tests.peer.stand_in import SCRIPT, install
 from tests.peer.worlds import PeerWorld, eventually, hold
@@ -70,7 +70,7 @@ class Unattended:
     def __init__(self, peer: Membership) -> None:
         self.events: list[dict[str, Any]] = []
         self.jobs = Jobs(peer.node.clock)
-        self.volunteer = Volunteer(peer.node, self.jobs, self.events.append)
+        self.volunteer = UnattendedTraining(peer.node, self.jobs, self.events.append)
 
     def told(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == kind]
@@ -113,7 +113,7 @@ async def test_training_goes_on_where_nobody_can_be_told_of_it(
         told.append(event["event"])
         raise BrokenPipeError
 
-    volunteer = Volunteer(peer.node, Jobs(peer.node.clock), tell)
+    volunteer = UnattendedTraining(peer.node, Jobs(peer.node.clock), tell)
     running = asyncio.create_task(volunteer.run())
     await eventually(lambda: "published" in told)
     assert not running.done()
@@ -267,7 +267,7 @@ async def test_a_listener_that_fails_does_not_end_the_training(tmp_path: Path) -
         told.append(event["event"])
         raise BrokenPipeError("the terminal is gone")
 
-    volunteer = Volunteer(peer.node, Jobs(peer.node.clock), tell)
+    volunteer = UnattendedTraining(peer.node, Jobs(peer.node.clock), tell)
     running = asyncio.create_task(volunteer.run())
     await eventually(lambda: "published" in told)
     volunteer.stop()

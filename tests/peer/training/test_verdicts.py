@@ -14,7 +14,7 @@ from paris_p2p.errors import (
 )
 from paris_p2p.peer.training.starting_points import Start
 from paris_p2p.peer.training.verdicts import Verdict, is_worth_another_try, verdict
-from paris_p2p.peer.training.worker import WorkerCrashed, WorkerFroze
+from paris_p2p.peer.training.worker_handle import WorkerCrashed, WorkerFroze
 from paris_p2p.peer.transfer.racing import StillComing, TooSlow
 from paris_p2p.training.job import StartRefuted
 from tests.peer.training.test_starting_points import head, resume

@@ -147,7 +147,7 @@ async def test_what_fits_does_not_wait_for_the_room_that_is_made_for_something_e
     set_quota(seeker, 100_000)
     making, small_is_here = asyncio.Event(), asyncio.Event()
 
-    async def make_room_for(peer: Membership, size: int, *, sparing: bool) -> bool:
+    async def make_room_for(peer: Membership, size: int, *, evicting: bool) -> bool:
         making.set()
         await small_is_here.wait()
         return False

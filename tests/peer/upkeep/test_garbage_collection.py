@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from paris_p2p.network.memory import MemoryNetwork
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.network.tasks import end_tasks
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.membership import Membership

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paris_p2p.peer.upkeep.retention import (
-    Origins,
+    ProviderNetworks,
     Stored,
     bytes_taken,
     left,
@@ -17,7 +17,7 @@ from paris_p2p.peer.upkeep.retention import (
     own_content,
     shared_out,
     superseded,
-    to_spare,
+    to_evict,
     wanted_content,
     worth_copying,
     yielding,
@@ -86,7 +86,7 @@ def test_what_is_spared_is_held_by_enough_others_and_no_more_than_needed(
 ) -> None:
     others = {content: count for content, (count, _) in contents.items()}
     sizes = {content: size for content, (_, size) in contents.items()}
-    chosen = to_spare(others, sizes, dict.fromkeys(others, replicas), needed)
+    chosen = to_evict(others, sizes, dict.fromkeys(others, replicas), needed)
     assert all(others[content] >= replicas for content in chosen)
     freed = [sizes[content] for content in chosen]
     possible = sum(sizes[content] for content in others if others[content] >= replicas)
@@ -203,7 +203,7 @@ def test_places_go_to_different_networks_and_the_best_has_one(
 
 def test_who_floods_from_one_network_has_one_place_also_of_what_honest_peers_copied() -> None:
     *flood, honest = heads_of(20)
-    origins: dict[Head, Origins] = {head: {b"f" * 32: "flooder"} for head in flood}
+    origins: dict[Head, ProviderNetworks] = {head: {b"f" * 32: "flooder"} for head in flood}
     origins[flood[0]] = {b"f" * 32: "flooder", b"k" * 32: "keeper"}
     origins[honest] = {b"k" * 32: "keeper"}
     assert shared_out([*flood, honest], origins, 3, 2) == [flood[0], honest]

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paris_p2p.backup import LIMIT, LONGEST_PASSPHRASE, SHORTEST_PASSPHRASE, decrypt, encrypt
 from paris_p2p.errors import BadContent, UsageProblem
 from paris_p2p.identity import Identity
+from paris_p2p.key_backup import LIMIT, LONGEST_PASSPHRASE, SHORTEST_PASSPHRASE, decrypt, encrypt
 
 IDENTITY = Identity(bytes(range(32)))
 PASSPHRASE = "correct horse battery"

@@ -27,8 +27,8 @@ from paris_p2p.errors import BadContent, Unreachable
 from paris_p2p.identity import author_of, peer_id_of
 from paris_p2p.network.clock import Voice, believed_offset
 from paris_p2p.network.dht.subnets import network_in
-from paris_p2p.network.memory_streams import End, MemoryStream, stream_pair
-from paris_p2p.network.reach.reachability_types import Nat, Reachability, State, Way
+from paris_p2p.network.in_memory_streams import End, MemoryStream, stream_pair
+from paris_p2p.network.reach.reachability_types import Nat, Reachability, ReachState, Way
 from paris_p2p.network.swarm import (
     INACTIVITY,
     MAX_OWNERS,
@@ -197,7 +197,7 @@ class MemorySwarm:
 
     def reachability(self) -> Reachability:
         asked = self.peers()
-        state = State.PUBLIC if asked else State.UNKNOWN
+        state = ReachState.PUBLIC if asked else ReachState.UNKNOWN
         return Reachability(state, tuple(self.addresses()), nat=Nat.NONE, reached_by=asked)
 
     async def way_to(self, author: bytes) -> Way:

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from paris_p2p.api import host
+from paris_p2p.api import peer_process
 from paris_p2p.config import PeerConfig
 from paris_p2p.errors import DiskFull
 from paris_p2p.home import Home
-from paris_p2p.network.reach.reachability_types import State
+from paris_p2p.network.reach.reachability_types import ReachState
 
 
 class Node:
@@ -21,7 +21,7 @@ class Node:
     closed = False
 
     def reachability(self) -> SimpleNamespace:
-        return SimpleNamespace(state=State.PUBLIC)
+        return SimpleNamespace(state=ReachState.PUBLIC)
 
     async def close(self) -> None:
         self.closed = True
@@ -39,11 +39,15 @@ async def test_a_peer_that_cannot_note_its_port_or_reach_lives_and_leaves_in_goo
     def unwritable(*_: object) -> None:
         raise trouble
 
-    monkeypatch.setattr(host.HivemindSwarm, "start", start)
-    monkeypatch.setattr(host, "_log_to", lambda home: None)
+    monkeypatch.setattr(peer_process.HivemindSwarm, "start", start)
+    monkeypatch.setattr(peer_process, "_log_to", lambda home: None)
     for name in ("remember_port", "remember_reach"):
-        monkeypatch.setattr(host, name, unwritable)
-    async with host._joined(Home(tmp_path), PeerConfig(), require_contact=False) as (_, swarm, _):
+        monkeypatch.setattr(peer_process, name, unwritable)
+    async with peer_process._joined(Home(tmp_path), PeerConfig(), require_contact=False) as (
+        _,
+        swarm,
+        _,
+    ):
         assert swarm is node
         assert not node.closed
     assert node.closed

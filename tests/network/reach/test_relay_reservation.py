@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from paris_p2p.errors import BadContent, ParisError, Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork
-from paris_p2p.network.reach.circuit import (
+from paris_p2p.network.in_memory_swarm import MemoryNetwork
+from paris_p2p.network.reach.relay_reservation import (
     HOP_PROTOCOL,
     MAX_MESSAGE,
-    Limit,
+    RelayLimit,
     circuit_bytes,
     read_answer,
     reserve,
@@ -41,16 +41,18 @@ def limit(seconds: int, size: int) -> bytes:
 
 
 def test_an_answer_byte_by_byte() -> None:
-    assert read_answer(bytes.fromhex("0802 2209 08880e 108080808010 2864")) == Limit(1800, 1 << 32)
+    assert read_answer(bytes.fromhex("0802 2209 08880e 108080808010 2864")) == RelayLimit(
+        1800, 1 << 32
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
 def test_the_limits_are_read(seconds: int, size: int) -> None:
-    assert read_answer(answer(100, limit(seconds, size))) == Limit(seconds, size)
+    assert read_answer(answer(100, limit(seconds, size))) == RelayLimit(seconds, size)
 
 
 def test_no_limit_is_no_bound() -> None:
-    assert read_answer(answer(100)) == Limit(0, 0)
+    assert read_answer(answer(100)) == RelayLimit(0, 0)
 
 
 @pytest.mark.parametrize("status", [0, 200, 201, 202, 400])
@@ -74,7 +76,7 @@ def test_broken_protobuf_is_refused(message: bytes) -> None:
         read_answer(message)
 
 
-async def asked_of(reply: bytes) -> tuple[list[bytes], Limit]:
+async def asked_of(reply: bytes) -> tuple[list[bytes], RelayLimit]:
     """What a relay that answers `reply` is asked, and what is made of it."""
     network = MemoryNetwork()
     peer, relay = (network.join(Identity.generate().author) for _ in "ab")
@@ -100,7 +102,7 @@ async def test_a_place_is_asked_for_in_one_message(padding: int) -> None:
     message = voucher + answer(100, limit(1800, 4 << 30))
     questions, granted = await asked_of(varint(len(message)) + message)
     assert questions == [b"\x02\x08\x00"]
-    assert granted == Limit(1800, 4 << 30)
+    assert granted == RelayLimit(1800, 4 << 30)
 
 
 @pytest.mark.asyncio

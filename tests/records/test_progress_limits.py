@@ -8,7 +8,7 @@ import pytest
 
 from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.records.head import Head
-from paris_p2p.records.progress import MOST_IMAGES, MOST_STEPS, impossible
+from paris_p2p.records.progress_limits import MOST_IMAGES, MOST_STEPS, impossible
 from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest
 from tests.records.conftest import EXAMPLES

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from paris_p2p.model.memory import out_of_memory
+from paris_p2p.model.out_of_memory import out_of_memory
 
 WORDS = "CUDA out of memory"
 

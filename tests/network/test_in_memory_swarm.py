@@ -6,7 +6,7 @@ import pytest
 
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
-from paris_p2p.network.memory import MemoryNetwork, MemorySwarm
+from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import MAX_OWNERS, Stream, StreamClosed
 
 pytestmark = pytest.mark.asyncio

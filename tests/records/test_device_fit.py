@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paris_p2p.errors import NotAvailable
-from paris_p2p.records.device import Device, check_fit, least_memory, liking, samples_size
+from paris_p2p.records.device_fit import Device, check_fit, least_memory, liking, samples_size
 from paris_p2p.records.run import ROUTER, RunManifest
 from tests.records.conftest import EXAMPLES
 

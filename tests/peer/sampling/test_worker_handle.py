@@ -15,8 +15,8 @@ import pytest
 
 from paris_p2p import child
 from paris_p2p.errors import WorkerDied
-from paris_p2p.peer.sampling import worker
-from paris_p2p.peer.sampling.worker import Sampler, SamplingProcess, Senseless
+from paris_p2p.peer.sampling import worker_handle
+from paris_p2p.peer.sampling.worker_handle import Sampler, SamplingProcess, Senseless
 from tests.peer.worlds import eventually
 
 SCRIPT = """
@@ -43,7 +43,7 @@ for line in sys.stdin:
 @pytest.fixture
 async def sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sampler]:
     monkeypatch.setattr(child, "command", lambda *_: [sys.executable, "-c", SCRIPT])
-    monkeypatch.setattr(worker, "MAX_LINE", 4096)
+    monkeypatch.setattr(worker_handle, "MAX_LINE", 4096)
     made = Sampler(tmp_path / "peer.log")
     yield made
     await made.close()
@@ -109,7 +109,7 @@ async def test_one_that_says_what_it_never_should_is_ended(sampler: Sampler, wha
 async def test_one_that_says_nothing_is_ended(
     sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "SILENCE", 0.1)
+    monkeypatch.setattr(worker_handle, "SILENCE", 0.1)
     with pytest.raises(WorkerDied, match="did not answer"):
         await turn(sampler, "nothing")
     assert sampler.process is None
@@ -128,7 +128,7 @@ async def test_where_a_job_that_is_left_does_not_stop_the_process_is_ended(
     sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEAF", "1")
-    monkeypatch.setattr(worker, "STOP_PATIENCE", 0.1)
+    monkeypatch.setattr(worker_handle, "STOP_PATIENCE", 0.1)
     left, _ = await turn(sampler, "work")
     again, _ = await turn(sampler, "draw")
     assert left != again

@@ -35,14 +35,14 @@ _MULTIHASH = bytes.fromhex("002408011220")
 
 
 @dataclass(frozen=True)
-class Limit:
+class RelayLimit:
     """A relay's limits per connection; 0 for none."""
 
     seconds: int
     bytes: int
 
 
-async def reserve(stream: Stream) -> Limit:
+async def reserve(stream: Stream) -> RelayLimit:
     """Make a reservation at the relay at the other end of `stream`.
 
     Raises `Unreachable` when it refuses, `BadContent` when it does not answer as a relay.
@@ -59,14 +59,14 @@ async def reserve(stream: Stream) -> Limit:
     return read_answer(await stream.read_exactly(length))
 
 
-def read_answer(message: bytes) -> Limit:
+def read_answer(message: bytes) -> RelayLimit:
     """The limit in a relay's answer. Raises like `reserve`."""
     fields = _fields(message)
     status = _number(fields.get(5, 0))
     if status != _OK:
         raise Unreachable(f"the relay refuses a reservation (status {status})")
     limit = _fields(_bytes(fields.get(4, b"")))
-    return Limit(_number(limit.get(1, 0)), _number(limit.get(2, 0)))
+    return RelayLimit(_number(limit.get(1, 0)), _number(limit.get(2, 0)))
 
 
 def circuit_bytes(relay_transport: bytes, relay: Author) -> bytes:

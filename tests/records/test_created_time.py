@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paris_p2p.records.order import TICK, TOLERANCE, created_after, is_ahead
+from paris_p2p.records.created_time import TICK, TOLERANCE, created_after, is_ahead
 
 NOW = 1.8e9
 HOUR = 3600.0
