@@ -62,6 +62,7 @@ async def assignment(
         "max_steps": request.max_steps,
         "max_seconds": request.max_seconds,
         "threads": request.threads,
+        "duty_cycle": membership.node.config.duty_cycle,
         "device": "auto",
         "seed": membership.node.rng.getrandbits(31),
     }
