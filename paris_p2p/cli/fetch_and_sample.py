@@ -38,7 +38,8 @@ def fetch_and_sample(
     top_k: Annotated[
         int | None, typer.Option(help="Mix this many experts (implies --strategy top-k).")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Euler steps.")] = 30,
+    sampler: Annotated[str, typer.Option(help="euler, heun, unipc, dpm++ or deis.")] = "euler",
+    steps: Annotated[int, typer.Option(help="Steps of the sampler.")] = 30,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale.")] = 5.0,
     seed: Annotated[int, typer.Option(help="Image i uses the noise of seed + i.")] = 0,
     scale: Annotated[int, typer.Option(min=1, max=16, help="Enlarge the pixels.")] = 3,
@@ -61,6 +62,7 @@ def fetch_and_sample(
         count=count,
         strategy=strategy or ("top-2" if top_k is None else "top-k"),
         top_k=top_k,
+        sampler=sampler,
         steps=steps,
         guidance=guidance,
         seed=seed,

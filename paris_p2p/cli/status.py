@@ -15,7 +15,16 @@ from paris_p2p.cli.terminal import write, write_json, write_table
 from paris_p2p.cli.training import progress_line
 from paris_p2p.records.run import slot_name
 
-SLOT_COLUMNS = ("slot", "claimed by", "step", "held-out loss", "providers", "about")
+SLOT_COLUMNS = (
+    "slot",
+    "claimed by",
+    "step",
+    "held-out loss",
+    "providers",
+    "objective",
+    "needs",
+    "about",
+)
 PEER_COLUMNS = ("peer", "role", "agent", "address")
 REFUSED_COLUMNS = ("refused", "by", "times", "reason")
 MOST_REFUSED = 12
@@ -101,6 +110,8 @@ def _slot_row(slot: dict[str, Any]) -> list[str]:
         str(max(claim["step"] if claim else 0, head["step"] if head else 0)),
         f"{head['held_out_loss']:.4f}" if head else "no head",
         f"{slot['providers']}{' (me)' if slot['held'] else ''}",
+        slot["objective"] or "",
+        _megabytes(slot["needs_bytes"]),
         " ".join(slot["words"][:4]),
     ]
 

@@ -2,11 +2,14 @@
 
 | module | what it does |
 |---|---|
-| `expert` | one cluster's velocity field: diffusers' PixArt transformer, initialised like DiT |
+| `expert` | the network of one cluster: diffusers' PixArt transformer, initialised like DiT |
 | `router` | a DiT that predicts which cluster a noisy latent came from |
-| `objective` | flow matching for experts, cross-entropy for the router |
+| `objective` | noised latents, captions, and the router's cross-entropy |
+| `expert_objectives` | what experts predict, and the velocity that it means |
+| `schedules` | DDPM's noise schedules, for experts that predict noise |
 | `mixture` | router logits -> expert weights -> one velocity |
-| `sampler` | Euler on that velocity, with classifier-free guidance |
+| `integrators` | from noise to data along a velocity: Euler, and diffusers' schedulers |
+| `sampler` | the mixture's velocity, integrated, with classifier-free guidance |
 | `encoders` | images <-> latents, captions -> text tokens |
 | `weights` | safetensors in and out, checked before a tensor is built |
 | `out_of_memory` | tells out-of-memory errors from all others |

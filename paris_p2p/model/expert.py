@@ -1,4 +1,6 @@
-"""An expert: the velocity field of one cluster, as a text-conditioned diffusion transformer.
+"""An expert: the network of one cluster, a text-conditioned diffusion transformer.
+
+It predicts a velocity or the noise, as its objective says (`expert_objectives`).
 
 The network is `diffusers.PixArtTransformer2DModel` (PixArt-alpha, arXiv 2310.00426): AdaLN-Single,
 self-attention, cross-attention on text tokens, MLP x4. Its tensors are published under diffusers'
@@ -35,7 +37,7 @@ PRESETS: Final[Mapping[str, ExpertSpec]] = {
 
 
 class Expert(nn.Module):
-    """The velocity field v(x_t, t, text) of one cluster."""
+    """The prediction of one cluster's objective from (x, time, text)."""
 
     def __init__(self, spec: ExpertSpec, latent_shape: LatentShape) -> None:
         """`latent_shape` must be square and divisible by the patch; BadContent otherwise."""
@@ -62,18 +64,18 @@ class Expert(nn.Module):
         return core
 
     def forward(self, x: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """Velocity (N, C, h, w) at `x` (N, C, h, w) and time `t` (N,) in [0, 1].
+        """The prediction (N, C, h, w) at `x` (N, C, h, w) and time `t` (N,) in [0, 1].
 
         `text` (N, L, D) holds text tokens; `mask` (N, L) is 1 for a token and 0 for padding.
         """
-        velocity: Tensor = self.transformer(
+        prediction: Tensor = self.transformer(
             x,
             encoder_hidden_states=text,
             timestep=t * TIME_SCALE,
             encoder_attention_mask=mask.to(x.dtype),
             return_dict=False,
         )[0]
-        return velocity
+        return prediction
 
 
 def build_expert(spec: ExpertSpec, latent_shape: LatentShape) -> Expert:
@@ -98,7 +100,7 @@ def _initialise_like_dit(transformer: PixArtTransformer2DModel) -> None:
     diffusers leaves torch's defaults and random modulation tables. Here linear layers are Xavier
     uniform with zero bias and the time embedding is normal with deviation 0.02. The modulation
     (the one linear and every block's table), the cross-attention outputs and the last projection
-    are zero: every block starts as the identity and the first predicted velocity is zero.
+    are zero: every block starts as the identity and the first prediction is zero.
     """
     for module in transformer.modules():
         if isinstance(module, nn.Linear):

@@ -1,7 +1,6 @@
-"""The training objectives: flow matching for experts, cross-entropy for the router.
+"""What all training shares: noised latents and captions; and the router's cross-entropy.
 
-Conditional flow matching (arXiv 2210.02747) on the straight path of rectified flow
-(arXiv 2209.03003): x_t = (1 - t) x0 + t eps, target velocity v = dx_t/dt = eps - x0.
+The path is the straight one of rectified flow (arXiv 2209.03003): x_t = (1 - t) x0 + t eps.
 """
 
 from __future__ import annotations
@@ -19,6 +18,9 @@ VelocityField = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 Classifier = Callable[[Tensor, Tensor], Tensor]
 """(x (N, C, h, w), t (N,)) -> logits (N, K)."""
 
+DrawTimes = Callable[[int, Generator], Tensor]
+"""(count N, generator) -> random times (N,) in [0, 1], on the CPU."""
+
 
 @dataclass(frozen=True)
 class Text:
@@ -30,12 +32,17 @@ class Text:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, rows: Tensor) -> Text:
+    def __getitem__(self, rows: Tensor | slice) -> Text:
         return Text(self.tokens[rows], self.mask[rows])
 
     def to(self, device: torch.device) -> Text:
         """The same captions on `device`."""
         return Text(self.tokens.to(device), self.mask.to(device))
+
+    def trimmed(self) -> Text:
+        """Without the tokens that are padding in every caption: those are masked, but cost."""
+        longest = int(self.mask.any(dim=0).nonzero().max()) + 1
+        return Text(self.tokens[:, :longest], self.mask[:, :longest])
 
     def repeat(self, count: int) -> Text:
         """One caption (1, L, D) as `count` equal ones, without copying."""
@@ -54,12 +61,18 @@ class Corruption:
         return Corruption(self.t.to(device), self.eps.to(device))
 
 
-def draw_corruption(x0: Tensor, generator: Generator) -> Corruption:
-    """Uniform times and standard normal noise for `x0` (N, C, h, w).
+def uniform_times(count: int, generator: Generator) -> Tensor:
+    return torch.rand(count, generator=generator)
+
+
+def draw_corruption(
+    x0: Tensor, generator: Generator, draw_times: DrawTimes = uniform_times
+) -> Corruption:
+    """Times and standard normal noise for `x0` (N, C, h, w).
 
     Both are drawn on the CPU, so that a generator gives the same numbers for every device.
     """
-    t = torch.rand(len(x0), generator=generator)
+    t = draw_times(len(x0), generator)
     return Corruption(t, torch.randn(x0.shape, generator=generator))
 
 
@@ -67,11 +80,6 @@ def interpolate(x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """x_t = (1 - t) x0 + t eps, for `x0`, `eps` (N, C, h, w) and `t` (N,)."""
     t = t.view(-1, *[1] * (x0.ndim - 1))
     return (1 - t) * x0 + t * eps
-
-
-def velocity_target(x0: Tensor, eps: Tensor) -> Tensor:
-    """dx_t/dt = eps - x0, the same at every time of a straight path."""
-    return eps - x0
 
 
 def drop_captions(text: Text, null: Text, probability: float, generator: Generator) -> Text:
@@ -84,15 +92,6 @@ def drop_captions(text: Text, null: Text, probability: float, generator: Generat
         torch.where(dropped[:, None, None], null.tokens, text.tokens),
         torch.where(dropped[:, None], null.mask, text.mask),
     )
-
-
-def flow_matching_loss(
-    expert: VelocityField, x0: Tensor, text: Text, corruption: Corruption
-) -> Tensor:
-    """Mean squared error of the predicted velocity; a constant zero scores about 2."""
-    x_t = interpolate(x0, corruption.eps, corruption.t)
-    predicted = expert(x_t, corruption.t, text.tokens, text.mask)
-    return functional.mse_loss(predicted.float(), velocity_target(x0, corruption.eps))
 
 
 def router_loss(router: Classifier, x0: Tensor, clusters: Tensor, corruption: Corruption) -> Tensor:

@@ -1,8 +1,8 @@
-"""From noise to latents: Euler steps on the mixture's velocity, guided by the caption.
+"""From noise to latents: steps along the mixture's velocity, guided by the caption.
 
-The ODE dx/dt = v(x, t) is followed from t = 1 (noise) to t = 0 (data) in equal steps. At each
-step the router decides once, from (x_t, t) alone. Its decision serves both branches of
-classifier-free guidance (arXiv 2207.12598): v = v_null + s (v_text - v_null).
+The ODE dx/dt = v(x, t) is followed from t = 1 (noise) to t = 0 (data) by an integrator. At each
+call of the velocity the router decides once, from (x_t, t) alone. Its decision serves both branches
+of classifier-free guidance (arXiv 2207.12598): v = v_null + s (v_text - v_null).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from paris_p2p.errors import BadContent
 from paris_p2p.model.expert import LatentShape
+from paris_p2p.model.integrators import Integrator, StepListener, euler
 from paris_p2p.model.mixture import ExpertWeights, Strategy, expert_weights, mixture_velocity
 from paris_p2p.model.objective import Classifier, Text, VelocityField
 from paris_p2p.records.run import ROUTER, slot_name
@@ -25,9 +26,6 @@ MOST_ANSWER: Final = 1e5
 
 ExpertLoader = Callable[[int], VelocityField | None]
 """Returns the expert with that index, ready to answer, or None when it is not available."""
-
-StepListener = Callable[[int, int], None]
-"""Called with (steps done, steps in all) after every step."""
 
 
 class BadAnswer(BadContent):
@@ -42,12 +40,15 @@ class BadAnswer(BadContent):
 
 @dataclass(frozen=True)
 class Sample:
-    """Latents and the router's decisions of every step (S steps, N images, K experts)."""
+    """Latents and the router's decisions at every call of the velocity.
+
+    (S calls, N images, K experts.) All integrators call it once a step, except Heun's.
+    """
 
     latents: Tensor
     """(N, C, h, w)"""
     weights: Tensor
-    """(S, N, K): each expert's share of each step."""
+    """(S, N, K): each expert's share of each call."""
     lost_mass: Tensor
     """(S, N): the probability the router gave to experts that were missing."""
 
@@ -60,22 +61,6 @@ def draw_noise(count: int, latent_shape: LatentShape, seed: int) -> Tensor:
             for image in range(count)
         ]
     )
-
-
-def euler(
-    velocity: Callable[[Tensor, Tensor], Tensor],
-    noise: Tensor,
-    steps: int,
-    on_step: StepListener | None = None,
-) -> Tensor:
-    """x0 (N, C, h, w) from `noise`: `steps` equal Euler steps of dx/dt from t = 1 to t = 0."""
-    x = noise
-    for step in range(steps):
-        t = torch.full((len(x),), 1 - step / steps, dtype=x.dtype, device=x.device)
-        x = x - velocity(x, t) / steps
-        if on_step is not None:
-            on_step(step + 1, steps)
-    return x
 
 
 def guided_velocity(
@@ -113,6 +98,7 @@ class EnsembleSampler:
     available: Tensor
     strategy: Strategy = field(default_factory=lambda: Strategy.named("top-2"))
     guidance: float = 1.0
+    integrator: Integrator = euler
     _experts: dict[int, VelocityField] = field(default_factory=dict, init=False)
 
     @torch.inference_mode()
@@ -135,7 +121,7 @@ class EnsembleSampler:
                 like=x,
             )
 
-        latents = euler(velocity, noise, steps, on_step)
+        latents = self.integrator(velocity, noise, steps, on_step)
         return Sample(
             latents,
             torch.stack([decision.weights for decision in decisions]),

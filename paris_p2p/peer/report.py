@@ -13,6 +13,7 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
 from paris_p2p.peer.transfer.providers import learn_providers, wanted
 from paris_p2p.records.claim import Claim, SlotState
+from paris_p2p.records.device_fit import least_memory
 from paris_p2p.records.head import Head, ranked_heads
 from paris_p2p.records.presence import PEER, SEED, Presence
 from paris_p2p.records.run import ROUTER, slot_name
@@ -174,6 +175,8 @@ async def _slot_row(membership: Membership, slot: SlotState, held: set[bytes]) -
         "slot": slot.expert,
         "name": slot_name(slot.expert),
         "words": [] if slot.expert == ROUTER else list(membership.run.shards[slot.expert].words),
+        "objective": None if slot.expert == ROUTER else membership.run.objective(slot.expert),
+        "needs_bytes": least_memory(membership.run, slot.expert),
         "claim": _claim_row(slot.winner, membership) if slot.winner else None,
         "head": head_row(head) if head else None,
         "providers": len(providers) + holds,

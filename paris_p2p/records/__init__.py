@@ -6,6 +6,7 @@ From the ground up:
     fields           bounds of a record's fields, declared beside them
     address          where a peer can be dialled
     keys             the DHT keys of records
+    objectives       what an expert may be trained with
     run              a training effort everyone agrees on, content-addressed
     manifest         a file as a list of chunks, content-addressed
     head             "my newest checkpoint of this expert"; which heads count

@@ -6,7 +6,14 @@ import math
 from dataclasses import dataclass
 
 from paris_p2p.errors import NotAvailable
-from paris_p2p.records.run import ROUTER, RunManifest, ShardRef, slot_name
+from paris_p2p.records.run import (
+    ROUTER,
+    ExpertSpec,
+    RouterSpec,
+    RunManifest,
+    ShardRef,
+    slot_name,
+)
 
 COPIES = 5
 """Copies of a weight in training: itself, its gradient, AdamW's two moments, its EMA."""
@@ -40,10 +47,10 @@ def least_memory(run: RunManifest, slot: int) -> int:
     A lower bound from the run's shapes. A device with less memory fails for certain; one with just
     as much may still fail.
     """
-    spec = run.router if slot == ROUTER else run.expert
+    spec = run.router if slot == ROUTER else run.expert_spec(slot)
     _, height, width = run.latent_shape
     tokens = (height // spec.patch) * (width // spec.patch)
-    blocks = 16 * spec.depth * spec.hidden**2
+    blocks = _blocks(spec)
     kept = KEPT_PER_BLOCK * run.recipe.batch * tokens * spec.hidden * spec.depth
     return FLOAT * (COPIES * blocks + kept) + samples_size(run, slot)
 
@@ -55,7 +62,12 @@ def samples_size(run: RunManifest, slot: int) -> int:
 
 
 def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
-    """Raise NotAvailable with the need when `device` cannot train `slot`; None can train any."""
+    """Raise NotAvailable when this version, or `device`, cannot train `slot`; None can train any.
+
+    The error names the objective, or the need.
+    """
+    if slot != ROUTER:
+        run.check_objective(slot)
     if device is not None and least_memory(run, slot) > device.memory:
         raise NotAvailable(
             f"training {slot_name(slot)} needs at least {_gib(least_memory(run, slot))} of memory "
@@ -64,13 +76,33 @@ def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
         )
 
 
+def fits(run: RunManifest, slot: int, device: Device | None) -> bool:
+    """Whether `check_fit` has no objection."""
+    try:
+        check_fit(run, slot, device)
+    except NotAvailable:
+        return False
+    return True
+
+
 def liking(run: RunManifest, slot: int, device: Device | None) -> float:
-    """The weight, over 0, that `device` gives an expert. A slower device favours small shards more:
-    it could not get through large ones in a reasonable time."""
-    if device is None or device.speed >= 1:
+    """The weight, over 0, that `device` gives an expert among those that fit it.
+
+    In proportion to the expert's weights: small experts are left to small devices. A slower device
+    favours small shards more: it could not get through large ones in a reasonable time.
+    """
+    if device is None:
         return 1.0
+    size = float(_blocks(run.expert_spec(slot)))
+    if device.speed >= 1:
+        return size
     bias = min(1 / max(device.speed, 1e-9) - 1, STRONGEST_BIAS)
-    return float((1 + run.shards[slot].train) ** -bias)
+    return size * float((1 + run.shards[slot].train) ** -bias)
+
+
+def _blocks(spec: ExpertSpec | RouterSpec) -> int:
+    """About how many weights a network's blocks have."""
+    return 16 * spec.depth * spec.hidden**2
 
 
 def _gib(size: int) -> str:

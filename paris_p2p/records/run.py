@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from blake3 import blake3
 
-from paris_p2p.errors import BadContent
+from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.identity import Author
 from paris_p2p.records.fields import (
     AuthorKey,
@@ -28,6 +28,7 @@ from paris_p2p.records.fields import (
     Text,
     Time,
 )
+from paris_p2p.records.objectives import FLOW, OBJECTIVES
 
 ROUTER = -1
 """The router's slot number. An expert's slot number is its cluster."""
@@ -79,7 +80,7 @@ def run_id(sealed: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class ExpertSpec(Checked):
-    """The shape of every expert of a run; `caption_width` is the width of its text tokens."""
+    """The shape of an expert; `caption_width` is the width of its text tokens."""
 
     hidden: Width
     depth: Depth
@@ -89,6 +90,17 @@ class ExpertSpec(Checked):
 
     def check(self) -> None:
         _expect_even_heads(self.hidden, self.heads)
+
+
+@dataclass(frozen=True)
+class ExpertSlot(Checked):
+    """One expert of a run whose experts differ: its shape, and the objective it is trained with.
+
+    Any word may name an objective: a version that does not know it refuses that expert alone.
+    """
+
+    shape: Annotated[ExpertSpec, Part(ExpertSpec)]
+    objective: Annotated[str, Text(64, shortest=1)] = FLOW
 
 
 @dataclass(frozen=True)
@@ -172,14 +184,16 @@ class RunManifest(Signed):
 
     KIND: ClassVar[str] = "run"
     LIMIT: ClassVar[int] = 1 << 20
-    ITEMS: ClassVar[int] = 28 * MAX_CLUSTERS
-    """A shard has at most 25 values; two authors a cluster, and the rest, fit into three more."""
+    ITEMS: ClassVar[int] = 43 * MAX_CLUSTERS
+    """A shard has at most 25 values and an expert's slot 15; two authors a cluster, and the rest,
+    fit into three more."""
 
     name: Annotated[str, Text(64, shortest=1)]
     created: Time
     author: AuthorKey
     clusters: Annotated[int, Integer(1, MAX_CLUSTERS)]
     expert: Annotated[ExpertSpec, Part(ExpertSpec)]
+    """The shape of every expert, unless `experts` gives each its own."""
     router: Annotated[RouterSpec, Part(RouterSpec)]
     recipe: Annotated[TrainingSpec, Part(TrainingSpec)]
     latent_shape: Annotated[tuple[int, ...], Many(Integer(1, 1024), fewest=3, most=3)]
@@ -197,6 +211,8 @@ class RunManifest(Signed):
     """The peers that may take part: serve and be served, claim, announce. () lets anyone."""
     http_seeds: Annotated[tuple[str, ...], Many(WebFolder(), most=MAX_SEEDS)] = ()
     """Web folders with a copy of a store's chunks, for when no peer delivers."""
+    experts: Annotated[tuple[ExpertSlot, ...], Many(Part(ExpertSlot), most=MAX_CLUSTERS)] = ()
+    """Each expert's own shape and objective; () where all are like `expert` and flow-matched."""
 
     @classmethod
     def unseal(cls, sealed: bytes, expect_id: bytes | None = None) -> RunManifest:
@@ -208,14 +224,14 @@ class RunManifest(Signed):
     def check(self) -> None:
         if len(self.shards) != self.clusters:
             raise BadContent(f"shards: {len(self.shards)} of them for {self.clusters} clusters")
-        if self.expert.caption_width != self.text_width:
-            raise BadContent("expert: its caption_width is not the run's text_width")
+        if len(self.experts) not in (0, self.clusters):
+            raise BadContent(f"experts: {len(self.experts)} of them for {self.clusters} clusters")
         if self.members and not set(self.trusted_authors) <= set(self.members):
             raise BadContent("trusted_authors: names an author who is not among the members")
-        _, height, width = self.latent_shape
-        for part, patch in (("expert", self.expert.patch), ("router", self.router.patch)):
-            if height % patch or width % patch:
-                raise BadContent(f"{part}: patches of {patch} do not tile {height}x{width} latents")
+        self._check_tiling("router", self.router.patch)
+        self._check_shape("expert", self.expert)
+        for number, slot in enumerate(self.experts):
+            self._check_shape(slot_name(number), slot.shape)
 
     @property
     def publishers(self) -> tuple[Author, ...]:
@@ -226,13 +242,30 @@ class RunManifest(Signed):
         """All slots to train: the experts, then the router."""
         return (*range(self.clusters), ROUTER)
 
+    def expert_spec(self, expert: int) -> ExpertSpec:
+        """The shape of one expert."""
+        return self.experts[expert].shape if self.experts else self.expert
+
+    def objective(self, expert: int) -> str:
+        """The name of the objective that one expert is trained with: see `objectives`."""
+        return self.experts[expert].objective if self.experts else FLOW
+
+    def check_objective(self, expert: int) -> None:
+        """Raise NotAvailable when this version cannot train or sample an expert."""
+        if (objective := self.objective(expert)) not in OBJECTIVES:
+            raise NotAvailable(
+                f"{slot_name(expert)} is trained with the objective {objective!r}, which this "
+                "version does not know",
+                "update paris-p2p",
+            )
+
     def checkpoint_limit(self, slot: int) -> int:
         """Most bytes of a checkpoint of this slot, whatever its head says.
 
         Counted from the shape: 4 bytes a weight for attention, feed-forward and modulation of every
         layer, and for the embeddings. Doubled, because this is a bound and not an exact size.
         """
-        spec = self.router if slot == ROUTER else self.expert
+        spec = self.router if slot == ROUTER else self.expert_spec(slot)
         channels, height, width = self.latent_shape
         pixels = channels * spec.patch**2
         layer = 24 * spec.hidden**2 + 64 * spec.hidden
@@ -255,6 +288,16 @@ class RunManifest(Signed):
         encoders = (self.autoencoder, self.text_encoder, self.image_encoder)
         shipped = {bytes.fromhex(part.reference) for part in encoders if part.kind == "content"}
         return shipped | {shard.manifest for shard in self.shards}
+
+    def _check_shape(self, name: str, shape: ExpertSpec) -> None:
+        if shape.caption_width != self.text_width:
+            raise BadContent(f"{name}: its caption_width is not the run's text_width")
+        self._check_tiling(name, shape.patch)
+
+    def _check_tiling(self, name: str, patch: int) -> None:
+        _, height, width = self.latent_shape
+        if height % patch or width % patch:
+            raise BadContent(f"{name}: patches of {patch} do not tile {height}x{width} latents")
 
 
 def _expect_even_heads(hidden: int, heads: int) -> None:

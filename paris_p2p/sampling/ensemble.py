@@ -22,14 +22,15 @@ from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.hub import load_hub_autoencoder, load_hub_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.expert import Expert, build_expert
+from paris_p2p.model.expert_objectives import EXPERT_OBJECTIVES
+from paris_p2p.model.integrators import INTEGRATORS, StepListener
 from paris_p2p.model.mixture import Strategy
-from paris_p2p.model.objective import Text
+from paris_p2p.model.objective import Text, VelocityField
 from paris_p2p.model.router import Router, build_router
 from paris_p2p.model.sampler import (
     BadAnswer,
     EnsembleSampler,
     Sample,
-    StepListener,
     draw_noise,
 )
 from paris_p2p.model.weights import load_into
@@ -112,27 +113,31 @@ class Ensemble:
 
     def _sampled(self, request: SampleRequest, on_step: StepListener | None) -> Sample:
         captions = request.captions()
+        text, null = self._texts(captions)
         sampler = EnsembleSampler(
             router=self.router,
             load_expert=self._expert,
-            null=self._text([""]),
+            null=null,
             available=torch.tensor([bool(self._heads[k]) for k in range(self._run.clusters)]),
             strategy=_strategy(request),
             guidance=request.guidance,
+            integrator=INTEGRATORS[request.sampler],
         )
         noise = draw_noise(len(captions), self._latent_shape, request.seed)
-        return sampler.sample(self._text(captions), noise, request.steps, on_step)
+        return sampler.sample(text, noise, request.steps, on_step)
 
     @property
     def _latent_shape(self) -> tuple[int, int, int]:
         channels, height, width = self._run.latent_shape
         return channels, height, width
 
-    def _expert(self, expert: int) -> Expert | Router | None:
+    def _expert(self, expert: int) -> VelocityField | None:
         try:
+            self._run.check_objective(expert)
             if expert not in self._experts:
                 self._experts[expert] = self._network(expert)
-            return self._experts[expert]
+            objective = EXPERT_OBJECTIVES[self._run.objective(expert)]
+            return objective.as_velocity(self._experts[expert])
         except NotAvailable as error:
             log.warning("%s; its share is lost", error)
             self._heads[expert] = []
@@ -233,12 +238,14 @@ class Ensemble:
     def _built(self, slot: int) -> Expert | Router:
         if slot == ROUTER:
             return build_router(self._run.router, self._latent_shape, self._run.clusters)
-        return build_expert(self._run.expert, self._latent_shape)
+        return build_expert(self._run.expert_spec(slot), self._latent_shape)
 
     @torch.inference_mode()
-    def _text(self, captions: Sequence[str]) -> Text:
-        ids = self.text_encoder.tokenize(captions)
-        return Text(self.text_encoder.encode(ids), self.text_encoder.mask(ids))
+    def _texts(self, captions: Sequence[str]) -> tuple[Text, Text]:
+        """The captions (N, L, D) and the null caption (1, L, D), as long as the longest."""
+        ids = self.text_encoder.tokenize([*captions, ""])
+        text = Text(self.text_encoder.encode(ids), self.text_encoder.mask(ids)).trimmed()
+        return text[slice(-1)], text[slice(-1, None)]
 
     @torch.inference_mode()
     def _decode(self, latents: Tensor) -> list[Image.Image]:
@@ -259,6 +266,7 @@ class Ensemble:
             "run": {"name": self._run.name, "id": self._run_id.hex()},
             "prompt": caption,
             "seed": request.seed + index,
+            "sampler": request.sampler,
             "steps": request.steps,
             "guidance": request.guidance,
             "strategy": request.strategy,

@@ -15,6 +15,7 @@ MAX_SCALE = 16
 MAX_SEED = 2**53
 """All JSON readers agree on numbers below it."""
 STRATEGIES = ("top-1", "top-2", "top-k", "threshold", "full")
+SAMPLERS = ("euler", "heun", "unipc", "dpm++", "deis")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class SampleRequest:
     strategy: str = "top-2"
     top_k: int | None = None
     """How many experts "top-k" mixes; None with every other strategy."""
+    sampler: str = "euler"
     steps: int = 30
     guidance: float = 5.0
     seed: int = 0
@@ -66,6 +68,10 @@ class SampleRequest:
             )
         if self.top_k is not None and self.top_k < 1:
             raise UsageProblem(f"a mixture of {self.top_k} experts", "use --top-k of 1 or more")
+        if self.sampler not in SAMPLERS:
+            raise UsageProblem(
+                f"no sampler is called {self.sampler!r}", f"use {', '.join(SAMPLERS)}"
+            )
         if not 1 <= self.steps <= 1000:
             raise UsageProblem(f"{self.steps} sampling steps asked for", "use --steps 1 to 1000")
         if not 0 <= self.guidance <= 100:

@@ -1,4 +1,4 @@
-"""The training step of an expert: flow matching on its own cluster only."""
+"""The training step of an expert: its slot's objective, on its own cluster only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from torch import Generator, Tensor
 
 from paris_p2p.data.shards import read_shard
 from paris_p2p.model.expert import Expert, build_expert
-from paris_p2p.model.objective import (
-    Corruption,
-    Text,
-    draw_corruption,
-    drop_captions,
-    flow_matching_loss,
-    velocity_target,
+from paris_p2p.model.expert_objectives import (
+    EXPERT_OBJECTIVES,
+    ExpertObjective,
+    expert_loss,
 )
+from paris_p2p.model.objective import Corruption, Text, draw_corruption, drop_captions
 from paris_p2p.training.job import Job
 from paris_p2p.training.samples import Captioned, captioned_parts, draw_probes, load_encoder
 from paris_p2p.training.trainer import Progress, Stop, never, train
@@ -26,10 +24,17 @@ class ExpertTask:
     """An expert and its cluster; fits `trainer.Task`."""
 
     def __init__(
-        self, expert: Expert, part: Captioned, held_out: Captioned, null: Text, dropout: float
+        self,
+        expert: Expert,
+        objective: ExpertObjective,
+        part: Captioned,
+        held_out: Captioned,
+        null: Text,
+        dropout: float,
     ) -> None:
         """`dropout` is the share of captions that training replaces by `null` (1, L, D)."""
         self.network = expert
+        self._objective = objective
         self._part = part
         self._held_out = held_out
         self._null = null
@@ -42,25 +47,39 @@ class ExpertTask:
         return len(self._part.latents)
 
     def loss(self, network: Expert, rows: Tensor, generator: Generator) -> Tensor:
-        """Flow matching with fresh noise and some captions dropped."""
-        corruption = draw_corruption(self._part.latents[rows], generator)
+        """The objective's error with fresh noise and some captions dropped."""
+        latents = self._part.latents[rows]
+        corruption = draw_corruption(latents, generator, self._objective.draw_times)
         text = drop_captions(self._part.captions[rows], self._null, self._dropout, generator)
-        return _loss(network, self._part.latents[rows], text, corruption)
+        return self._loss(network, latents, text, corruption)
 
     def held_out_loss(self, network: Expert) -> float:
-        """Mean squared error over the probes, all with their captions."""
+        """Mean squared error over the probes, all with their captions.
+
+        The probes' times are the objective's own: losses compare within one objective only.
+        """
         part = self._held_out
         return self._probes.mean(
-            lambda rows, corruption: _loss(
+            lambda rows, corruption: self._loss(
                 network, part.latents[rows], part.captions[rows], corruption
             )
         )
 
     def clueless_loss(self) -> float:
-        """Loss of a velocity that is always zero, as a fresh expert's is."""
-        latents = self._held_out.latents
+        """Loss of a prediction that is always zero, as a fresh expert's is."""
+        latents, target = self._held_out.latents, self._objective.target
         return self._probes.mean(
-            lambda rows, corruption: velocity_target(latents[rows], corruption.eps).square().mean()
+            lambda rows, corruption: target(latents[rows], corruption.eps).square().mean()
+        )
+
+    def _loss(self, network: Expert, x0: Tensor, text: Text, corruption: Corruption) -> Tensor:
+        device = next(network.parameters()).device
+        return expert_loss(
+            self._objective,
+            network,
+            x0.to(device),
+            text.trimmed().to(device),
+            corruption.to(device),
         )
 
 
@@ -75,9 +94,6 @@ def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
         job.shards[0], latent_shape=job.latent_shape, context_length=job.text_context
     )
     part, held_out, null = captioned_parts(shard, load_encoder(job.text_encoder))
-    return train(ExpertTask(expert, part, held_out, null, job.recipe.caption_dropout), job, stop)
-
-
-def _loss(network: Expert, x0: Tensor, text: Text, corruption: Corruption) -> Tensor:
-    device = next(network.parameters()).device
-    return flow_matching_loss(network, x0.to(device), text.to(device), corruption.to(device))
+    objective = EXPERT_OBJECTIVES[job.objective]
+    dropout = job.recipe.caption_dropout
+    return train(ExpertTask(expert, objective, part, held_out, null, dropout), job, stop)

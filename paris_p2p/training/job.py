@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from paris_p2p.errors import BadContent
+from paris_p2p.records.objectives import FLOW, OBJECTIVES
 from paris_p2p.records.progress_limits import MOST_IMAGES, MOST_STEPS
 from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec, TrainingSpec, slot_name
 
@@ -61,6 +62,8 @@ class Job:
     shards: tuple[Path, ...]
     text_encoder: TextEncoderReference
     out_dir: Path
+    objective: str = FLOW
+    """What an expert is trained with."""
     resume_snapshot: Path | None = None
     """This peer's own snapshot to continue from."""
     resume_state: Path | None = None
@@ -80,13 +83,15 @@ class Job:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        """BadContent unless the shards fit the slot and the slot fits the run."""
+        """BadContent unless shards fit the slot, the slot fits the run, the objective is known."""
         if not ROUTER <= self.slot < self.clusters:
             raise BadContent(f"slot {self.slot} is not one of the run's {self.clusters} experts")
         needed = self.clusters if self.slot == ROUTER else 1
         if len(self.shards) != needed:
             name = slot_name(self.slot)
             raise BadContent(f"{name} needs {needed} of the run's shards, got {len(self.shards)}")
+        if self.objective not in OBJECTIVES:
+            raise BadContent(f"no objective is called {self.objective!r}")
 
     @property
     def from_scratch(self) -> bool:

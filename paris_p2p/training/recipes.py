@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from typing import Final
 
 from paris_p2p.errors import UsageProblem
 from paris_p2p.model import expert, router
-from paris_p2p.records.run import ExpertSpec, RouterSpec, TrainingSpec
+from paris_p2p.records.run import ExpertSlot, ExpertSpec, RouterSpec, TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Recipe:
     expert: ExpertSpec
     router: RouterSpec
     training: TrainingSpec
+    kinds: tuple[ExpertSlot, ...] = ()
+    """The kinds of experts, where they differ; () for all like `expert`, flow-matched."""
+
+    def experts(self, clusters: int) -> tuple[ExpertSlot, ...]:
+        """What each expert of a run is: the kinds in turn. () where they do not differ."""
+        return tuple(islice(cycle(self.kinds), clusters))
 
 
 _PAPER: Final = TrainingSpec(
@@ -55,7 +62,19 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     "B/2": Recipe(expert.PRESETS["B/2"], router.PRESETS["B/2"], _PAPER),
     "L/2": Recipe(expert.PRESETS["L/2"], router.PRESETS["B/2"], _PAPER),
     "XL/2": Recipe(expert.PRESETS["XL/2"], router.PRESETS["B/2"], _PAPER),
+    "mixed": Recipe(
+        expert.PRESETS["B/2"],
+        router.PRESETS["B/2"],
+        _PAPER,
+        kinds=(
+            ExpertSlot(expert.PRESETS["B/2"]),
+            ExpertSlot(expert.PRESETS["XL/2"]),
+            ExpertSlot(expert.PRESETS["L/2"], "flow-logit-normal"),
+            ExpertSlot(expert.PRESETS["B/2"], "ddpm-cosine"),
+        ),
+    ),
 }
+"""`mixed` has experts for small devices and for large ones, a quarter of them of HDDM's kind."""
 
 
 def recipe(name: str) -> Recipe:

@@ -71,6 +71,7 @@ def shipped_run_manifest(folder: Path, blobs: Blobs, author: bytes, now: float) 
             for index, cluster in enumerate(clusters)
         ),
         trusted_authors=(),
+        experts=parts.experts(len(clusters)),
     )
 
 

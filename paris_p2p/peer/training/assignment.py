@@ -43,7 +43,7 @@ async def assignment(
         "clusters": run.clusters,
         "latent_shape": list(run.latent_shape),
         "text_context": run.text_context,
-        "expert": asdict(run.expert),
+        **_expert(run, expert),
         "router": asdict(run.router),
         "recipe": asdict(run.recipe),
         "shards": [
@@ -66,6 +66,13 @@ async def assignment(
         "device": "auto",
         "seed": membership.node.rng.getrandbits(31),
     }
+
+
+def _expert(run: RunManifest, slot: int) -> Event:
+    """The shape and objective of a slot's expert. The router's job ignores both."""
+    if slot == ROUTER:
+        return {"expert": asdict(run.expert)}
+    return {"expert": asdict(run.expert_spec(slot)), "objective": run.objective(slot)}
 
 
 def _shards(run: RunManifest, expert: int) -> tuple[ShardRef, ...]:

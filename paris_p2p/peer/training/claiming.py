@@ -35,7 +35,7 @@ from paris_p2p.records.claim import (
     claim_winner,
     is_advancing,
 )
-from paris_p2p.records.device_fit import Device, check_fit, least_memory, liking
+from paris_p2p.records.device_fit import Device, check_fit, fits, least_memory, liking
 from paris_p2p.records.run import RunManifest, slot_name
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Claimant:
 
         Raises Held when the wanted slot is another's or busy, or no other peer takes the claim;
         AllHeld when every expert is held; NotAvailable when the run has no such slot, or one that
-        needs more memory than this device has.
+        needs more memory than this device has or a newer version of this program.
         """
         search = SlotSearch(self._choices(wanted, busy), self.rng)
         while True:
@@ -124,7 +124,7 @@ class Claimant:
 
     def _all_choices(self, busy: Collection[int]) -> list[int]:
         run = self.run
-        fitting = [slot for slot in range(run.clusters) if self._fits(slot)]
+        fitting = [slot for slot in range(run.clusters) if fits(run, slot, self.device)]
         if not fitting:
             smallest = min(range(run.clusters), key=lambda slot: least_memory(run, slot))
             check_fit(run, smallest, self.device)
@@ -132,9 +132,6 @@ class Claimant:
         if not choices:
             raise AllHeld("this peer is training every expert it can already", ALL_HELD_REMEDY)
         return choices
-
-    def _fits(self, slot: int) -> bool:
-        return self.device is None or least_memory(self.run, slot) <= self.device.memory
 
     async def _take(self, wanted: int, search: SlotSearch) -> Lease:
         """Lease the wanted slot, when it is free, this author's, or has lain fallow too long."""
