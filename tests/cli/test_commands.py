@@ -66,6 +66,7 @@ def test_help_and_commands_are_told_without_torch_or_hivemind() -> None:
         (["fetch-and-sample", "apple", "--top-k", "0"], 2, "0 experts"),
         (["fetch-and-sample", "apple", "--strategy", "full", "--top-k", "3"], 2, "does not go"),
         (["fetch-and-sample", "apple", "--strategy", "best"], 2, "best"),
+        (["fetch-and-sample", "apple", "--sampler", "magic"], 2, "magic"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_its_exit_code(

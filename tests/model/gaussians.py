@@ -40,12 +40,24 @@ class Gaussians:
         residual = x.flatten(1) - a * mean
         return (slope * residual - mean).view_as(x)
 
+    def noise(self, cluster: int, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """E[eps | alpha x0 + sigma eps = x] within one cluster, (N, D, 1, 1)."""
+        a, b = alpha[:, None], sigma[:, None]
+        mean, variance = self.means[cluster], self.variances[cluster]
+        return (b / (a**2 * variance + b**2) * (x.flatten(1) - a * mean)).view_as(x)
+
     def logits(self, x: Tensor, t: Tensor) -> Tensor:
         """log p(k, x_t = x) (N, K): the exact router."""
         a, b = (1 - t)[:, None, None], t[:, None, None]
         variance = a**2 * self.variances + b**2  # (N, K, D)
         distance = (x.flatten(1)[:, None] - a * self.means) ** 2 / variance
         return self.shares.log() - 0.5 * (distance + variance.log()).sum(-1)
+
+    def mixture_velocity(self, x: Tensor, t: Tensor) -> Tensor:
+        """The whole mixture's velocity (N, D, 1, 1), by way of its clusters, at t = 1 too."""
+        shares = self.logits(x, t).softmax(-1)
+        velocities = [self.velocity(cluster, x, t) for cluster in range(self.clusters)]
+        return torch.einsum("nk,kndhw->ndhw", shares, torch.stack(velocities))
 
     def marginal_velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """The whole mixture's velocity (N, D, 1, 1), by way of its score and not of its clusters.

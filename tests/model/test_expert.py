@@ -8,6 +8,7 @@ from torch import Tensor
 
 from paris_p2p.errors import BadContent
 from paris_p2p.model.expert import PRESETS, Expert, build_expert
+from paris_p2p.model.objective import Text
 
 EMOJI = (16, 8, 8)
 FULL_SIZE = (4, 32, 32)
@@ -70,6 +71,17 @@ def test_padding_does_not_matter_and_words_do() -> None:
         velocity = expert(x, t, text, mask)
         assert torch.equal(velocity, expert(x, t, other_padding, mask))
         assert not torch.allclose(velocity, expert(x, t, other_word, mask))
+
+
+def test_trimmed_captions_get_the_same_answer() -> None:
+    expert = awake(build_expert(PRESETS["tiny"], EMOJI))
+    x, t, text, mask = a_call()
+    mask[:, 3:] = 0
+    short = Text(text, mask).trimmed()
+    assert short.tokens.shape[1] == 3
+    with torch.inference_mode():
+        full, trimmed = expert(x, t, text, mask), expert(x, t, short.tokens, short.mask)
+    assert torch.allclose(full, trimmed, rtol=1e-5, atol=1e-5)
 
 
 def test_time_matters() -> None:

@@ -3,17 +3,14 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from paris_p2p.model.objective import (
-    Corruption,
     Text,
     draw_corruption,
     drop_captions,
-    flow_matching_loss,
     interpolate,
     router_loss,
-    velocity_target,
 )
 
 SHAPE = (64, 2, 4, 4)
@@ -29,40 +26,6 @@ def test_the_path_starts_at_data_and_ends_at_noise() -> None:
     assert torch.equal(interpolate(x0, eps, torch.ones(64)), eps)
 
 
-def test_the_target_is_the_derivative_of_the_path() -> None:
-    x0, eps, t = torch.randn(SHAPE).double(), torch.randn(SHAPE).double(), torch.rand(64).double()
-    ahead, behind = interpolate(x0, eps, t + 1e-4), interpolate(x0, eps, t - 1e-4)
-    assert torch.allclose((ahead - behind) / 2e-4, velocity_target(x0, eps))
-
-
-def test_a_perfect_expert_has_no_loss_and_a_silent_one_two() -> None:
-    x0 = torch.randn(SHAPE)
-    corruption = draw_corruption(x0, Generator().manual_seed(1))
-
-    def perfect(_x: Tensor, _t: Tensor, _text: Tensor, _mask: Tensor) -> Tensor:
-        return corruption.eps - x0
-
-    def silent(x: Tensor, _t: Tensor, _text: Tensor, _mask: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
-    assert flow_matching_loss(perfect, x0, captions(64), corruption).item() == 0
-    assert abs(flow_matching_loss(silent, x0, captions(64), corruption).item() - 2) < 0.2
-
-
-def test_the_expert_is_asked_at_the_noised_point_with_its_caption() -> None:
-    x0, text = torch.randn(SHAPE), captions(64)
-    corruption = Corruption(torch.rand(64), torch.randn(SHAPE))
-
-    def checks(x: Tensor, t: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        assert torch.equal(x, interpolate(x0, corruption.eps, corruption.t))
-        assert torch.equal(t, corruption.t)
-        assert tokens is text.tokens
-        assert mask is text.mask
-        return x
-
-    flow_matching_loss(checks, x0, text, corruption)
-
-
 def test_captions_are_dropped_at_the_rate_asked_for() -> None:
     null = Text(torch.zeros(1, 3, 4), torch.tensor([[1.0, 0.0, 0.0]]))
     dropped = drop_captions(captions(10_000), null, 0.1, Generator().manual_seed(0))
@@ -70,6 +33,14 @@ def test_captions_are_dropped_at_the_rate_asked_for() -> None:
     assert 0.09 < gone.double().mean() < 0.11
     assert torch.equal(dropped.mask[:, 1], (~gone).float())
     assert torch.equal(dropped.tokens[~gone], captions(10_000).tokens[~gone])
+
+
+def test_padding_beyond_the_longest_caption_is_cut_off() -> None:
+    tokens = torch.randn(2, 5, 4)
+    mask = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 1, 0, 0]]).bool()
+    trimmed = Text(tokens, mask).trimmed()
+    assert torch.equal(trimmed.tokens, tokens[:, :3])
+    assert torch.equal(trimmed.mask, mask[:, :3])
 
 
 def test_corruption_comes_from_the_generator_alone() -> None:

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 
 from paris_p2p.errors import NotAvailable
+from paris_p2p.model.integrators import INTEGRATORS
 from paris_p2p.model.mixture import Strategy
 from paris_p2p.model.objective import Text, VelocityField
 from paris_p2p.model.sampler import (
     BadAnswer,
     EnsembleSampler,
     draw_noise,
-    euler,
     guided_velocity,
 )
 from paris_p2p.records.run import ROUTER
@@ -51,25 +51,6 @@ def test_exact_experts_and_router_give_the_mixture_back(mixture: Gaussians) -> N
     assert (points.T.cov() - mixture.covariance()).abs().max() < 0.06
 
 
-def test_euler_is_exact_on_a_straight_path() -> None:
-    x0, noise = torch.randn(3, *POINT), torch.randn(3, *POINT)
-    for steps in (1, 7):
-        assert torch.allclose(euler(lambda _x, _t: noise - x0, noise, steps), x0, atol=1e-5)
-
-
-def test_euler_walks_from_noise_to_data_and_tells() -> None:
-    times: list[float] = []
-    told: list[tuple[int, int]] = []
-
-    def velocity(x: Tensor, t: Tensor) -> Tensor:
-        times.append(t[0].item())
-        return x
-
-    euler(velocity, torch.zeros(1, *POINT), 4, lambda step, steps: told.append((step, steps)))
-    assert times == [1.0, 0.75, 0.5, 0.25]
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
-
-
 @pytest.mark.parametrize(("guidance", "expected"), [(0.0, 2.0), (1.0, 5.0), (4.0, 14.0)])
 def test_guidance_moves_along_the_caption(guidance: float, expected: float) -> None:
     def expert(x: Tensor, _t: Tensor, text: Tensor, _mask: Tensor) -> Tensor:
@@ -94,6 +75,15 @@ def test_one_router_decision_a_step_serves_both_branches(mixture: Gaussians) -> 
     assert decisions == 6
     assert sample.weights.shape == (6, 4, mixture.clusters)
     assert sample.lost_mass.shape == (6, 4)
+
+
+def test_the_router_decides_at_every_call_of_a_sampler_that_asks_twice(
+    mixture: Gaussians,
+) -> None:
+    sampler = a_sampler(mixture, integrator=INTEGRATORS["heun"])
+    sample = sampler.sample(captions(4), draw_noise(4, POINT, seed=0), steps=6)
+    assert sample.weights.shape == (11, 4, mixture.clusters)
+    assert sample.lost_mass.shape == (11, 4)
 
 
 def test_only_the_experts_called_for_are_loaded_and_each_once(mixture: Gaussians) -> None:

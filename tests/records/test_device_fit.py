@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paris_p2p.errors import NotAvailable
-from paris_p2p.records.device_fit import Device, check_fit, least_memory, liking, samples_size
-from paris_p2p.records.run import ROUTER, RunManifest
+from paris_p2p.records.device_fit import (
+    Device,
+    check_fit,
+    fits,
+    least_memory,
+    liking,
+    samples_size,
+)
+from paris_p2p.records.run import ROUTER, ExpertSlot, RunManifest
 from tests.records.conftest import EXAMPLES
 
 RUN = EXAMPLES["run"]
@@ -46,6 +53,33 @@ def test_a_slot_that_does_not_fit_is_refused_and_its_need_named() -> None:
     check_fit(RUN, 0, None)
     with pytest.raises(NotAvailable, match=f"at least {need / 2**30:.1f} GiB"):
         check_fit(RUN, 0, Device(memory=need - 1))
+
+
+def mixed(objective: str = "flow") -> RunManifest:
+    """The run with a large expert 0 and a small expert 1."""
+    large = replace(RUN.expert, hidden=2 * RUN.expert.hidden)
+    return replace(RUN, experts=(ExpertSlot(large), ExpertSlot(RUN.expert, objective)))
+
+
+def test_each_expert_is_held_to_its_own_need() -> None:
+    run = mixed()
+    assert least_memory(run, 1) == least_memory(RUN, 1)
+    assert least_memory(run, 0) > 2 * least_memory(RUN, 0)
+    small = Device(memory=least_memory(run, 1))
+    assert [fits(run, slot, small) for slot in (0, 1)] == [False, True]
+
+
+def test_a_large_device_leaves_small_experts_to_small_ones() -> None:
+    device = Device(memory=2**40)
+    assert liking(mixed(), 0, device) == 4 * liking(mixed(), 1, device)
+
+
+def test_an_expert_with_an_unknown_objective_fits_no_device() -> None:
+    run = mixed("mean-flow")
+    assert [fits(run, slot, None) for slot in (0, 1)] == [True, False]
+    with pytest.raises(NotAvailable, match="expert 1 is trained with the objective 'mean-flow'"):
+        check_fit(run, 1, None)
+    check_fit(run, ROUTER, None)
 
 
 @given(st.floats(0, 10))

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 from blake3 import blake3
 
-from paris_p2p.errors import BadContent
+from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.identity import Identity
+from paris_p2p.peer.shipped_run import load_shipped_run
 from paris_p2p.records.codec import seal
+from paris_p2p.records.objectives import FLOW, OBJECTIVES
 from paris_p2p.records.run import (
     MAX_AUTHORS,
     MAX_CLUSTERS,
@@ -15,12 +17,16 @@ from paris_p2p.records.run import (
     MAX_URL,
     ROUTER,
     Artefact,
+    ExpertSlot,
     ExpertSpec,
     RunManifest,
     ShardRef,
     run_id,
     slot_name,
 )
+
+ID_OF_EXAMPLE = "eff72139c46e7b4266ade9f716e5d7819879676d8b8c3de34083ad4c6cf4a997"
+"""The id of the example run, as every version so far computes it."""
 
 
 def test_the_id_is_the_hash_of_the_sealed_bytes(run: RunManifest, signer: Identity) -> None:
@@ -44,7 +50,8 @@ def test_the_largest_run_fits_its_limit(run: RunManifest, signer: Identity) -> N
     shards = tuple(
         ShardRef(bytes(32), 2**40, 2**40, ("a word", "another")) for _ in range(MAX_CLUSTERS)
     )
-    largest = replace(run, clusters=MAX_CLUSTERS, shards=shards)
+    experts = (ExpertSlot(run.expert, OBJECTIVES[1]),) * MAX_CLUSTERS
+    largest = replace(run, clusters=MAX_CLUSTERS, shards=shards, experts=experts)
     assert RunManifest.unseal(largest.seal(signer)) == largest
 
 
@@ -58,6 +65,7 @@ def test_the_run_with_the_most_values_can_be_read(run: RunManifest, signer: Iden
         trusted_authors=authors,
         members=authors,
         http_seeds=("http://a",) * MAX_SEEDS,
+        experts=(ExpertSlot(run.expert, "x"),) * MAX_CLUSTERS,
     )
     assert RunManifest.unseal(largest.seal(signer)) == largest
 
@@ -66,6 +74,79 @@ def test_a_run_too_wordy_to_be_sent_is_refused(run: RunManifest, signer: Identit
     shards = tuple(ShardRef(bytes(32), 1, 1, ("x" * 32,) * 16) for _ in range(MAX_CLUSTERS))
     with pytest.raises(BadContent, match="bytes, over"):
         replace(run, clusters=MAX_CLUSTERS, shards=shards).seal(signer)
+
+
+def test_a_run_whose_experts_are_all_alike_keeps_its_bytes_and_its_id(
+    run: RunManifest, signer: Identity
+) -> None:
+    assert "experts" not in run.to_body()
+    assert run_id(run.seal(signer)).hex() == ID_OF_EXAMPLE
+    assert [run.expert_spec(slot) for slot in (0, 1)] == [run.expert] * 2
+    assert [run.objective(slot) for slot in (0, 1)] == [FLOW] * 2
+
+
+def test_the_shipped_run_is_read_as_one_of_equal_experts() -> None:
+    shipped = load_shipped_run()
+    assert shipped.run.experts == ()
+    assert run_id(shipped.sealed) == shipped.id
+
+
+def differing(run: RunManifest, **changes: object) -> RunManifest:
+    """The run with expert 0 as it was, and expert 1 smaller and trained with DDPM's objective."""
+    small = replace(run.expert, hidden=96, depth=2)
+    slots = (ExpertSlot(run.expert), ExpertSlot(small, "ddpm-cosine"))
+    return replace(run, **{"experts": slots} | changes)
+
+
+def test_each_expert_may_have_its_own_shape_and_objective(
+    run: RunManifest, signer: Identity
+) -> None:
+    mixed = RunManifest.unseal(differing(run).seal(signer))
+    assert mixed == differing(run)
+    assert mixed.expert_spec(0) == run.expert and mixed.expert_spec(1).hidden == 96
+    assert [mixed.objective(slot) for slot in (0, 1)] == ["flow", "ddpm-cosine"]
+    assert mixed.checkpoint_limit(0) == run.checkpoint_limit(0)
+    assert mixed.checkpoint_limit(1) < run.checkpoint_limit(1) / 4
+    assert mixed.resume_limit(1) < run.resume_limit(1)
+    assert mixed.checkpoint_limit(ROUTER) == run.checkpoint_limit(ROUTER)
+
+
+def test_an_objective_of_a_later_version_is_refused_by_name_and_the_others_work(
+    run: RunManifest, signer: Identity
+) -> None:
+    slots = (ExpertSlot(run.expert, OBJECTIVES[-1]), ExpertSlot(run.expert, "mean-flow/2"))
+    read = RunManifest.unseal(replace(run, experts=slots).seal(signer))
+    read.check_objective(0)
+    with pytest.raises(NotAvailable, match=r"expert 1 .* 'mean-flow/2', which this version") as no:
+        read.check_objective(1)
+    assert no.value.remedy == "update paris-p2p"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"patch": 3}, "expert 1: patches of 3 do not tile 8x8 latents"),
+        ({"caption_width": 64}, "expert 1: its caption_width is not the run's text_width"),
+    ],
+)
+def test_an_expert_that_does_not_fit_the_others_is_named(
+    run: RunManifest, changes: dict[str, int], words: str
+) -> None:
+    odd = ExpertSlot(replace(run.expert, **changes))
+    with pytest.raises(BadContent, match=words):
+        replace(run, experts=(ExpertSlot(run.expert), odd))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_either_no_expert_is_described_or_every_one(run: RunManifest, count: int) -> None:
+    with pytest.raises(BadContent, match=f"experts: {count} of them for 2 clusters"):
+        replace(run, experts=(ExpertSlot(run.expert),) * count)
+
+
+@pytest.mark.parametrize("objective", ["", "x" * 65, "\x1b[31m", 7])
+def test_an_objective_is_a_short_printable_word(run: RunManifest, objective: object) -> None:
+    with pytest.raises(BadContent, match="objective"):
+        ExpertSlot(run.expert, objective)
 
 
 INCONSISTENT = {

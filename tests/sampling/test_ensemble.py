@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from paris_p2p.errors import BadContent, NotAvailable
-from paris_p2p.records.run import Artefact
+from paris_p2p.model.expert import build_expert
+from paris_p2p.records.run import Artefact, ExpertSlot, RunManifest
 from paris_p2p.sampling import ensemble
 from paris_p2p.sampling.contents import HeadRow
 from paris_p2p.sampling.ensemble import Ensemble
-from paris_p2p.sampling.request import SampleRequest
+from paris_p2p.sampling.request import SAMPLERS, SampleRequest
 from tests.peer.worlds import CREATOR
-from tests.sampling.shelf import Shelf, make_tiny_run
+from tests.sampling.shelf import LATENTS, Shelf, make_tiny_run
 from tests.sampling.shelf import full_shelf as full_shelf  # a fixture
 
 REQUEST = SampleRequest(("a red apple", "a cat"), steps=2, strategy="full", seed=5)
@@ -51,6 +52,63 @@ def test_prompts_become_pictures_that_say_where_they_come_from(shelf: Shelf) -> 
     assert origin["seed"] == 6
     assert origin["heads"]["expert 0"]["manifest"] == "head-0"
     assert sum(origin["expert_weights"].values()) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_draws_and_is_named(shelf: Shelf, sampler: str) -> None:
+    request = replace(REQUEST, sampler=sampler)
+    pictures = Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(request)
+    assert [picture.provenance["sampler"] for picture in pictures] == [sampler] * 2
+
+
+def differing(shelf: Shelf, *objectives: str, deep: int = 1) -> RunManifest:
+    """The tiny run whose experts have these objectives, the last as `deep`."""
+    run = make_tiny_run(shelf)
+    slots = [ExpertSlot(run.expert, objective) for objective in objectives]
+    slots[-1] = replace(slots[-1], shape=replace(run.expert, depth=deep))
+    return replace(run, experts=tuple(slots))
+
+
+def test_experts_of_two_sizes_and_objectives_draw_together(shelf: Shelf) -> None:
+    run = differing(shelf, "flow", "ddpm-cosine", deep=2)
+    torch.manual_seed(1)
+    shelf.save("deep", build_expert(run.expert_spec(1), LATENTS))
+    pictures = Ensemble(run.seal(CREATOR), heads(slot1=[row("deep")]), shelf).sample(REQUEST)
+    assert set(pictures[0].provenance["expert_weights"]) == {"0", "1"}
+    assert not shelf.condemned
+
+
+def test_a_checkpoint_in_the_shape_of_another_slot_is_condemned(shelf: Shelf) -> None:
+    run = differing(shelf, "flow", "flow", deep=2)
+    pictures = Ensemble(run.seal(CREATOR), heads(), shelf).sample(REQUEST)
+    assert list(shelf.condemned) == ["head-1"]
+    assert list(pictures[0].provenance["expert_weights"]) == ["0"]
+
+
+def test_an_expert_answers_as_a_velocity_of_its_own_objective(shelf: Shelf) -> None:
+    runs = [differing(shelf, name, "flow") for name in ("flow", "ddpm-linear")]
+    request = replace(REQUEST, steps=4)
+    flow, noise = (Ensemble(run.seal(CREATOR), heads(), shelf).latents(request) for run in runs)
+    assert not torch.allclose(flow.latents, noise.latents, atol=0.1)
+
+
+def test_an_expert_whose_objective_is_unknown_is_masked_and_never_fetched(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = differing(shelf, "flow", "mean-flow")
+    pictures = Ensemble(run.seal(CREATOR), heads(), shelf).sample(REQUEST)
+    assert list(pictures[0].provenance["expert_weights"]) == ["0"]
+    assert 0 < pictures[0].provenance["lost_mass"] < 1
+    assert "expert 1 is trained with the objective 'mean-flow'" in caplog.text
+    assert 1 not in {slot for slot, _ in shelf.asked}
+
+
+def test_captions_are_read_as_long_as_the_longest(shelf: Shelf) -> None:
+    ensemble = Ensemble(seal_tiny_run(shelf), heads(), shelf)
+    text, null = ensemble._texts(["a", "the cat"])
+    context = ensemble.text_encoder.context_length
+    assert text.tokens.shape[1] == null.tokens.shape[1] == int(text.mask.sum(1).max()) < context
+    assert len(text) == 2 and len(null) == 1
 
 
 def test_the_same_seed_gives_the_same_picture(shelf: Shelf) -> None:

@@ -17,6 +17,7 @@ from paris_p2p.sampling.request import SampleRequest
         ({"prompts": ("a",), "guidance": float("nan")}, "guidance"),
         ({"prompts": ("a",), "seed": -1}, "seed"),
         ({"prompts": ("a",), "strategy": "bogus"}, "bogus"),
+        ({"prompts": ("a",), "sampler": "bogus"}, "bogus"),
         ({"prompts": ("a",), "strategy": "top-k"}, "--top-k"),
         ({"prompts": ("a",), "strategy": "top-k", "top_k": -3}, "-3 experts"),
         ({"prompts": ("a",), "strategy": "full", "top_k": 2}, "--top-k"),

@@ -30,6 +30,7 @@ def test_a_job_comes_back_from_its_file(run: RunFiles, slot: int) -> None:
         start_from=run.folder / "head",
         start_step=7,
         seed=3,
+        objective="ddpm-linear",
     )
     assert Job.read(written(run.folder, as_json(job))) == job
 
@@ -54,6 +55,7 @@ def test_what_is_left_out_or_unknown_or_null_has_a_default(run: RunFiles) -> Non
         ("latent_shape", None),
         ("recipe", {"learning_rate": "fast"}),
         ("expert", {}),
+        ("objective", "mean-flow"),
         ("text_encoder", {"path": "x"}),
     ],
 )

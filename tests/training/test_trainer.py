@@ -14,8 +14,10 @@ from torch import Generator, Tensor
 from paris_p2p.errors import BadContent, TrainingDiverged
 from paris_p2p.model import weights
 from paris_p2p.model.expert import Expert, build_expert
+from paris_p2p.model.expert_objectives import FlowMatching
 from paris_p2p.model.objective import Text
 from paris_p2p.model.weights import load_into, read_metadata
+from paris_p2p.records.objectives import OBJECTIVES
 from paris_p2p.records.run import ROUTER
 from paris_p2p.training import snapshot
 from paris_p2p.training.expert import ExpertTask, train_expert
@@ -56,6 +58,37 @@ def test_a_killed_and_resumed_run_equals_an_unbroken_one_bit_for_bit(
     assert resumed[-1].held_out_loss == unbroken[-1].held_out_loss
     assert same_content(resumed[-1].snapshot, unbroken[-1].snapshot)
     assert same_content(resumed[-1].checkpoint, unbroken[-1].checkpoint)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_expert_learns_by_whatever_objective_its_slot_has(run: RunFiles, objective: str) -> None:
+    job = run.job(objective=objective, max_steps=60, recipe=SLOW_PUBLISHING)
+    steps = all_of(job)
+    first, last = (sum(step.loss for step in part) for part in (steps[:10], steps[-10:]))
+    assert last < 0.8 * first
+    again = run.job(
+        objective=objective,
+        out_dir=run.folder / "again",
+        resume_state=steps[-1].resume,
+        start_step=60,
+        start_images=480,
+        claimed_loss=steps[-1].held_out_loss,
+        max_steps=1,
+    )
+    assert all_of(again)[0].step == 61
+
+
+def test_a_state_of_another_shape_is_refused(run: RunFiles, tmp_path: Path) -> None:
+    last = all_of(run.job(max_steps=1))[-1]
+    wider = run.job(
+        out_dir=tmp_path / "wider",
+        expert=replace(EXPERT, hidden=48),
+        start_from=last.checkpoint,
+        start_step=1,
+        start_images=8,
+    )
+    with pytest.raises(StartRefuted, match="must have shape"):
+        all_of(wider)
 
 
 def test_snapshots_and_checkpoints_come_when_due_and_at_the_end(run: RunFiles) -> None:
@@ -263,7 +296,8 @@ class FragileTask(ExpertTask):
         latents = Latents.of_shard(quantised.to(torch.int8), torch.full((2,), 0.02))
         text = Text(torch.ones(1, 4, TEXT_WIDTH), torch.ones(1, 4))
         part = Captioned(latents, Captions(text, torch.zeros(samples, dtype=torch.int64)))
-        super().__init__(build_expert(EXPERT, LATENT_SHAPE), part, part, text, dropout=0.0)
+        expert = build_expert(EXPERT, LATENT_SHAPE)
+        super().__init__(expert, FlowMatching(), part, part, text, dropout=0.0)
         self._calls = 0
         self._broken = broken
 

@@ -16,8 +16,8 @@ from paris_p2p.peer.training import lease as lease_module
 from paris_p2p.peer.training.claiming import Claimant, claimant_of
 from paris_p2p.peer.training.lease import Lease, LeaseLost
 from paris_p2p.records.claim import LEASE, SAMPLE, SlotState
-from paris_p2p.records.device_fit import Device
-from paris_p2p.records.run import ROUTER
+from paris_p2p.records.device_fit import Device, least_memory
+from paris_p2p.records.run import ROUTER, ExpertSlot
 from simulator.world import RUN_ID, make_run
 from tests.peer.worlds import PeerWorld, eventually
 from tests.records.test_claim import NOW, incumbent
@@ -176,6 +176,35 @@ async def test_a_slot_too_large_for_the_device_is_refused_and_its_need_named(
         await claimant_of(peer, small).acquire(1)
     with pytest.raises(NotAvailable, match="needs at least"):
         await claimant_of(peer, small).acquire(wait=True)
+
+
+def differing(peer: Membership, objective: str = "flow") -> None:
+    """Give the peer's run a large expert 0 and, with this objective, a small expert 1."""
+    large = ExpertSlot(replace(peer.run.expert, hidden=512, depth=8))
+    peer.run = replace(peer.run, experts=(large, ExpertSlot(peer.run.expert, objective)))
+
+
+async def test_a_peer_with_a_small_device_claims_a_small_expert(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    for _ in range(2):
+        peer = await world.join()
+        differing(peer)
+        small = Device(memory=least_memory(peer.run, 1))
+        lease = await claimant_of(peer, small).acquire()
+        assert lease.expert == 1
+        with pytest.raises(NotAvailable, match="expert 0 needs at least"):
+            await claimant_of(peer, small).acquire(0)
+        await lease.release()
+
+
+async def test_an_expert_whose_objective_is_unknown_is_passed_over_and_refused_by_name(
+    tmp_path: Path,
+) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    differing(peer, objective="mean-flow")
+    with pytest.raises(NotAvailable, match="expert 1 is trained with the objective 'mean-flow'"):
+        await claim(peer, 1)
+    assert (await claim(peer)).expert == 0
 
 
 async def newcomer_against(lease: Lease, rival: Membership) -> None:
