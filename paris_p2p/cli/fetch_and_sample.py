@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,8 @@ from paris_p2p.cli.output import Reporter, reporting
 from paris_p2p.errors import Interrupted, ParisError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from paris_p2p.api.calling import Client
     from paris_p2p.api.events import Event
     from paris_p2p.peer.sampling.picture_file import PictureFile
@@ -33,7 +36,11 @@ def fetch_and_sample(
     ),
     count: Annotated[int, typer.Option("--count", "-n", help="Images of each prompt.")] = 1,
     strategy: Annotated[
-        str | None, typer.Option(help="top-1, top-2 (default), top-k, threshold or full.")
+        str | None,
+        typer.Option(
+            help="top-1, top-2, top-k, threshold or full. Default: top-1 where the run's router "
+            "reads the prompt, top-2 where it is blind."
+        ),
     ] = None,
     top_k: Annotated[
         int | None, typer.Option(help="Mix this many experts (implies --strategy top-k).")
@@ -41,6 +48,10 @@ def fetch_and_sample(
     sampler: Annotated[str, typer.Option(help="euler, heun, unipc, dpm++ or deis.")] = "euler",
     steps: Annotated[int, typer.Option(help="Steps of the sampler.")] = 30,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale.")] = 5.0,
+    guidance_routing: Annotated[
+        str,
+        typer.Option(help="shared: one router decision for both guidance branches; own: one each."),
+    ] = "shared",
     seed: Annotated[int, typer.Option(help="Image i uses the noise of seed + i.")] = 0,
     scale: Annotated[int, typer.Option(min=1, max=16, help="Enlarge the pixels.")] = 3,
     bootstrap: BootstrapOption = None,
@@ -60,11 +71,12 @@ def fetch_and_sample(
     request = SampleRequest(
         prompts=tuple(prompts),
         count=count,
-        strategy=strategy or ("top-2" if top_k is None else "top-k"),
+        strategy=strategy or ("auto" if top_k is None else "top-k"),
         top_k=top_k,
         sampler=sampler,
         steps=steps,
         guidance=guidance,
+        guidance_routing=guidance_routing,
         seed=seed,
         scale=scale,
     )
@@ -121,7 +133,20 @@ def _write(reporter: Reporter, event: Event, file: PictureFile) -> None:
     """Write the finished picture to the output file."""
     file.write(Path(event["file"]).read_bytes())
     where = str(file.path.absolute())
-    lost = max(image["lost_mass"] for image in event["images"])
+    images, fetched = event["images"], event["fetched"]
+    lost = max(image["lost_mass"] for image in images)
     note = f"; up to {lost:.0%} of the router's choice had no expert" if lost > 0.005 else ""
-    told = {"event": "sampled", "path": where, "images": event["images"]}
-    reporter.say(f"wrote {where}{note}", told)
+    told = {"event": "sampled", "path": where, "images": images, "fetched": fetched}
+    reporter.say(
+        f"wrote {where}: drawn by {_artists(images)}; fetched {fetched / 1e6:.1f} MB{note}", told
+    )
+
+
+def _artists(images: Sequence[Mapping[str, Any]]) -> str:
+    """The experts that drew these images, the busiest first, with their shares."""
+    shares: Counter[str] = Counter()
+    for image in images:
+        shares.update(image["expert_weights"])
+    return ", ".join(
+        f"expert {expert} ({share / len(images):.0%})" for expert, share in shares.most_common()
+    )

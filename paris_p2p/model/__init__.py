@@ -3,7 +3,7 @@
 | module | what it does |
 |---|---|
 | `expert` | the network of one cluster: diffusers' PixArt transformer, initialised like DiT |
-| `router` | a DiT that predicts which cluster a noisy latent came from |
+| `router` | predicts which cluster a noisy latent came from, and reads the caption for it |
 | `objective` | noised latents, captions, and the router's cross-entropy |
 | `expert_objectives` | what experts predict, and the velocity that it means |
 | `schedules` | DDPM's noise schedules, for experts that predict noise |

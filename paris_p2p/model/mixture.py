@@ -3,6 +3,7 @@
 Decentralised flow matching (DDM, arXiv 2501.05450, equation 6):
 v(x_t, t) = sum_k p(k | x_t, t) v_k(x_t, t). The full sum is exact; the sparse strategies keep the
 likeliest experts and renormalise, which is cheaper and was better in Paris (arXiv 2510.03434).
+Every strategy drops experts whose share cannot matter, so that they need not be fetched.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from paris_p2p.errors import NotAvailable, UsageProblem
 
 THRESHOLD: Final = 0.1
 """`threshold` keeps the experts with at least this much of the probability."""
+
+NEGLIGIBLE: Final = 0.01
+"""The least likely experts are dropped as long as they have less than this much together."""
 
 ExpertVelocity = Callable[[int, Tensor], Tensor]
 """(expert, rows (M,)) -> that expert's velocity (M, C, h, w) for those rows of the batch."""
@@ -73,7 +77,7 @@ def expert_weights(logits: Tensor, strategy: Strategy, available: Tensor) -> Exp
         raise NotAvailable("no expert of this run is available", "wait for a peer to publish one")
     probabilities = logits.double().softmax(dim=-1)
     present = logits.double().masked_fill(~available, -torch.inf).softmax(dim=-1)
-    kept = present * _chosen(present, strategy)
+    kept = _without_negligible(present * _chosen(present, strategy))
     return ExpertWeights(
         weights=(kept / kept.sum(dim=-1, keepdim=True)).to(logits.dtype),
         lost_mass=(probabilities * ~available).sum(dim=-1).to(logits.dtype),
@@ -86,6 +90,14 @@ def _chosen(probabilities: Tensor, strategy: Strategy) -> Tensor:
     most = strategy.most or probabilities.shape[-1]
     worth = (probabilities >= strategy.least) | (ranks == 0)
     return worth & (ranks < most) & (probabilities > 0)
+
+
+def _without_negligible(shares: Tensor) -> Tensor:
+    """Shares (N, K) without the smallest, which have less than NEGLIGIBLE of the sum together."""
+    ascending, order = shares.sort(dim=-1, stable=True)
+    running = ascending.cumsum(dim=-1)
+    ascending = ascending.masked_fill(running < NEGLIGIBLE * running[:, -1:], 0.0)
+    return torch.zeros_like(shares).scatter(-1, order, ascending)
 
 
 def mixture_velocity(weights: Tensor, velocity_of: ExpertVelocity, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What all training shares: noised latents and captions; and the router's cross-entropy.
+"""What all training shares: noised latents and captions.
 
 The path is the straight one of rectified flow (arXiv 2209.03003): x_t = (1 - t) x0 + t eps.
 """
@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 VelocityField = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x (N, C, h, w), t (N,), text (N, L, D), mask (N, L)) -> velocity (N, C, h, w)."""
 
 Classifier = Callable[[Tensor, Tensor], Tensor]
 """(x (N, C, h, w), t (N,)) -> logits (N, K)."""
+
+Reader = Callable[["Text"], Tensor]
+"""captions (N) -> the evidence (N, K) in them, added to a Classifier's logits."""
 
 DrawTimes = Callable[[int, Generator], Tensor]
 """(count N, generator) -> random times (N,) in [0, 1], on the CPU."""
@@ -92,9 +94,3 @@ def drop_captions(text: Text, null: Text, probability: float, generator: Generat
         torch.where(dropped[:, None, None], null.tokens, text.tokens),
         torch.where(dropped[:, None], null.mask, text.mask),
     )
-
-
-def router_loss(router: Classifier, x0: Tensor, clusters: Tensor, corruption: Corruption) -> Tensor:
-    """Cross-entropy (nats) of the cluster (N,) of each x0; a uniform guess scores log K."""
-    x_t = interpolate(x0, corruption.eps, corruption.t)
-    return functional.cross_entropy(router(x_t, corruption.t).float(), clusters)

@@ -1,8 +1,9 @@
 """From noise to latents: steps along the mixture's velocity, guided by the caption.
 
 The ODE dx/dt = v(x, t) is followed from t = 1 (noise) to t = 0 (data) by an integrator. At each
-call of the velocity the router decides once, from (x_t, t) alone. Its decision serves both branches
-of classifier-free guidance (arXiv 2207.12598): v = v_null + s (v_text - v_null).
+call of the velocity the router decides, from (x_t, t) and from the caption if it reads. Guidance
+(arXiv 2207.12598) has two branches: v = v_null + s (v_text - v_null). One decision serves both, or
+each has its own: with the caption, and without.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from paris_p2p.errors import BadContent
 from paris_p2p.model.expert import LatentShape
 from paris_p2p.model.integrators import Integrator, StepListener, euler
 from paris_p2p.model.mixture import ExpertWeights, Strategy, expert_weights, mixture_velocity
-from paris_p2p.model.objective import Classifier, Text, VelocityField
+from paris_p2p.model.objective import Classifier, Reader, Text, VelocityField
 from paris_p2p.records.run import ROUTER, slot_name
 
 MOST_ANSWER: Final = 1e5
@@ -89,15 +90,18 @@ class EnsembleSampler:
 
     `null` is the encoded empty caption (1, L, D). An expert for which the loader returns None is
     masked from then on, and its probability counts as lost mass. `available` (K,) says beforehand
-    which experts exist.
+    which experts exist. `read` is None for a blind router. `own_routing` lets the unconditional
+    branch of guidance follow p(k | x_t, t) instead of the captions' decision.
     """
 
     router: Classifier
     load_expert: ExpertLoader
     null: Text
     available: Tensor
+    read: Reader | None = None
     strategy: Strategy = field(default_factory=lambda: Strategy.named("top-2"))
     guidance: float = 1.0
+    own_routing: bool = False
     integrator: Integrator = euler
     _experts: dict[int, VelocityField] = field(default_factory=dict, init=False)
 
@@ -111,15 +115,17 @@ class EnsembleSampler:
         The same inputs give the same latents. Everything stays on `noise`'s device.
         """
         decisions: list[ExpertWeights] = []
+        evidence = None if self.read is None else self.read(text)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            decision = self._decide(x, t)
+            logits = self.router(x, t)
+            decision = self._decide(logits if evidence is None else logits + evidence)
             decisions.append(decision)
-            return mixture_velocity(
-                decision.weights,
-                lambda expert, rows: self._velocity(expert, x[rows], t[rows], text[rows]),
-                like=x,
-            )
+            if self.own_routing and self.guidance != 1:
+                conditional = self._mixed(decision, x, t, text)
+                unconditional = self._mixed(self._decide(logits), x, t, self.null.repeat(len(x)))
+                return unconditional + self.guidance * (conditional - unconditional)
+            return self._mixed(decision, x, t, text, self.guidance)
 
         latents = self.integrator(velocity, noise, steps, on_step)
         return Sample(
@@ -128,13 +134,21 @@ class EnsembleSampler:
             torch.stack([decision.lost_mass for decision in decisions]),
         )
 
-    def _velocity(self, expert: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        answer = guided_velocity(self._experts[expert], x, t, text, self.null, self.guidance)
-        return _sound(answer, expert)
+    def _mixed(
+        self, decision: ExpertWeights, x: Tensor, t: Tensor, text: Text, guidance: float = 1.0
+    ) -> Tensor:
+        """The mixture's velocity, each expert's guided by itself."""
 
-    def _decide(self, x: Tensor, t: Tensor) -> ExpertWeights:
-        """One router decision, with every expert that it selects loaded."""
-        logits = _sound(self.router(x, t), ROUTER)
+        def answer(expert: int, rows: Tensor) -> Tensor:
+            field = self._experts[expert]
+            asked = x[rows], t[rows], text[rows]
+            return _sound(guided_velocity(field, *asked, self.null, guidance), expert)
+
+        return mixture_velocity(decision.weights, answer, like=x)
+
+    def _decide(self, logits: Tensor) -> ExpertWeights:
+        """One decision from logits (N, K), with every expert that it selects loaded."""
+        _sound(logits, ROUTER)
         while True:
             available = self.available.to(logits.device)
             decision = expert_weights(logits, self.strategy, available)

@@ -111,6 +111,8 @@ class RouterSpec(Checked):
     depth: Depth
     heads: Depth
     patch: Patch
+    caption_width: Annotated[int, Integer(0, 8192)] = 0
+    """Width of the text tokens it reads; 0 for a blind router, which sees the noisy latent only."""
 
     def check(self) -> None:
         _expect_even_heads(self.hidden, self.heads)
@@ -228,6 +230,11 @@ class RunManifest(Signed):
             raise BadContent(f"experts: {len(self.experts)} of them for {self.clusters} clusters")
         if self.members and not set(self.trusted_authors) <= set(self.members):
             raise BadContent("trusted_authors: names an author who is not among the members")
+        if self.router.caption_width not in (0, self.text_width):
+            raise BadContent(
+                f"router: it reads captions of width {self.router.caption_width}, and the run's "
+                f"text_width is {self.text_width}"
+            )
         self._check_tiling("router", self.router.patch)
         self._check_shape("expert", self.expert)
         for number, slot in enumerate(self.experts):
@@ -269,8 +276,8 @@ class RunManifest(Signed):
         channels, height, width = self.latent_shape
         pixels = channels * spec.patch**2
         layer = 24 * spec.hidden**2 + 64 * spec.hidden
-        ends = (8 * spec.hidden + 4 * pixels + 2 * self.text_width + 1024) * spec.hidden
-        places = height * width * spec.hidden + self.clusters * spec.hidden
+        ends = (8 * spec.hidden + 4 * pixels + 4 * self.text_width + 1024) * spec.hidden
+        places = height * width * spec.hidden + 2 * self.clusters * spec.hidden
         return 2 * 4 * (spec.depth * layer + ends + places) + CHECKPOINT_HEADER
 
     def resume_limit(self, slot: int) -> int:

@@ -78,10 +78,16 @@ class Ensemble:
         """The contents of each slot that are not used again."""
         self._looked_again: set[int] = set()
         """The slots whose heads were looked up a second time."""
-        self.router = self._network(ROUTER)
+        self.router = self._load_router()
         self.text_encoder = self._kept_encoder(
             run.text_encoder, load_text_encoder, load_hub_text_encoder
         )
+        if self.text_encoder.width != run.text_width:
+            raise BadContent(
+                f"the run's text encoder gives tokens of width {self.text_encoder.width}, and its "
+                f"networks read {run.text_width}",
+                "the run's manifest is wrong: ask its author",
+            )
         self.autoencoder = self._kept_encoder(
             run.autoencoder, load_autoencoder, load_hub_autoencoder
         )
@@ -119,12 +125,21 @@ class Ensemble:
             load_expert=self._expert,
             null=null,
             available=torch.tensor([bool(self._heads[k]) for k in range(self._run.clusters)]),
-            strategy=_strategy(request),
+            read=self.router.read if self._reading else None,
+            strategy=Strategy.named(self._strategy(request), request.top_k or 1),
             guidance=request.guidance,
+            own_routing=request.guidance_routing == "own",
             integrator=INTEGRATORS[request.sampler],
         )
         noise = draw_noise(len(captions), self._latent_shape, request.seed)
         return sampler.sample(text, noise, request.steps, on_step)
+
+    @property
+    def _reading(self) -> bool:
+        return self._run.router.caption_width > 0
+
+    def _strategy(self, request: SampleRequest) -> str:
+        return request.strategy_for(reading=self._reading)
 
     @property
     def _latent_shape(self) -> tuple[int, int, int]:
@@ -142,6 +157,9 @@ class Ensemble:
             log.warning("%s; its share is lost", error)
             self._heads[expert] = []
             return None
+
+    def _load_router(self) -> Router:
+        return cast("Router", self._network(ROUTER))
 
     def _network(self, slot: int) -> Expert | Router:
         """The best network of a slot that can be had and has valid weights.
@@ -217,7 +235,7 @@ class Ensemble:
         """Refute the head that a slot's network came from, and load the next."""
         self._refute(slot, error)
         if slot == ROUTER:
-            self.router = self._network(ROUTER)
+            self.router = self._load_router()
         else:
             del self._experts[slot]
             self._expert(slot)
@@ -269,7 +287,9 @@ class Ensemble:
             "sampler": request.sampler,
             "steps": request.steps,
             "guidance": request.guidance,
-            "strategy": request.strategy,
+            "guidance_routing": request.guidance_routing,
+            "router": "reads the prompt" if self._reading else "blind",
+            "strategy": self._strategy(request),
             "top_k": request.top_k,
             "expert_weights": {
                 str(k): round(float(w), 4) for k, w in enumerate(weights) if float(w) > 0
@@ -284,12 +304,6 @@ class Ensemble:
 
 def _option(slot: int) -> str:
     return "--router" if slot == ROUTER else f"--expert {slot}"
-
-
-def _strategy(request: SampleRequest) -> Strategy:
-    if request.top_k is None:
-        return Strategy.named(request.strategy)
-    return Strategy.named(request.strategy, k=request.top_k)
 
 
 def _encoder(

@@ -14,7 +14,11 @@ MAX_IMAGES = 256
 MAX_SCALE = 16
 MAX_SEED = 2**53
 """All JSON readers agree on numbers below it."""
-STRATEGIES = ("top-1", "top-2", "top-k", "threshold", "full")
+AUTO = "auto"
+"""The strategy that suits the run's router: top-1 if it reads the prompt, top-2 if it is blind."""
+STRATEGIES = (AUTO, "top-1", "top-2", "top-k", "threshold", "full")
+GUIDANCE_ROUTINGS = ("shared", "own")
+"""One router decision for both branches of guidance, or one for each."""
 SAMPLERS = ("euler", "heun", "unipc", "dpm++", "deis")
 
 
@@ -22,20 +26,28 @@ SAMPLERS = ("euler", "heun", "unipc", "dpm++", "deis")
 class SampleRequest:
     """What to draw. Image i of the whole request starts from the noise of `seed` + i.
 
-    Raises UsageProblem for an empty or too long prompt and for numbers out of bounds.
+    An empty prompt is the null caption. Raises UsageProblem for a too long prompt and for numbers
+    out of bounds.
     """
 
     prompts: tuple[str, ...]
     count: int = 1
-    strategy: str = "top-2"
+    strategy: str = AUTO
     top_k: int | None = None
     """How many experts "top-k" mixes; None with every other strategy."""
     sampler: str = "euler"
     steps: int = 30
     guidance: float = 5.0
+    guidance_routing: str = "shared"
     seed: int = 0
     scale: int = 3
     """How much the pixels are enlarged."""
+
+    def strategy_for(self, *, reading: bool) -> str:
+        """The name of the strategy to sample with, for a router that reads the prompt or not."""
+        if self.strategy == AUTO:
+            return "top-1" if reading else "top-2"
+        return self.strategy
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> SampleRequest:
@@ -76,6 +88,11 @@ class SampleRequest:
             raise UsageProblem(f"{self.steps} sampling steps asked for", "use --steps 1 to 1000")
         if not 0 <= self.guidance <= 100:
             raise UsageProblem(f"a guidance scale of {self.guidance}", "use --guidance 0 to 100")
+        if self.guidance_routing not in GUIDANCE_ROUTINGS:
+            raise UsageProblem(
+                f"no guidance routing is called {self.guidance_routing!r}",
+                f"use {' or '.join(GUIDANCE_ROUTINGS)}",
+            )
         if not 0 <= self.seed < MAX_SEED:
             raise UsageProblem(f"a seed of {self.seed}", "use --seed 0 to 2^53")
         if not 1 <= self.scale <= MAX_SCALE:
@@ -102,10 +119,6 @@ def _is(value: Any, kind: str) -> bool:
 
 
 def _check_prompt(prompt: str) -> None:
-    if not prompt.strip():
-        raise UsageProblem(
-            "the prompt is empty", 'say what to draw, as in "blue heart, noto style"'
-        )
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise UsageProblem("the prompt is not text in UTF-8", "write it in UTF-8")
     if len(prompt) > MAX_PROMPT:

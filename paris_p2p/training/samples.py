@@ -7,7 +7,7 @@ encoder once, at the start. A caption that many images share is stored once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,6 +20,7 @@ from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.hub import load_hub_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Corruption, Text
+from paris_p2p.training.captions import EXCHANGES, PooledCaptions, pool_captions
 from paris_p2p.training.job import TextEncoderReference
 
 MAX_PROBES: Final = 256
@@ -73,10 +74,14 @@ class Captioned:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Latents of many clusters, and the cluster of each, `clusters` (N,) int64."""
+    """Latents of many clusters, and the cluster of each, `clusters` (N,) int64.
+
+    `captions` is None for a router that does not read them.
+    """
 
     latents: Latents
     clusters: Tensor
+    captions: PooledCaptions | None = None
 
 
 @dataclass(frozen=True)
@@ -126,11 +131,23 @@ def captioned_parts(shard: Shard, encoder: TextEncoder) -> tuple[Captioned, Capt
     return part, held_out, encode_captions(encoder.tokenize([""]), encoder).text
 
 
-def labelled_parts(shards: Sequence[Shard]) -> tuple[Labelled, Labelled]:
-    """The training and held-out latents of all clusters together, `shards` in cluster order."""
+def labelled_parts(
+    shards: Sequence[Shard], encoder: TextEncoder | None = None
+) -> tuple[Labelled, Labelled]:
+    """The training and held-out samples of all clusters together, `shards` in cluster order.
+
+    Captions are read only with an `encoder`.
+    """
     part = [Latents.of_shard(shard.latents, shard.latent_scale) for shard in shards]
     held_out = [Latents.of_shard(shard.held_out_latents, shard.latent_scale) for shard in shards]
-    return _labelled(part), _labelled(held_out)
+    if encoder is None:
+        return _labelled(part), _labelled(held_out)
+    captions = pool_captions(torch.cat([s.text_ids for s in shards]), encoder, EXCHANGES)
+    held_out_captions = pool_captions(torch.cat([s.held_out_text_ids for s in shards]), encoder)
+    return (
+        replace(_labelled(part), captions=captions),
+        replace(_labelled(held_out), captions=held_out_captions),
+    )
 
 
 @torch.no_grad()

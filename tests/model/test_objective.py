@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Generator
 
@@ -10,7 +8,6 @@ from paris_p2p.model.objective import (
     draw_corruption,
     drop_captions,
     interpolate,
-    router_loss,
 )
 
 SHAPE = (64, 2, 4, 4)
@@ -47,14 +44,3 @@ def test_corruption_comes_from_the_generator_alone() -> None:
     one, two = (draw_corruption(torch.randn(SHAPE), Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(one.eps, two.eps)
     assert torch.equal(one.t, two.t)
-
-
-def test_a_router_that_knows_nothing_loses_log_k() -> None:
-    x0 = torch.randn(SHAPE)
-    loss = router_loss(
-        lambda x, _t: torch.zeros(len(x), 8),
-        x0,
-        torch.zeros(64, dtype=torch.int64),
-        draw_corruption(x0, Generator().manual_seed(0)),
-    )
-    assert math.isclose(loss.item(), math.log(8), rel_tol=1e-6)

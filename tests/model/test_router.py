@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from paris_p2p.errors import BadContent
-from paris_p2p.model.objective import draw_corruption, router_loss
+from paris_p2p.model.objective import draw_corruption, interpolate
 from paris_p2p.model.router import PRESETS, build_router
 
 EMOJI = (16, 8, 8)
@@ -39,7 +40,9 @@ def test_it_learns_to_tell_two_clusters_apart() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(30):
         x0 = centres[clusters]
-        loss = router_loss(router, x0, clusters, draw_corruption(x0, generator))
+        corruption = draw_corruption(x0, generator)
+        x_t = interpolate(x0, corruption.eps, corruption.t)
+        loss = cross_entropy(router(x_t, corruption.t), clusters)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

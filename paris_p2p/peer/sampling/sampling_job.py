@@ -43,7 +43,9 @@ class SamplingJob:
         self._stopped.set()
 
     async def events(self) -> AsyncGenerator[Event]:
-        """queued, looking, fetching, loading, sampling, warning; sampled {"file", "images"}.
+        """queued, looking, fetching, loading, sampling, warning; sampled.
+
+        "sampled" has the "file", where its "images" come from, and the bytes "fetched" for them.
 
         Without "sampled" where it was stopped. Errors are raised.
         """
@@ -96,6 +98,7 @@ class SamplingJob:
             "file": str(file),
         }
         await process.begin(job)
+        fetched: dict[str, int] = {}
         while True:
             message = await process.hear()
             if "ask" in message:
@@ -103,11 +106,14 @@ class SamplingJob:
                     async for event in events:
                         if event["event"] == ANSWER:
                             await process.say({"answer": event["answer"]})
-                        else:
-                            yield event
+                            continue
+                        if event["event"] == "fetching":
+                            fetched[event["content"]] = event["bytes"]
+                        yield event
             elif message.get("event") == "sampled":
                 images = _images(message, len(self._request.captions()))
-                yield {"event": "sampled", "file": str(file), "images": images}
+                total = sum(fetched.values())
+                yield {"event": "sampled", "file": str(file), "images": images, "fetched": total}
                 return
             else:
                 yield _told(message)
@@ -122,7 +128,10 @@ def _images(message: Event, count: int) -> list[Event]:
 
 
 def _is_origin(image: object) -> bool:
-    return isinstance(image, dict) and isinstance(image.get("lost_mass"), int | float)
+    if not isinstance(image, dict) or not isinstance(image.get("expert_weights"), dict):
+        return False
+    numbers = [image.get("lost_mass"), *image["expert_weights"].values()]
+    return all(isinstance(number, int | float) for number in numbers)
 
 
 def _told(message: Event) -> Event:
