@@ -16,7 +16,7 @@ MAX_SEED = 2**53
 """All JSON readers agree on numbers below it."""
 AUTO = "auto"
 """The strategy that suits the run's router: top-1 if it reads the prompt, top-2 if it is blind."""
-STRATEGIES = (AUTO, "top-1", "top-2", "top-k", "threshold", "full")
+STRATEGIES = ("top-1", "top-2", "top-k", "threshold", "full")
 GUIDANCE_ROUTINGS = ("shared", "own")
 """One router decision for both branches of guidance, or one for each."""
 SAMPLERS = ("euler", "heun", "unipc", "dpm++", "deis")
@@ -69,7 +69,7 @@ class SampleRequest:
             raise UsageProblem(
                 f"{len(self.prompts) * self.count} images asked for", f"ask for 1 to {MAX_IMAGES}"
             )
-        if self.strategy not in STRATEGIES:
+        if self.strategy not in (AUTO, *STRATEGIES):
             raise UsageProblem(
                 f"no strategy is called {self.strategy!r}", f"use {', '.join(STRATEGIES)}"
             )

@@ -52,7 +52,6 @@ def test_help_and_commands_are_told_without_torch_or_hivemind() -> None:
         (["start", "--port", "99999"], 2, "port"),
         (["start", "--run", "xyz"], 2, "run"),
         (["start", "--port", "31337", "--api-port", "31337"], 2, "both 31337"),
-        (["fetch-and-sample", ""], 2, "prompt is empty"),
         (["fetch-and-sample", "x" * 5000], 2, "5000 characters"),
         (["fetch-and-sample", "apple", "--steps", "0"], 2, "steps"),
         (["fetch-and-sample", "apple", "-o", ""], 2, "a folder"),

@@ -73,8 +73,12 @@ def test_the_finished_picture_goes_where_it_was_asked_for(
 ) -> None:
     finished, wanted = tmp_path / "finished.png", tmp_path / "wanted.png"
     finished.write_bytes(b"picture")
-    images = [{"lost_mass": 0.25}]
-    peer = Peer([{"event": "sampled", "file": str(finished), "images": images}])
+    images = [
+        {"lost_mass": 0.25, "expert_weights": {"3": 0.8, "5": 0.2}},
+        {"lost_mass": 0, "expert_weights": {"5": 1.0}},
+    ]
+    event = {"event": "sampled", "file": str(finished), "images": images, "fetched": 4_421_000}
+    peer = Peer([event])
 
     sample(peer, PictureFile(wanted))
 
@@ -82,7 +86,8 @@ def test_the_finished_picture_goes_where_it_was_asked_for(
     assert (kind, asked["prompts"], asked["scale"]) == ("sampling", ("apple",), 2)
     assert wanted.read_bytes() == b"picture"
     assert capsys.readouterr().out == (
-        f"wrote {wanted}; up to 25% of the router's choice had no expert\n"
+        f"wrote {wanted}: drawn by expert 5 (60%), expert 3 (40%); fetched 4.4 MB; "
+        "up to 25% of the router's choice had no expert\n"
     )
     assert peer.stopped == []
 

@@ -152,3 +152,61 @@ def test_the_same_seed_gives_the_same_latents(mixture: Gaussians) -> None:
         for _ in range(2)
     )
     assert torch.equal(first, second)
+
+
+def only(cluster: int, clusters: int, strength: float = 50.0) -> Tensor:
+    return strength * torch.eye(clusters)[cluster]
+
+
+def test_what_the_captions_say_is_read_once_and_decides(mixture: Gaussians) -> None:
+    read: list[int] = []
+
+    def reader(text: Text) -> Tensor:
+        read.append(len(text))
+        return torch.stack([only(2, 3), only(0, 3), torch.zeros(3)])
+
+    noise = draw_noise(3, POINT, seed=0).double()
+    asked = captions(3)
+    reading = a_sampler(mixture, read=reader).sample(asked, noise, steps=5)
+    blind = a_sampler(mixture).sample(asked, noise, steps=5)
+    assert read == [3]
+    assert reading.weights[:, :2].argmax(-1).tolist() == [[2, 0]] * 5
+    assert torch.equal(reading.latents[2], blind.latents[2])
+
+
+def a_reading_sampler(guidance: float, own_routing: bool) -> Tensor:
+    """One step where expert 0 answers the caption's value, and expert 1 ten more."""
+    experts: list[VelocityField] = [
+        lambda x, _t, text, _mask: text.view(-1, 1, 1, 1).expand_as(x),
+        lambda x, _t, text, _mask: text.view(-1, 1, 1, 1).expand_as(x) + 10,
+    ]
+    sampler = EnsembleSampler(
+        router=lambda x, _t: only(1, 2, 5.0).expand(len(x), 2),
+        load_expert=experts.__getitem__,
+        null=captions(1, 2.0),
+        available=torch.ones(2, dtype=torch.bool),
+        read=lambda text: only(0, 2).expand(len(text), 2),
+        strategy=Strategy.named("top-1"),
+        guidance=guidance,
+        own_routing=own_routing,
+    )
+    return -sampler.sample(captions(1, 5.0), torch.zeros(1, *POINT), steps=1).latents
+
+
+@pytest.mark.parametrize(
+    ("own_routing", "guidance", "expected"),
+    [(False, 4.0, 2 + 4 * (5 - 2)), (True, 4.0, 12 + 4 * (5 - 12)), (True, 1.0, 5)],
+)
+def test_the_branches_of_guidance_share_a_decision_or_have_their_own(
+    own_routing: bool, guidance: float, expected: float
+) -> None:
+    velocity = a_reading_sampler(guidance, own_routing)
+    assert torch.equal(velocity, torch.full((1, *POINT), expected))
+
+
+def test_a_reader_that_answers_with_absurd_numbers_is_the_router(mixture: Gaussians) -> None:
+    with pytest.raises(BadAnswer) as caught:
+        a_sampler(mixture, read=lambda text: torch.full((len(text), 3), torch.nan)).sample(
+            captions(2), draw_noise(2, POINT, seed=0).double(), steps=1
+        )
+    assert caught.value.slot == ROUTER

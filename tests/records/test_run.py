@@ -19,6 +19,7 @@ from paris_p2p.records.run import (
     Artefact,
     ExpertSlot,
     ExpertSpec,
+    RouterSpec,
     RunManifest,
     ShardRef,
     run_id,
@@ -156,6 +157,7 @@ INCONSISTENT = {
     "latents without height": {"latent_shape": (16, 8)},
     "latents the router's patches do not tile": {"latent_shape": (16, 9, 8)},
     "captions of another width": {"text_width": 256},
+    "a router of another text width": {"router": RouterSpec(128, 4, 4, 2, caption_width=64)},
     "a name with an escape sequence": {"name": "\x1b[31mred"},
     "a trusted author of the wrong length": {"trusted_authors": (b"short",)},
     "a trusted author who is no member": {"members": (bytes(32),)},
@@ -296,3 +298,16 @@ def test_a_web_seed_that_is_no_plain_address_is_refused(run: RunManifest, url: s
 def test_a_run_may_name_only_a_few_web_seeds(run: RunManifest) -> None:
     with pytest.raises(BadContent, match="http_seeds"):
         replace(run, http_seeds=("https://seeds.example",) * (MAX_SEEDS + 1))
+
+
+def test_a_blind_router_says_nothing_of_captions_and_a_reading_one_does(
+    run: RunManifest, signer: Identity
+) -> None:
+    assert "caption_width" not in run.to_body()["router"]
+    reading = replace(run, router=replace(run.router, caption_width=run.text_width))
+    assert RunManifest.unseal(reading.seal(signer)) == reading
+
+
+def test_the_refusal_of_a_router_names_both_widths(run: RunManifest) -> None:
+    with pytest.raises(BadContent, match=f"width 64, and the run's text_width is {run.text_width}"):
+        replace(run, router=replace(run.router, caption_width=64))

@@ -11,7 +11,8 @@ import torch
 
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.model.expert import build_expert
-from paris_p2p.records.run import Artefact, ExpertSlot, RunManifest
+from paris_p2p.model.router import build_router
+from paris_p2p.records.run import ROUTER, Artefact, ExpertSlot, RunManifest
 from paris_p2p.sampling import ensemble
 from paris_p2p.sampling.contents import HeadRow
 from paris_p2p.sampling.ensemble import Ensemble
@@ -258,3 +259,68 @@ def test_an_encoder_from_a_hub_never_comes_from_the_working_directory(
 
 def fail(where: object) -> Any:
     raise AssertionError(f"{where} was loaded")
+
+
+@pytest.fixture
+def reading(full_shelf: Shelf) -> Shelf:
+    """The shelf with a reading router that gives every caption to expert 1."""
+    run = make_reading_run(full_shelf)
+    router = build_router(run.router, LATENTS, run.clusters)
+    assert router.reader is not None
+    with torch.no_grad():
+        for part, bias in ((router.reader.cluster, [0.0, 30.0]), (router.reader.trust, [30.0])):
+            part[-1].weight.zero_()  # type: ignore[operator]
+            part[-1].bias.copy_(torch.tensor(bias))  # type: ignore[operator]
+    full_shelf.save("reader", router)
+    return Shelf(full_shelf.folder)
+
+
+def make_reading_run(shelf: Shelf) -> RunManifest:
+    run = make_tiny_run(shelf)
+    return replace(run, router=replace(run.router, caption_width=run.text_width))
+
+
+READER = {"-1": [row("reader")]}
+
+
+def test_one_expert_is_fetched_for_a_prompt_that_the_router_reads(reading: Shelf) -> None:
+    sealed = make_reading_run(reading).seal(CREATOR)
+    request = SampleRequest(("a red apple",), steps=2)
+    origin = Ensemble(sealed, heads() | READER, reading).sample(request)[0].provenance
+    assert [slot for slot, _ in reading.asked] == [ROUTER, 1]
+    assert origin["expert_weights"] == {"1": 1.0}
+    assert (origin["strategy"], origin["router"]) == ("top-1", "reads the prompt")
+    assert origin["guidance_routing"] == "shared"
+
+
+def test_a_mixture_of_all_leaves_out_who_cannot_matter(reading: Shelf) -> None:
+    sealed = make_reading_run(reading).seal(CREATOR)
+    Ensemble(sealed, heads() | READER, reading).sample(REQUEST)
+    assert [slot for slot, _ in reading.asked] == [ROUTER, 1]
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "\u732b", "\U0001f600" * 40, "a" * 1000, "\x00\n"])
+def test_any_prompt_is_drawn(reading: Shelf, prompt: str) -> None:
+    sealed = make_reading_run(reading).seal(CREATOR)
+    request = SampleRequest((prompt,), steps=1)
+    assert len(Ensemble(sealed, heads() | READER, reading).sample(request)) == 1
+
+
+def test_an_empty_prompt_is_routed_as_by_a_blind_router(reading: Shelf) -> None:
+    run = make_reading_run(reading)
+    drawn = Ensemble(run.seal(CREATOR), heads() | READER, reading)
+    blind = drawn.router.read(drawn._texts([""])[0])
+    assert not blind.any()
+
+
+def test_a_blind_router_mixes_two(shelf: Shelf) -> None:
+    request = SampleRequest(("a",), steps=1)
+    origin = Ensemble(seal_tiny_run(shelf), heads(), shelf).sample(request)[0].provenance
+    assert (origin["strategy"], origin["router"]) == ("top-2", "blind")
+
+
+def test_a_text_encoder_of_another_width_is_refused(shelf: Shelf) -> None:
+    run = make_tiny_run(shelf)
+    wide = replace(run, text_width=64, expert=replace(run.expert, caption_width=64))
+    with pytest.raises(BadContent, match="tokens of width 32, and its networks read 64"):
+        Ensemble(wide.seal(CREATOR), heads(), shelf)

@@ -7,8 +7,6 @@ from paris_p2p.sampling.request import SampleRequest
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"prompts": ("",)}, "empty"),
-        ({"prompts": ("   ",)}, "empty"),
         ({"prompts": ("x" * 100_000,)}, "100000 characters"),
         ({"prompts": ("caf\udce9",)}, "UTF-8"),
         ({"prompts": ("a",), "count": 0}, "0 images"),
@@ -18,6 +16,7 @@ from paris_p2p.sampling.request import SampleRequest
         ({"prompts": ("a",), "seed": -1}, "seed"),
         ({"prompts": ("a",), "strategy": "bogus"}, "bogus"),
         ({"prompts": ("a",), "sampler": "bogus"}, "bogus"),
+        ({"prompts": ("a",), "guidance_routing": "bogus"}, "shared or own"),
         ({"prompts": ("a",), "strategy": "top-k"}, "--top-k"),
         ({"prompts": ("a",), "strategy": "top-k", "top_k": -3}, "-3 experts"),
         ({"prompts": ("a",), "strategy": "full", "top_k": 2}, "--top-k"),
@@ -31,3 +30,19 @@ def test_what_cannot_be_drawn_is_one_clear_line(fields: dict[str, object], words
 
 def test_captions_are_prompt_by_prompt() -> None:
     assert SampleRequest(("a", "b"), count=2).captions() == ["a", "a", "b", "b"]
+
+
+def test_an_empty_prompt_is_the_null_caption() -> None:
+    assert SampleRequest(("",)).captions() == [""]
+
+
+@pytest.mark.parametrize(
+    ("asked", "reading", "blind"),
+    [("auto", "top-1", "top-2"), ("top-2", "top-2", "top-2"), ("full", "full", "full")],
+)
+def test_the_strategy_is_the_one_asked_for_or_suits_the_router(
+    asked: str, reading: str, blind: str
+) -> None:
+    request = SampleRequest(("a",), strategy=asked)
+    assert request.strategy_for(reading=True) == reading
+    assert request.strategy_for(reading=False) == blind

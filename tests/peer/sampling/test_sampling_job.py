@@ -161,7 +161,13 @@ def test_what_makes_no_sense_is_not_passed_on(message: dict[str, Any]) -> None:
         sampling_job._told(message)
 
 
-@pytest.mark.parametrize("images", [None, [], [{}], [5], [{"lost_mass": "0"}]])
+NO_WEIGHTS = [{"lost_mass": 0}]
+BAD_WEIGHTS = [{"lost_mass": 0, "expert_weights": {"1": "all"}}]
+
+
+@pytest.mark.parametrize(
+    "images", [None, [], [{}], [5], [{"lost_mass": "0"}], NO_WEIGHTS, BAD_WEIGHTS]
+)
 def test_pictures_that_say_nothing_of_their_origin_are_none(images: object) -> None:
     with pytest.raises(Senseless):
         sampling_job._images({"event": "sampled", "images": images}, 1)
