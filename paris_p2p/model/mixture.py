@@ -3,7 +3,7 @@
 Decentralised flow matching (DDM, arXiv 2501.05450, equation 6):
 v(x_t, t) = sum_k p(k | x_t, t) v_k(x_t, t). The full sum is exact; the sparse strategies keep the
 likeliest experts and renormalise, which is cheaper and was better in Paris (arXiv 2510.03434).
-Every strategy drops experts whose share cannot matter, so that they need not be fetched.
+The sparse ones also drop experts whose share cannot matter, so that they need not be fetched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ THRESHOLD: Final = 0.1
 """`threshold` keeps the experts with at least this much of the probability."""
 
 NEGLIGIBLE: Final = 0.01
-"""The least likely experts are dropped as long as they have less than this much together."""
+"""Sparse strategies drop the least likely experts that have less than this much together."""
 
 ExpertVelocity = Callable[[int, Tensor], Tensor]
 """(expert, rows (M,)) -> that expert's velocity (M, C, h, w) for those rows of the batch."""
@@ -29,11 +29,15 @@ ExpertVelocity = Callable[[int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Strategy:
-    """Selects at most `most` experts for a sample, each with a probability of at least `least`."""
+    """Selects at most `most` experts for a sample, each with a probability of at least `least`.
+
+    The smallest of these are dropped as long as they have less than `negligible` together.
+    """
 
     name: str
     most: int | None = None
     least: float = 0.0
+    negligible: float = NEGLIGIBLE
 
     @classmethod
     def named(cls, name: str, k: int = 2) -> Strategy:
@@ -45,7 +49,7 @@ class Strategy:
             "top-2": cls(name, most=2),
             "top-k": cls(name, most=k),
             "threshold": cls(name, least=THRESHOLD),
-            "full": cls(name),
+            "full": cls(name, negligible=0.0),
         }
         if name not in strategies:
             raise UsageProblem(f"no strategy is called {name!r}", "use " + ", ".join(strategies))
@@ -77,7 +81,7 @@ def expert_weights(logits: Tensor, strategy: Strategy, available: Tensor) -> Exp
         raise NotAvailable("no expert of this run is available", "wait for a peer to publish one")
     probabilities = logits.double().softmax(dim=-1)
     present = logits.double().masked_fill(~available, -torch.inf).softmax(dim=-1)
-    kept = _without_negligible(present * _chosen(present, strategy))
+    kept = _without_least(present * _chosen(present, strategy), strategy.negligible)
     return ExpertWeights(
         weights=(kept / kept.sum(dim=-1, keepdim=True)).to(logits.dtype),
         lost_mass=(probabilities * ~available).sum(dim=-1).to(logits.dtype),
@@ -92,11 +96,11 @@ def _chosen(probabilities: Tensor, strategy: Strategy) -> Tensor:
     return worth & (ranks < most) & (probabilities > 0)
 
 
-def _without_negligible(shares: Tensor) -> Tensor:
-    """Shares (N, K) without the smallest, which have less than NEGLIGIBLE of the sum together."""
+def _without_least(shares: Tensor, negligible: float) -> Tensor:
+    """Shares (N, K) without the smallest, which have less than `negligible` of the sum together."""
     ascending, order = shares.sort(dim=-1, stable=True)
     running = ascending.cumsum(dim=-1)
-    ascending = ascending.masked_fill(running < NEGLIGIBLE * running[:, -1:], 0.0)
+    ascending = ascending.masked_fill(running < negligible * running[:, -1:], 0.0)
     return torch.zeros_like(shares).scatter(-1, order, ascending)
 
 

@@ -95,7 +95,7 @@ def test_a_caption_without_words_leaves_the_picture_its_say() -> None:
 
 @pytest.mark.parametrize(
     ("trust", "picture", "winner"),
-    [(20.0, 4.0, 0), (-2.0, 4.0, 1), (-2.0, 0.5, 0)],
+    [(20.0, 4.0, 0), (-2.0, 4.0, 1), (-2.0, 0.2, 0)],
     ids=["a known caption", "an unknown one and a clear picture", "an unknown one and a vague one"],
 )
 def test_an_unknown_caption_does_not_overrule_a_clear_picture(

@@ -293,9 +293,10 @@ def test_one_expert_is_fetched_for_a_prompt_that_the_router_reads(reading: Shelf
     assert origin["guidance_routing"] == "shared"
 
 
-def test_a_mixture_of_all_leaves_out_who_cannot_matter(reading: Shelf) -> None:
+def test_an_expert_that_cannot_matter_is_not_fetched(reading: Shelf) -> None:
     sealed = make_reading_run(reading).seal(CREATOR)
-    Ensemble(sealed, heads() | READER, reading).sample(REQUEST)
+    request = replace(REQUEST, strategy="top-2")
+    Ensemble(sealed, heads() | READER, reading).sample(request)
     assert [slot for slot, _ in reading.asked] == [ROUTER, 1]
 
 
