@@ -107,6 +107,7 @@ async def test_prompts_become_pictures_by_one_process_that_keeps_what_it_built(
     picture = Path(first[-1]["file"])
     assert picture.parent == studio.peer.node.home.cache_dir / "pictures"
     assert read_provenance(picture) == first[-1]["images"]
+    assert first[-1]["fetched"] == 0
 
     second = await studio.draw(replace(REQUEST, seed=6))
     assert studio.sampler.process is process
@@ -118,6 +119,24 @@ async def test_prompts_become_pictures_by_one_process_that_keeps_what_it_built(
     assert picture.read_bytes() == Path(third[-1]["file"]).read_bytes()
     assert studio.peer.node.refusals.is_condemned(worse, studio.liar.node.identity.author)
     assert "warning" in kinds(third)
+
+
+async def test_the_bytes_that_came_for_a_picture_are_told(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Answers.to
+
+    async def to(self: Answers, question: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        for come in (400, 1000):
+            content = f"{question['ask']} {question.get('slot')}"
+            yield {"event": "fetching", "content": content, "bytes": come, "total": 1000}
+            yield {"event": "fetching", "content": "another", "bytes": 30, "total": 30}
+        async for event in honest(self, question):
+            yield event
+
+    monkeypatch.setattr(Answers, "to", to)
+    seen = await studio.draw()
+    assert seen[-1]["fetched"] == 4 * 1000 + 30
 
 
 async def test_a_process_that_is_killed_fails_its_job_and_one_that_is_stopped_stays(
