@@ -9,6 +9,7 @@
 - `bootstrap`   memory of a bootstrap under load
 - `sampling`    seconds from a command to its picture
 - `strategies`  which sampling strategy and guidance scale give the concept asked for
+- `samplers`    which sampler needs how many steps for it
 """
 
 from pathlib import Path
