@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from paris_p2p.errors import NotAvailable
 from paris_p2p.files import sweep_partial_files
 
 MOST_PICTURES: Final = 16
@@ -23,6 +24,13 @@ class PictureCache:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sweep()
         return self._folder / f"{job}.png"
+
+    def find(self, job: str) -> Path:
+        """The picture of a job. NotAvailable where it drew none, or it had to make room."""
+        file = self._folder / f"{job}.png"
+        if not file.is_file():
+            raise NotAvailable(f"there is no picture of the job {job}", "Have it drawn again")
+        return file
 
     def _sweep(self) -> None:
         sweep_partial_files(self._folder)

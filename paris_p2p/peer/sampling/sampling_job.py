@@ -86,7 +86,7 @@ class SamplingJob:
         self, process: SamplingProcess, found: Event, answers: Answers
     ) -> AsyncGenerator[Event]:
         """What the process tells of this job until the picture is there; answers its questions."""
-        pictures = PictureCache(self._membership.node.home.cache_dir / "pictures")
+        pictures = PictureCache(self._membership.node.home.pictures_dir)
         file = await asyncio.to_thread(pictures.place, self.id)
         job = {
             "id": self.id,
