@@ -81,7 +81,7 @@ class Node(Generic[Member]):
     joining: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a run is joined or left."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from making room for own work until a record names it. Unnamed content may be dropped."""
+    """Held from making room for own work until a record names it. Unnamed content may go."""
     admitting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from the check for room until the room is promised."""
     making_room: asyncio.Lock = field(default_factory=asyncio.Lock)
