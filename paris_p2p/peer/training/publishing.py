@@ -189,7 +189,7 @@ class Publisher:
         self._news.set()
 
     async def published(self) -> AsyncGenerator[Event]:
-        """An event per published file, until `finish` is called and none waits. DiskFull."""
+        """An event per published file, up to the last one before `finish`. Raises DiskFull."""
         while not (self._ending and not self._waiting):
             await self._news.wait()
             self._news.clear()
