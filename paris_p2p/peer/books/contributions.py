@@ -212,11 +212,11 @@ def told(reading: Reading) -> dict[str, Any]:
         "author": reading.author.hex(),
         "peer": peer_id_of(reading.author),
         "fresh": reading.fresh,
-        "entries": [_told(entry) for entry in reading.entries],
+        "entries": [_entry_fields(entry) for entry in reading.entries],
     }
 
 
-def _told(entry: Contribution) -> dict[str, Any]:
+def _entry_fields(entry: Contribution) -> dict[str, Any]:
     head = entry.head
     return {
         "number": entry.number,

@@ -220,16 +220,16 @@ class Publisher:
         further = further_elsewhere(self._membership, self._expert, checkpoint.step)
         head = await publish(self._membership, checkpoint)
         self._parent = head.manifest
-        told = {"event": "published", **_told(head), "held_out_loss": head.held_out_loss}
+        told = {"event": "published", **_record_fields(head), "held_out_loss": head.held_out_loss}
         return told if further is None else {**told, "behind": further}
 
     async def _publish_resume(self, written: Event) -> Event:
         path, step, images = Path(written["path"]), int(written["step"]), int(written["images"])
         resume = await publish_resume(self._membership, path, self._expert, step, images)
-        return {"event": "resume_published", **_told(resume)}
+        return {"event": "resume_published", **_record_fields(resume)}
 
 
-def _told(record: Head | Resume) -> Event:
+def _record_fields(record: Head | Resume) -> Event:
     return {
         "slot": record.expert,
         "name": slot_name(record.expert),

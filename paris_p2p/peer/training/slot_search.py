@@ -49,7 +49,7 @@ class SlotSearch:
         self._rng = rng
         self._unseen: list[int] = []
         self._idle: dict[int, tuple[float, float]] = {}
-        self._zeal = rng.random()
+        self._watch_draw = rng.random()
         self._lapsing: dict[int, float] = {}
         self._wait = FIRST_WAIT
 
@@ -91,7 +91,7 @@ class SlotSearch:
                 since, seen = self._idle.get(slot, (now, now))
                 self._idle[slot] = (since if 0 <= now - seen <= 2 * LEASE else now, now)
         if not self._watched():
-            self._zeal = self._rng.random()
+            self._watch_draw = self._rng.random()
 
     def contested(self, states: Iterable[SlotState], now: float, peers: int) -> int | None:
         """A slot of `states` to train despite a claim, because it has been fallow too long.
@@ -131,8 +131,8 @@ class SlotSearch:
 
         In a crowd, whose looks are many but rare, few peers watch. With few peers, all do.
         """
-        zealous = self._zeal < RENEW / self._wait
-        return list(self._idle)[:WATCHED] if zealous else []
+        watches = self._watch_draw < RENEW / self._wait
+        return list(self._idle)[:WATCHED] if watches else []
 
     def _comes_back(self) -> bool:
         """Whether to look when a lease lapses. In a crowd few peers do; with few peers, all do."""

@@ -68,7 +68,7 @@ async def replicate(node: Node[Membership]) -> None:
     for membership, copies in zip(memberships, worth, strict=True):
         if node.rng.random() < DOUBT:
             copied = {copy.thin.content for copy in copies}
-            await _doubt_one(membership, wanted(membership).keys() - copied)
+            await _challenge_one(membership, wanted(membership).keys() - copied)
     for one in found:
         if isinstance(one, BaseException):
             raise one
@@ -140,7 +140,7 @@ async def _is_still_thin(membership: Membership, content: bytes) -> bool:
     return bool(worth_copying(missing, here.keys(), providers, _replicas(membership)))
 
 
-async def _doubt_one(membership: Membership, contents: Set[bytes]) -> None:
+async def _challenge_one(membership: Membership, contents: Set[bytes]) -> None:
     """Choose a content that seems to have enough providers. Copy it unless they prove it."""
     here = await asyncio.to_thread(_here, membership, contents)
     missing = sorted(contents - here.keys())

@@ -187,7 +187,7 @@ def worth_copying(
 
 def superseded(stored: Iterable[Stored], keep: Container[bytes], before: float) -> list[bytes]:
     """Superseded contents that are unused since `before`, the longest unused first."""
-    return _gone(
+    return _by_last_use(
         item
         for item in stored
         if not item.named and not item.left and _is_trained(item) and _may_go(item, keep, before)
@@ -199,7 +199,7 @@ def left(stored: Iterable[Stored], keep: Container[bytes], before: float) -> lis
 
     So are contents that no record names and no newer one supersedes: their use is unknown.
     """
-    return _gone(
+    return _by_last_use(
         item
         for item in stored
         if not item.named and (item.left or not _is_trained(item)) and _may_go(item, keep, before)
@@ -208,7 +208,7 @@ def left(stored: Iterable[Stored], keep: Container[bytes], before: float) -> lis
 
 def outranked(stored: Iterable[Stored], keep: Container[bytes], before: float) -> list[bytes]:
     """Likewise outranked contents."""
-    return _gone(item for item in stored if item.named and _may_go(item, keep, before))
+    return _by_last_use(item for item in stored if item.named and _may_go(item, keep, before))
 
 
 def to_evict(
@@ -271,5 +271,5 @@ def _is_trained(item: Stored) -> bool:
     return item.kind in TRAINED or not item.kind
 
 
-def _gone(items: Iterable[Stored]) -> list[bytes]:
+def _by_last_use(items: Iterable[Stored]) -> list[bytes]:
     return [item.content for item in sorted(items, key=lambda item: (item.last_use, item.content))]

@@ -76,8 +76,8 @@ async def _make_room(
         raise NotAvailable(f"no peer proves that it holds {name}, and there is no room for it")
     if not await make_room_for(membership, size, evicting=evicting):
         raise NoRoom(
-            f"{name} needs {_told(size)} and the store's quota of "
-            f"{_told(membership.node.config.store_quota)} has no room for it",
+            f"{name} needs {_megabytes(size)} and the store's quota of "
+            f"{_megabytes(membership.node.config.store_quota)} has no room for it",
             "set a larger store_quota in config.toml, or start the peer with --store-quota",
         )
 
@@ -90,5 +90,5 @@ def _absent(membership: Membership, manifest: Manifest, as_file: bool) -> tuple[
     return sum(lengths[chunk] for chunk in missing), 0 if is_made else manifest.size
 
 
-def _told(size: int) -> str:
+def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
