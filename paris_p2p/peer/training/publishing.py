@@ -135,7 +135,7 @@ def _recordable() -> Iterator[None]:
     try:
         yield
     except BadContent as error:
-        raise StartRefuted(f"what was trained cannot be published: {error.message}") from error
+        raise StartRefuted(f"the trained state cannot be published: {error.message}") from error
 
 
 def _check_possible(membership: Membership, record: Head | Resume) -> None:
@@ -144,7 +144,7 @@ def _check_possible(membership: Membership, record: Head | Resume) -> None:
     A book's other reasons to refuse a record, such as an unlisted author, do not blame the start.
     """
     if reason := impossible(record, membership.run):
-        raise StartRefuted(f"what was trained cannot be published: {reason}")
+        raise StartRefuted(f"the trained state cannot be published: {reason}")
 
 
 async def _stored(membership: Membership, path: Path, kind: str, expert: int) -> Manifest:

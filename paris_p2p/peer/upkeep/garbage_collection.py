@@ -63,7 +63,7 @@ async def collect(node: Node[Membership]) -> None:
     await asyncio.to_thread(_note_uses, node, keep)
     stored = await asyncio.to_thread(stored_contents, node)
     for content in superseded(stored, keep, node.clock() - GRACE):
-        await _drop(node, content, "there is newer")
+        await _drop(node, content, "superseded")
     await asyncio.to_thread(node.blobs.sweep, run_records(node), node.clock() - STRAY)
     if not await make_room(node, 0, grace=GRACE):
         await evict(node, 0)
@@ -166,10 +166,10 @@ async def _dispensable(
     unused = node.clock() - GRACE
     files = await asyncio.to_thread(unused_files, node, unused)
     return [
-        *drops(superseded(stored, keep, before), "there is newer"),
+        *drops(superseded(stored, keep, before), "superseded"),
         *((size, partial(node.let_go_file, content, unused)) for size, content in files),
         *drops(left(stored, keep, before), "its run was left"),
-        *drops(filter(may_go, outranked(stored, keep, before)), "there is better"),
+        *drops(filter(may_go, outranked(stored, keep, before)), "outranked"),
     ]
 
 
@@ -179,7 +179,7 @@ async def _evict(node: Node[Membership], content: bytes, least: int) -> None:
         await asyncio.sleep(node.rng.uniform(*SETTLE))
         proven = [await proven_providers(one, content, least) for one in naming(node, content)]
         if min(proven, default=least) >= least and await node.let_go(content):
-            log.info("made room: others hold %s", content.hex()[:12])
+            log.info("evicted %s: others hold it", content.hex()[:12])
         else:
             await _announce_again(tellers, content)
 
@@ -190,7 +190,7 @@ async def _drop(node: Node[Membership], content: bytes, why: str) -> None:
         return
     async with _given_up(node, content) as tellers:
         if await node.let_go(content):
-            log.info("let go %s: %s", content.hex()[:12], why)
+            log.info("deleted %s: %s", content.hex()[:12], why)
         elif await asyncio.to_thread(node.blobs.complete, content):
             await _announce_again(tellers, content)
 
