@@ -521,7 +521,7 @@ async def test_publications_at_the_quota_do_not_throw_each_other_away(
 
 @pytest.mark.parametrize(
     "let_go",
-    [partial(garbage_collection._spare, least=3), partial(garbage_collection._drop, why="old")],
+    [partial(garbage_collection._evict, least=3), partial(garbage_collection._drop, why="old")],
 )
 async def test_whoever_is_interrupted_while_letting_go_announces_again_what_it_kept(
     world: PeerWorld, monkeypatch: pytest.MonkeyPatch, let_go: LetGo
