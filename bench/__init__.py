@@ -9,6 +9,7 @@
 - `bootstrap`   memory of a bootstrap under load
 - `sampling`    seconds from a command to its picture
 - `strategies`  which sampling strategy and guidance scale give the concept asked for
+- `samplers`    which sampler needs how many steps for it
 - `routing`     what the router knows by the picture, by the caption and by both; what it is worth
 - `chart`       line charts for `routing`
 """

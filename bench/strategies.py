@@ -61,7 +61,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 64
     shipped = load_shipped_run()
     samples = load_emoji(shipped.folder / "emoji.parquet")
-    with _ensemble(shipped) as ensemble:
+    with shipped_ensemble(shipped) as ensemble:
         latents = encode_images(ensemble.autoencoder, pixels_of(samples))
         gallery = Gallery(samples, latents.flatten(1))
         asked = [
@@ -90,7 +90,7 @@ def _right(
 
 
 @contextmanager
-def _ensemble(shipped: ShippedRun) -> Iterator[Ensemble]:
+def shipped_ensemble(shipped: ShippedRun) -> Iterator[Ensemble]:
     """The shipped networks, from a temporary store."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

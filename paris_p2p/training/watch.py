@@ -39,12 +39,13 @@ def paced(
 ) -> Iterator[T]:
     """The steps, with a rest after each, so that they take `duty_cycle` per cent of the time.
 
+    The first step is followed by none: it comes after everything was loaded.
     `rest` waits for so many seconds, or until training has to stop.
     """
-    begun = clock()
+    begun: float | None = None
     for step in steps:
         yield step
-        if duty_cycle < 100:
+        if begun is not None and duty_cycle < 100:
             rest(min(MOST_REST, (clock() - begun) * (100 / duty_cycle - 1)))
         begun = clock()
 

@@ -31,7 +31,7 @@ from tests.chaos.gates import Gates
 from tests.chaos.small_run import seed_small_run
 
 DOOR = "door"
-DUTY_CYCLE = "10%"
+DUTY_CYCLE = "25%"
 """Steps of the small run take milliseconds. Trainers without a rest would keep every core busy."""
 SMALL_DISK = "v0"
 """Whose home is on a small file system of its own."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from paris_p2p.home import Home
 from paris_p2p.identity import Author, Identity
 from paris_p2p.peer.shipped_run import load_shipped_run
-from paris_p2p.records.run import ExpertSpec, RouterSpec, run_id
+from paris_p2p.records.run import ExpertSlot, ExpertSpec, RouterSpec, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 
@@ -19,11 +19,17 @@ def seed_small_run(
     publish_every: int = 100,
     trusted_authors: tuple[Author, ...] = (),
     name: str = "chaos",
+    objectives: tuple[str, ...] = (),
 ) -> bytes:
-    """Put the run and all its content into the store of `home`; returns the run's id."""
+    """Put the run and all its content into the store of `home`; returns the run's id.
+
+    With `objectives`, one for each expert, the experts differ in size too: each is a layer deeper
+    than the one before.
+    """
     source = load_shipped_run()
     shipped = source.run
     creator = Identity.generate()
+    expert = ExpertSpec(32, 1, 2, 2, shipped.text_width)
     run = replace(
         shipped,
         name=name,
@@ -32,7 +38,11 @@ def seed_small_run(
         clusters=clusters,
         shards=shipped.shards[:clusters],
         trusted_authors=trusted_authors,
-        expert=ExpertSpec(32, 1, 2, 2, shipped.text_width),
+        expert=expert,
+        experts=tuple(
+            ExpertSlot(replace(expert, depth=depth), objective)
+            for depth, objective in enumerate(objectives, start=1)
+        ),
         router=RouterSpec(32, 1, 2, 2),
         recipe=replace(
             shipped.recipe, batch=8, snapshot_every=10, publish_every=publish_every, warmup=0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from paris_p2p.errors import BadContent, TrainingDiverged
 from paris_p2p.model import weights
@@ -284,6 +284,30 @@ def test_a_snapshot_of_another_shard_is_refused(run: RunFiles) -> None:
     task = FragileTask(samples=3)
     with pytest.raises(BadContent, match="another shard"):
         list(train(task, replace(job, resume_snapshot=snapshot)))
+
+
+def test_a_network_reads_captions_without_the_padding_that_all_of_a_batch_have() -> None:
+    lengths = []
+
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor, _t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+            assert text.shape[:2] == mask.shape
+            lengths.append(text.shape[1])
+            return self.weight * x
+
+    latents = Latents.of_shard(torch.ones(4, *LATENT_SHAPE, dtype=torch.int8), torch.ones(2))
+    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]])
+    captions = Captions(Text(torch.ones(2, 4, TEXT_WIDTH), mask), torch.tensor([0, 0, 1, 1]))
+    part, null = Captioned(latents, captions), Text(torch.zeros(1, 4, TEXT_WIDTH), mask[:1])
+    task = ExpertTask(Reader(), FlowMatching(), part, part, null, dropout=0.0)
+    task.loss(task.network, torch.tensor([0, 1]), Generator().manual_seed(0))
+    task.loss(task.network, torch.tensor([1, 2]), Generator().manual_seed(0))
+    task.held_out_loss(task.network)
+    assert lengths == [2, 3, 3]
 
 
 class FragileTask(ExpertTask):
