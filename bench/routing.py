@@ -1,9 +1,8 @@
 """What the router knows, and what it is worth: `python -m bench.routing [--router FILE]`.
 
 The first table asks how often the likeliest cluster is the right one, for pictures of the shipped
-run at several times: by the clusters' sizes alone, by the noisy picture, by the caption, by both. A
-gain is of both over the picture alone. Standard errors count concepts, not pictures, as a concept's
-pictures share their cluster.
+run at several times: by the clusters' sizes alone, by the noisy picture, by the caption, by both.
+Standard errors count concepts, not pictures, as a concept's pictures share their cluster.
 
 The second table draws captions by several strategies, from the same noise. A picture is right when
 the nearest real one (in latent space) is of the concept asked for. The oracle is the one expert of
@@ -23,7 +22,7 @@ from typing import Final
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from bench.chart import chart
 from bench.strategies import Gallery
@@ -46,8 +45,8 @@ SPLITS: Final = {
     "held_out_pair": "held-out pairs",
     "held_out_concept": "never seen",
 }
-MOST: Final = 1500
-"""Most pictures of a split that the first table looks at."""
+LOOKS: Final = 1000
+"""Noised latents of a split that the first table looks at; of few pictures, each several times."""
 
 BINS: Final = 15
 """Of the expected calibration error."""
@@ -120,32 +119,29 @@ def tell_knowledge(
     bench: Bench, pictures: Mapping[str, Pictures]
 ) -> dict[str, dict[str, list[float]]]:
     """Print the first table; returns its accuracies by split, judge and time."""
-    print("accuracy / cross-entropy / expected calibration error of the likeliest cluster")
+    print("accuracy, cross-entropy and expected calibration error of the posterior over clusters;")
+    print("for both: what it changes of the picture's accuracy and cross-entropy, with its error")
     shares = torch.bincount(pictures["train"].clusters).double()
     prior = (shares / shares.sum()).log().float()
     accuracies: dict[str, dict[str, list[float]]] = {}
     for split, name in SPLITS.items():
-        some = _thinned(pictures[split], MOST)
+        some = _spread(pictures[split], LOOKS)
         concepts = [sample.concept for sample in some.samples]
-        print(f"{name}: {len(some.samples)} pictures of {len(set(concepts))} concepts")
+        found = len({sample.caption for sample in some.samples})
+        print(f"{name}: {found} pictures of {len(set(concepts))} concepts, {LOOKS} looks")
         lines = accuracies[name] = {}
         for t in TIMES:
             judged = dict(_judgements(bench.router, some, prior, t))
             for judge, logits in judged.items():
                 right = _right(logits, some.clusters)
                 lines.setdefault(judge, []).append(float(right.mean()))
-                loss = torch.nn.functional.cross_entropy(logits, some.clusters)
-                error = calibration_error(logits, some.clusters)
-                print(
-                    f"  t={t:<5} {judge:>12} {right.mean():6.3f} {loss:7.3f} {error:6.3f}", end=""
-                )
+                loss, error = _losses(logits, some).mean(), calibration_error(logits, some.clusters)
+                told = f"  t={t:<5} {judge:>12} {right.mean():6.3f} {loss:7.3f} {error:6.3f}"
                 if judge == BOTH:
                     gain = right - _right(judged[BLIND], some.clusters)
-                    print(
-                        f"   gain {gain.mean():+.3f} +- {clustered_error(gain, concepts):.3f}",
-                        end="",
-                    )
-                print(flush=True)
+                    change = _losses(logits, some) - _losses(judged[BLIND], some)
+                    told += f"   {_with_error(gain, concepts)}   {_with_error(change, concepts)}"
+                print(told, flush=True)
     return accuracies
 
 
@@ -307,14 +303,22 @@ def _parts(count: int, size: int = 256) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, count, size))
 
 
-def _thinned(pictures: Pictures, most: int) -> Pictures:
-    count = min(len(pictures.samples), most)
+def _spread(pictures: Pictures, count: int) -> Pictures:
+    """`count` of the pictures, evenly: some of many, or each of few several times."""
     return pictures[torch.linspace(0, len(pictures.samples) - 1, count).long()]
 
 
 def _drawn_from(pictures: Pictures, count: int) -> Pictures:
     rows = random.Random(0).sample(range(len(pictures.samples)), count)
     return pictures[torch.tensor(rows)]
+
+
+def _losses(logits: Tensor, pictures: Pictures) -> Tensor:
+    return cross_entropy(logits, pictures.clusters, reduction="none")
+
+
+def _with_error(values: Tensor, groups: Sequence[str]) -> str:
+    return f"{values.mean():+.3f} +- {clustered_error(values, groups):.3f}"
 
 
 def _right(logits: Tensor, clusters: Tensor) -> Tensor:
