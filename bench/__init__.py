@@ -11,6 +11,7 @@
 - `strategies`  which sampling strategy and guidance scale give the concept asked for
 - `samplers`    which sampler needs how many steps for it
 - `routing`     what the router knows by the picture, by the caption and by both; what it is worth
+- `pictures`    the real pictures that `routing` looks at
 - `chart`       line charts for `routing`
 """
 

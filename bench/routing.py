@@ -25,9 +25,8 @@ from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from bench.chart import chart
+from bench.pictures import SPLITS, Pictures, load_pictures, parts_of, read_captions
 from bench.strategies import Gallery
-from paris_p2p.data.emoji import EmojiSample, load_emoji
-from paris_p2p.data.shards import read_shard
 from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
@@ -40,11 +39,6 @@ from paris_p2p.model.weights import load_into
 from paris_p2p.peer.shipped_run import ShippedRun, load_shipped_run
 
 TIMES: Final = (0.99, 0.9, 0.7, 0.5, 0.25)
-SPLITS: Final = {
-    "train": "trained on",
-    "held_out_pair": "held-out pairs",
-    "held_out_concept": "never seen",
-}
 LOOKS: Final = 1000
 """Noised latents of a split that the first table looks at; of few pictures, each several times."""
 
@@ -72,20 +66,6 @@ DRAWN: Final = (
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Real pictures (N) of one split: what they show, their latents, captions and clusters."""
-
-    samples: Sequence[EmojiSample]
-    latents: Tensor
-    text: Text
-    clusters: Tensor
-
-    def __getitem__(self, rows: Tensor) -> Pictures:
-        samples = [self.samples[int(row)] for row in rows]
-        return Pictures(samples, self.latents[rows], self.text[rows], self.clusters[rows])
-
-
-@dataclass(frozen=True)
 class Bench:
     """The shipped run's networks, with the router that is looked at."""
 
@@ -105,7 +85,7 @@ def main() -> None:
     shipped = load_shipped_run()
     encoder = load_text_encoder(shipped.folder / "clip.safetensors")
     bench = _bench(shipped, chosen.router or shipped.folder / "heads/router.safetensors", encoder)
-    pictures = _pictures(shipped, encoder)
+    pictures = load_pictures(shipped, encoder)
     panels = tell_knowledge(bench, pictures)
     if chosen.plot is not None:
         title = "Accuracy of the likeliest cluster, by the time t of the noisy latent"
@@ -153,7 +133,7 @@ def _judgements(
     eps = torch.randn(x0.shape, generator=Generator().manual_seed(0))
     times = torch.full((len(x0),), t)
     x_t = interpolate(x0, eps, times)
-    seen = torch.cat([router(x_t[part], times[part]) for part in _parts(len(x0))])
+    seen = torch.cat([router(x_t[part], times[part]) for part in parts_of(len(x0))])
     yield "prior only", prior.expand_as(seen)
     yield BLIND, seen
     if router.reader is not None:
@@ -247,7 +227,7 @@ def _bench(shipped: ShippedRun, router: Path, encoder: TextEncoder) -> Bench:
         load_into(built, shipped.folder / f"heads/expert-{expert}.safetensors")
         experts.append(built.eval())
     loaded = _router(shipped, router)
-    return Bench(shipped, loaded, router.stat().st_size, experts, _read(encoder, [""]))
+    return Bench(shipped, loaded, router.stat().st_size, experts, read_captions(encoder, [""]))
 
 
 def _router(shipped: ShippedRun, file: Path) -> Router:
@@ -264,43 +244,6 @@ def _router(shipped: ShippedRun, file: Path) -> Router:
         else:
             return router.eval()
     raise refusal
-
-
-def _pictures(shipped: ShippedRun, encoder: TextEncoder) -> dict[str, Pictures]:
-    """Every picture of the run by its split. Which is which is told by its caption."""
-    run = shipped.run
-    channels, height, width = run.latent_shape
-    samples = load_emoji(shipped.folder / "emoji.parquet")
-    tokens = encoder.tokenize([sample.caption for sample in samples]).tolist()
-    by_tokens = dict(zip(map(tuple, tokens), samples, strict=True))
-    latents, ids, clusters = [], [], []
-    for cluster in range(run.clusters):
-        shard = read_shard(
-            shipped.folder / f"shards/expert-{cluster}.safetensors",
-            latent_shape=(channels, height, width),
-            context_length=run.text_context,
-        )
-        latents += [shard.train_latents(), shard.held_out()]
-        ids += [shard.text_ids, shard.held_out_text_ids]
-        clusters += [torch.full((len(part),), cluster) for part in ids[-2:]]
-    shown = [by_tokens[tuple(caption)] for caption in torch.cat(ids).tolist()]
-    text = _read(encoder, [sample.caption for sample in shown])
-    everything = Pictures(shown, torch.cat(latents), text, torch.cat(clusters))
-    return {
-        split: everything[torch.tensor([i for i, s in enumerate(shown) if s.split == split])]
-        for split in SPLITS
-    }
-
-
-@torch.inference_mode()
-def _read(encoder: TextEncoder, captions: Sequence[str]) -> Text:
-    ids = encoder.tokenize(captions)
-    tokens = [encoder.encode(ids[part]) for part in _parts(len(ids))]
-    return Text(torch.cat(tokens), encoder.mask(ids))
-
-
-def _parts(count: int, size: int = 256) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def _spread(pictures: Pictures, count: int) -> Pictures:
