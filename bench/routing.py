@@ -54,6 +54,8 @@ DRAWN: Final = (
     (BLIND, "top-2", False),
     (BLIND, "threshold", False),
     (BLIND, "full", False),
+    (BOTH, "once", False),
+    (BOTH, "once", True),
     (BOTH, "top-1", False),
     (BOTH, "top-1", True),
     (BOTH, "top-2", False),

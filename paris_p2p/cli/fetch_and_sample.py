@@ -38,8 +38,8 @@ def fetch_and_sample(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="top-1, top-2, top-k, threshold or full. Default: top-1 where the run's router "
-            "reads the prompt, top-2 where it is blind."
+            help="once, top-1, top-2, top-k, threshold or full. Default: once where the run's "
+            "router reads the prompt, top-2 where it is blind."
         ),
     ] = None,
     top_k: Annotated[

@@ -4,6 +4,9 @@ Decentralised flow matching (DDM, arXiv 2501.05450, equation 6):
 v(x_t, t) = sum_k p(k | x_t, t) v_k(x_t, t). The full sum is exact; the sparse strategies keep the
 likeliest experts and renormalise, which is cheaper and was better in Paris (arXiv 2510.03434).
 The sparse ones also drop experts whose share cannot matter, so that they need not be fetched.
+
+A mixture can be sampled another way: draw a cluster from p(k | c), then follow its expert alone.
+`once` does so with the likeliest cluster, and suits a router that reads the caption c.
 """
 
 from __future__ import annotations
@@ -31,13 +34,15 @@ ExpertVelocity = Callable[[int, Tensor], Tensor]
 class Strategy:
     """Selects at most `most` experts for a sample, each with a probability of at least `least`.
 
-    The smallest of these are dropped as long as they have less than `negligible` together.
+    The smallest of these are dropped as long as they have less than `negligible` together. With
+    `once` the first decision holds to the end.
     """
 
     name: str
     most: int | None = None
     least: float = 0.0
     negligible: float = NEGLIGIBLE
+    once: bool = False
 
     @classmethod
     def named(cls, name: str, k: int = 2) -> Strategy:
@@ -45,6 +50,7 @@ class Strategy:
         if k < 1:
             raise UsageProblem(f"top-k with k = {k} selects no expert", "use k of 1 or more")
         strategies = {
+            "once": cls(name, most=1, once=True),
             "top-1": cls(name, most=1),
             "top-2": cls(name, most=2),
             "top-k": cls(name, most=k),

@@ -118,12 +118,16 @@ class EnsembleSampler:
         evidence = None if self.read is None else self.read(text)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            logits = self.router(x, t)
-            decision = self._decide(logits if evidence is None else logits + evidence)
+            if self.strategy.once and decisions:
+                decision = decisions[0]
+            else:
+                logits = self.router(x, t)
+                decision = self._decide(logits if evidence is None else logits + evidence)
             decisions.append(decision)
             if self.own_routing and self.guidance != 1:
+                blind = self._decide(self.router(x, t))
                 conditional = self._mixed(decision, x, t, text)
-                unconditional = self._mixed(self._decide(logits), x, t, self.null.repeat(len(x)))
+                unconditional = self._mixed(blind, x, t, self.null.repeat(len(x)))
                 return unconditional + self.guidance * (conditional - unconditional)
             return self._mixed(decision, x, t, text, self.guidance)
 

@@ -15,8 +15,8 @@ MAX_SCALE = 16
 MAX_SEED = 2**53
 """All JSON readers agree on numbers below it."""
 AUTO = "auto"
-"""The strategy that suits the run's router: top-1 if it reads the prompt, top-2 if it is blind."""
-STRATEGIES = ("top-1", "top-2", "top-k", "threshold", "full")
+"""The strategy that suits the run's router: once if it reads the prompt, top-2 if it is blind."""
+STRATEGIES = ("once", "top-1", "top-2", "top-k", "threshold", "full")
 GUIDANCE_ROUTINGS = ("shared", "own")
 """One router decision for both branches of guidance, or one for each."""
 SAMPLERS = ("euler", "heun", "unipc", "dpm++", "deis")
@@ -46,7 +46,7 @@ class SampleRequest:
     def strategy_for(self, *, reading: bool) -> str:
         """The name of the strategy to sample with, for a router that reads the prompt or not."""
         if self.strategy == AUTO:
-            return "top-1" if reading else "top-2"
+            return "once" if reading else "top-2"
         return self.strategy
 
     @classmethod

@@ -210,3 +210,31 @@ def test_a_reader_that_answers_with_absurd_numbers_is_the_router(mixture: Gaussi
             captions(2), draw_noise(2, POINT, seed=0).double(), steps=1
         )
     assert caught.value.slot == ROUTER
+
+
+def test_once_decides_at_the_start_and_keeps_to_it(mixture: Gaussians) -> None:
+    asked: list[float] = []
+
+    def router(x: Tensor, t: Tensor) -> Tensor:
+        asked.append(t[0].item())
+        return only(1 if t[0] == 1 else 2, 3).expand(len(x), 3)
+
+    sampler = a_sampler(mixture, router=router, strategy=Strategy.named("once"), guidance=3.0)
+    sample = sampler.sample(captions(2), draw_noise(2, POINT, seed=0).double(), steps=4)
+    assert asked == [1.0]
+    assert sample.weights.argmax(-1).tolist() == [[1, 1]] * 4
+
+
+def test_clusters_drawn_once_give_the_mixture_back(mixture: Gaussians) -> None:
+    count = 20_000
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.multinomial(mixture.shares, count, replacement=True, generator=generator)
+    noise = torch.randn(count, *POINT, generator=generator).double()
+    sampler = a_sampler(
+        mixture,
+        read=lambda _: 50.0 * torch.eye(3)[drawn].double(),
+        strategy=Strategy.named("once"),
+    )
+    points = sampler.sample(captions(count), noise, steps=100).latents.flatten(1)
+    assert (points.mean(0) - mixture.mean()).abs().max() < 0.03
+    assert (points.T.cov() - mixture.covariance()).abs().max() < 0.06

@@ -289,7 +289,7 @@ def test_one_expert_is_fetched_for_a_prompt_that_the_router_reads(reading: Shelf
     origin = Ensemble(sealed, heads() | READER, reading).sample(request)[0].provenance
     assert [slot for slot, _ in reading.asked] == [ROUTER, 1]
     assert origin["expert_weights"] == {"1": 1.0}
-    assert (origin["strategy"], origin["router"]) == ("top-1", "reads the prompt")
+    assert (origin["strategy"], origin["router"]) == ("once", "reads the prompt")
     assert origin["guidance_routing"] == "shared"
 
 

@@ -38,7 +38,7 @@ def test_an_empty_prompt_is_the_null_caption() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "reading", "blind"),
-    [("auto", "top-1", "top-2"), ("top-2", "top-2", "top-2"), ("full", "full", "full")],
+    [("auto", "once", "top-2"), ("top-2", "top-2", "top-2"), ("full", "full", "full")],
 )
 def test_the_strategy_is_the_one_asked_for_or_suits_the_router(
     asked: str, reading: str, blind: str
