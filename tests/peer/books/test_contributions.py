@@ -218,7 +218,7 @@ class Peers:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.network = MemoryNetwork()
+        self.network = MemoryNetwork(Clock())
         self.swarms: list[MemorySwarm] = []
 
     async def join(self, identity: Identity, *steps: int) -> tuple[MemorySwarm, ContributionLogs]:
@@ -237,7 +237,7 @@ class Peers:
 
 
 @pytest.fixture
-def peers(tmp_path: Path) -> Peers:
+async def peers(tmp_path: Path) -> Peers:
     return Peers(tmp_path)
 
 
@@ -368,7 +368,6 @@ async def readers_of(
 async def test_who_takes_too_long_over_a_log_makes_room_for_others(
     peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contributions, "PATIENCE", 0.2)
     monkeypatch.setattr(contributions, "READERS", 1)
     server, (slow, other) = await readers_of(peers, tmp_path, 2)
     stream, begun = await reading(slow, server)

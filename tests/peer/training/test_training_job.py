@@ -28,7 +28,7 @@ from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.serving import ChunkReader
-from paris_p2p.peer.training import claiming, starting_order, training_job, worker
+from paris_p2p.peer.training import claiming, starting_order, training_job, worker_handle
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.claiming import claimant_of
 from paris_p2p.peer.training.snapshots import snapshots
@@ -590,14 +590,14 @@ async def test_a_job_stopped_while_its_worker_starts_is_stopped(
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     job = TrainingJob(peer, TrainingRequest(expert=0))
-    spawn = worker._spawn
+    spawn = worker_handle._spawn
 
     async def stopped_meanwhile(job_file: Path, log_file: Path) -> asyncio.subprocess.Process:
         process = await spawn(job_file, log_file)
         job.stop()
         return process
 
-    monkeypatch.setattr(worker, "_spawn", stopped_meanwhile)
+    monkeypatch.setattr(worker_handle, "_spawn", stopped_meanwhile)
     async with asyncio.timeout(30):
         kinds = [event["event"] async for event in job.events()]
     assert kinds[-1] == "released"
@@ -626,8 +626,8 @@ async def test_a_worker_that_is_frozen_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, "import time; time.sleep(600)")
-    monkeypatch.setattr(worker, "SILENCE", 0.3)
-    monkeypatch.setattr(worker, "STOP_PATIENCE", 30.0)
+    monkeypatch.setattr(worker_handle, "SILENCE", 0.3)
+    monkeypatch.setattr(worker_handle, "STOP_PATIENCE", 30.0)
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     with pytest.raises(WorkerDied, match="did not answer"):
@@ -638,7 +638,7 @@ async def test_a_worker_that_does_not_stop_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, 'import time; print(\'{"event": "ready"}\', flush=True); time.sleep(600)')
-    monkeypatch.setattr(worker, "STOP_PATIENCE", 0.3)
+    monkeypatch.setattr(worker_handle, "STOP_PATIENCE", 0.3)
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     job = TrainingJob(peer, TrainingRequest(expert=0))
