@@ -32,7 +32,7 @@ from paris_p2p.peer.books.contributions import (
 from paris_p2p.peer.serving import serve
 from paris_p2p.records.contribution import Contribution
 from paris_p2p.records.head import Head
-from tests.peer.worlds import PeerWorld, eventually
+from tests.peer.worlds import Clock, PeerWorld, eventually
 
 ALICE, BOB, MALLORY = (Identity(bytes([number] * 32)) for number in range(3))
 RUN = bytes(32)
