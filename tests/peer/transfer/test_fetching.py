@@ -8,7 +8,7 @@ import pytest
 
 from paris_p2p.errors import BadContent, DiskFull, NotAvailable
 from paris_p2p.identity import Identity
-from paris_p2p.network.chunk_protocol import BUSY, serve_chunks
+from paris_p2p.network.chunk_protocol import BUSY, READY, serve_chunks
 from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.serving import ChunkReader, serve
 from paris_p2p.peer.transfer import scheduling
@@ -132,6 +132,7 @@ async def test_nobody_serves_it(tmp_path: Path) -> None:
 
 async def test_a_provider_that_trickles_does_not_hold_a_fetch_up(tmp_path: Path) -> None:
     async def trickle(author: bytes, stream: Stream) -> None:
+        await stream.write(READY)
         while True:
             await stream.write(b"x")
             await asyncio.sleep(1)
