@@ -12,11 +12,13 @@ import httpx
 import pytest
 import uvicorn
 
-from paris_p2p.api import connections, host
+from paris_p2p.api import connections, peer_process
 from paris_p2p.api.events import SESSION_OPEN
 from paris_p2p.api.server import Api
 from paris_p2p.home import Home
 from tests.peer.worlds import PeerWorld
+
+pytestmark = pytest.mark.real_time
 
 MOST = 8
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -28,8 +30,10 @@ async def served(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     peer = await PeerWorld(folder / "world").join()
     home = Home(folder / "home")
     home.create()
-    with host._listening(0) as listener:
-        async with host._serving(home, peer.swarm, lambda token: Api(peer.node, token), listener):
+    with peer_process._listening(0) as listener:
+        async with peer_process._serving(
+            home, peer.swarm, lambda token: Api(peer.node, token), listener
+        ):
             card = json.loads(home.api_file.read_text())
             headers = {"authorization": f"Bearer {card['token']}"}
             async with httpx.AsyncClient(base_url=card["url"], headers=headers) as client:

@@ -29,7 +29,7 @@ from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.serving import ChunkReader
-from paris_p2p.peer.training import claiming, starting_order, training_job, worker_handle
+from paris_p2p.peer.training import starting_order, training_job, worker_handle
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.claiming import claimant_of
 from paris_p2p.peer.training.snapshots import snapshots
@@ -558,7 +558,6 @@ async def test_a_job_stopped_while_its_claim_settles_takes_it_back(
 
     async def announce(key: str, value: bytes, expires: float) -> bool:
         stored = await store(key, value, expires)
-        monkeypatch.setattr(claiming, "SETTLE", 600)
         announced.set()
         return stored
 
