@@ -29,6 +29,8 @@ from paris_p2p.records.address import parse_address, parse_transport
 MAX_QUOTA = 1 << 60
 LEAST_RATE = 64_000
 """Bytes a second below which a limit would leave nothing useful."""
+LEAST_DUTY = 10
+"""Per cent of duty below which a large expert might not make a step within its lease."""
 MAX_REPLICAS = 64
 """More copies than this would be a waste: fewer already make a loss unheard of."""
 
@@ -72,6 +74,13 @@ class PeerConfig:
     train: Annotated[bool, Switch("Claim and train, unattended, the expert that needs it most")] = (
         False
     )
+    duty_cycle: Annotated[
+        int,
+        DutyCycle(
+            "Per cent of the time in which training computes; less keeps a machine cool and quiet "
+            "(default: 100)."
+        ),
+    ] = 100
     seed_only: Annotated[
         bool, Switch("Store and serve all of the run that fits into the quota; never train")
     ] = False
@@ -227,6 +236,19 @@ class Replicas(Whole):
                 f"{value!r} is not a number of replicas", f"It is a number from 1 to {MAX_REPLICAS}"
             )
         return value
+
+
+class DutyCycle(Setting):
+    """Per cent, as a number or as in "50%"."""
+
+    def read(self, value: object) -> object:
+        text = value.strip().removesuffix("%") if isinstance(value, str) else ""
+        number = int(text[:4]) if text.isascii() and text.isdecimal() else value
+        if type(number) is not int or not LEAST_DUTY <= number <= 100:
+            raise UsageProblem(
+                f"{value!r} is not a duty cycle", f"It is a number from {LEAST_DUTY} to 100"
+            )
+        return number
 
 
 class File(Setting):

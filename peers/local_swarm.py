@@ -17,6 +17,9 @@ from typing import Any
 import psutil
 
 from paris_p2p import child
+from paris_p2p.api.client import running_client
+from paris_p2p.errors import ParisError
+from paris_p2p.home import Home
 
 COMMAND = child.command("paris_p2p.cli")
 POLL = 0.25
@@ -124,19 +127,14 @@ class LocalSwarm:
         return process
 
     def status(self, name: str) -> dict[str, Any]:
-        """The output of `paris-peer status --json` for the home of `name`."""
-        done = subprocess.run(
-            [*COMMAND, "status", "--home", str(self.home(name)), "--json"],
-            env=child.environment(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise SwarmProblem(f"{name} status: {done.stderr.strip()}")
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
+        """What `paris-peer status --json` says of `name`, which runs: its API is asked at once."""
+        try:
+            client = running_client(Home(self.home(name)))
+            if client is None:
+                raise SwarmProblem(f"{name} status: it does not run")
+            return client.get("/v1/status")
+        except ParisError as error:
+            raise SwarmProblem(f"{name} status: {error.message}") from error
 
     def run_status(self, name: str) -> dict[str, Any]:
         """What `status` says of the only run of `name`."""

@@ -44,6 +44,7 @@ def test_every_field_can_come_from_every_place(home: Home) -> None:
         relay=(OTHER,),
         serve_relay=False,
         upnp=True,
+        duty_cycle=50,
     )
     variables = {
         "PARIS_BOOTSTRAP": f"{EXAMPLE}, {OTHER}",
@@ -59,6 +60,7 @@ def test_every_field_can_come_from_every_place(home: Home) -> None:
         "PARIS_RELAY": OTHER,
         "PARIS_SERVE_RELAY": "false",
         "PARIS_UPNP": "true",
+        "PARIS_DUTY_CYCLE": "50",
     }
     flags = {name: getattr(expected, name) for name in PeerConfig.__dataclass_fields__}
     assert load(home, {}, variables) == expected
@@ -79,6 +81,7 @@ def test_every_field_can_come_from_every_place(home: Home) -> None:
         relay = ["{OTHER}"]
         serve_relay = false
         upnp = true
+        duty_cycle = "50%"
         """,
     )
     assert load(home, {}, {}) == expected
@@ -186,6 +189,9 @@ BAD_FILES = {
     "store_quota = -1": "store_quota: -1 is not a size",
     "store_quota = true": "store_quota: True is not a size",
     "replicas = 0": "replicas: 0 is not a number of replicas. It is a number from 1 to 64",
+    "duty_cycle = 9": "duty_cycle: 9 is not a duty cycle. It is a number from 10 to 100",
+    "duty_cycle = '120%'": "duty_cycle: '120%' is not a duty cycle",
+    "duty_cycle = 'half'": "duty_cycle: 'half' is not a duty cycle",
     "seed_only = 1": "seed_only: 1 is not a switch. Write true or false",
     'swarm_key_file = "a\\u0000b"': "is not the path of a file",
     "swarm_key_file = '~nosuchuser/swarm.key'": "no home directory for ~nosuchuser/swarm.key",

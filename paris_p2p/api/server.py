@@ -22,6 +22,7 @@
     GET  /v1/jobs/ID/events  its events, numbered, as they come, after the number in
                               `Last-Event-ID` or ?after=. The last is "ended" or "error". Of
                               progress, only the newest is kept. Leaving does not stop the job
+    GET  /v1/jobs/ID/picture the PNG that a sampling job drew, while the peer keeps it
     DELETE /v1/jobs/ID       asks the job to end in good order; the job, at once
 
 Where a peer takes part in several runs, heads, fetch, jobs and checkup are asked with ?run=, which
@@ -39,7 +40,7 @@ from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from paris_p2p.api.events import (
@@ -68,6 +69,7 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
 from paris_p2p.peer.report import heads_report, run_row, status_report
 from paris_p2p.peer.run_choice import choose
+from paris_p2p.peer.sampling.picture_cache import PictureCache
 from paris_p2p.peer.sampling.sampling_job import SAMPLING, SamplingJob
 from paris_p2p.peer.sampling.worker_handle import Sampler
 from paris_p2p.peer.training.training_job import TRAINING, TrainingJob
@@ -104,6 +106,7 @@ class Api:
                 Route("/v1/jobs/{id}", self._job),
                 Route("/v1/jobs/{id}", self._stop, methods=["DELETE"]),
                 Route("/v1/jobs/{id}/events", self._follow),
+                Route("/v1/jobs/{id}/picture", self._picture),
             ],
             token,
         )
@@ -256,6 +259,10 @@ class Api:
     async def _follow(self, request: Request) -> Response:
         events = self._named(request).follow(after_of(request))
         return StreamingResponse(kept_alive(encode_job(events)), media_type="text/event-stream")
+
+    async def _picture(self, request: Request) -> Response:
+        pictures = PictureCache(self._node.home.pictures_dir)
+        return FileResponse(pictures.find(self._named(request).id), media_type="image/png")
 
     async def _stop(self, request: Request) -> Response:
         job = self._named(request)

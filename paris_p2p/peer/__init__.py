@@ -1,22 +1,22 @@
-"""What a peer does: one verb, one module; what belongs together shares a room.
+"""The actions of a peer: one module per action, related modules in one folder.
 
-- `node`           what a machine has once, however many runs it takes part in
-- `membership`     a node's part in one run, and what every verb of that run needs of it
-- `joining`        taking part in a run, from its id to a membership, and leaving it again
-- `run_choice`     which runs a home takes part in, and which of them is meant
-- `serving`        what a node answers other peers
-- `chunk_access`   who may have which chunk of a node in a run for its members only
-- `life`           from a started swarm to the withdrawal of what the node said
+- `node`           the parts that all runs of a machine share
+- `membership`     a node's part in one run, and the parts that every action in that run needs
+- `joining`        joining a run by its id, and leaving it again
+- `run_choice`     the runs that a home takes part in, and the one that a command means
+- `serving`        the requests of other peers that a node answers
+- `chunk_access`   the chunks that a node in a members-only run may give to a caller
+- `life`           a node's life, from a started swarm to the withdrawal of its records
 - `bootstrap`      a DHT-only peer: an address to start from, for every run
 - `shipped_run`    the run that ships with the package, and taking it into a store
-- `last_session`   what the peer's last session left: known addresses, port, reachability
-- `peer_exchange`  getting to know more peers than the one we joined through
-- `jobs`           work that takes time, followed by whoever asks
-- `report`         what a peer tells about the run and itself
-- `books/`         what is known of the run: signed records, heard, kept and announced
-- `transfer/`      content by its id: found, fetched, verified
-- `upkeep/`        the store: what is kept, copied for others, checked and let go
+- `last_session`   data kept from the peer's last session: addresses, port, reachability
+- `peer_exchange`  meeting more peers than the one we joined through
+- `jobs`           long-running work that any client can follow
+- `report`         reports on a peer and its runs
+- `books/`         the signed records of a run: received, kept and announced
+- `transfer/`      content found by its id, fetched and verified
+- `upkeep/`        the store: retention, replication, checking and eviction
 - `training/`      a slot claimed, trained and published
 - `sampling/`      a prompt becomes a picture
-- `doctor/`        what is wrong with this machine or its peer, and what helps
+- `doctor/`        diagnosis of this machine and its peer, with remedies
 """

@@ -1,8 +1,8 @@
 """A bootstrap: a DHT-only peer at a known address. It serves every run and takes part in none.
 
-It has no store, copies nothing and trains nothing. It keeps records like every other node of the
-DHT, tells newcomers who else is there, dials back who asks, and says under one run, if it is told
-which, that it is a bootstrap.
+It has no store, copies nothing and trains nothing. Like every other node of the DHT it keeps
+records. It tells newcomers about other peers, and dials back any peer that asks. If it is given a
+run, it announces its presence there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from paris_p2p.records.presence import BOOTSTRAP, sealed_presence
 
 @dataclass
 class Bootstrap:
-    """A running bootstrap. `run_id` is the run under which it says that it is one, or None."""
+    """A running bootstrap. `run_id` is the run in which it announces itself, or None."""
 
     home: Home
     identity: Identity
@@ -50,11 +50,11 @@ class Bootstrap:
 
     @property
     def runs(self) -> tuple[bytes, ...]:
-        """The run under which it says that it is a bootstrap, if there is one."""
+        """The run in which the bootstrap announces itself, if there is one."""
         return () if self.run_id is None else (self.run_id,)
 
     async def announce(self) -> None:
-        """Say "I am here" for LIFETIME seconds, where newcomers of the run look for peers."""
+        """Announce its presence for LIFETIME seconds, where newcomers of the run look for peers."""
         if self.run_id is None:
             return
         now = self.clock()
@@ -64,12 +64,12 @@ class Bootstrap:
         await self._pages.store(peers_key(self.run_id), presence, now + LIFETIME)
 
     async def withdraw(self) -> None:
-        """Take back what `announce` said."""
+        """Withdraw the record that `announce` stored."""
         if self.run_id is not None:
             await self._pages.withdraw(peers_key(self.run_id))
 
     async def remember(self) -> None:
-        """Keep the addresses of everybody met, for the next start."""
+        """Save the addresses of all known peers for the next start."""
         await asyncio.to_thread(remember_peers, self.home, self.swarm.known_addresses())
 
 

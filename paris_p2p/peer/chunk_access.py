@@ -1,16 +1,16 @@
-"""Who may have which chunk of a node that takes part in a run for its members only.
+"""The chunks that a node in a members-only run may give to a caller.
 
-Such a run decides with whom its content is exchanged. A node that is in other runs too has to tell
-them apart by content, since all of it lies in one store:
+A members-only run limits who may have its content. The content of all runs of a node lies in one
+store, so the node decides by content:
 
-- a caller whom every run lets take part may have every chunk;
-- any other, only chunks of what is named by the runs that let it take part, and of these none that
-  belongs to a run that does not. For anyone may publish a head, in a run for anyone, that names a
-  members' content, or that is cut from its chunks. What a run that lets the caller take part is
-  itself made of is served all the same, where both runs share it as a whole.
+- A caller that all runs admit may have every chunk.
+- Another caller may have chunks of content that is named by a run that admits it. Chunks of content
+  of any other run are refused: anyone may publish a head in an open run that names content of a
+  members-only run, or that is made of its chunks. Content that the admitting run itself consists of
+  is served even if the other run names it too.
 
-The names are read off the event loop and remembered for a while. That may only refuse what has
-been named since: what is found there is checked against the names of this moment.
+The named contents are read in a thread and cached. A stale cache can only refuse too much: a chunk
+that is found in it is checked against the current records.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
 
 REMEMBERED = 20.0
-"""Seconds for which it is remembered what the runs name."""
+"""Seconds for which the contents that the runs name are cached."""
 
 
 class ChunkAccess:
-    """Says who may have which chunk of one node."""
+    """Decides which chunks of one node a caller may have."""
 
     def __init__(self, node: Node[Membership]) -> None:
         self._node = node
@@ -38,7 +38,7 @@ class ChunkAccess:
         self._contents: defaultdict[bytes, set[bytes]] = defaultdict(set)
 
     async def may_have(self, author: Author, chunk: bytes) -> bool:
-        """Whether `author` may have a chunk, if it is here."""
+        """Whether `author` may have a chunk of this store."""
         memberships = list(self._node.memberships.values())
         inside = [one for one in memberships if one.authorisation.lists(author)]
         outside = [one for one in memberships if one not in inside]
@@ -54,9 +54,9 @@ class ChunkAccess:
         return await asyncio.to_thread(self._is_of, chunk, inside, outside)
 
     def _read(self, memberships: Iterable[Membership]) -> None:
-        """What each run names, and which contents have each chunk.
+        """Cache the contents that each run names, and the contents that have each chunk.
 
-        What a run for members has named stays its own for as long as this process lives.
+        Content that a members-only run has named stays its own while this process lives.
         """
         contents: defaultdict[bytes, set[bytes]] = defaultdict(set)
         for membership in memberships:
@@ -71,7 +71,7 @@ class ChunkAccess:
     def _is_of(
         self, chunk: bytes, inside: Sequence[Membership], outside: Sequence[Membership]
     ) -> bool:
-        """Whether a chunk is of a run `inside` and of none `outside`, or of what both share."""
+        """Whether a chunk is of a run `inside` and of none `outside`, or of content of both."""
         contents = self._contents.get(chunk, set())
         hidden = {one for one in contents if any(self._names(other, one) for other in outside)}
         if hidden:
@@ -79,7 +79,7 @@ class ChunkAccess:
         return any(self._names(member, one) for member in inside for one in contents)
 
     def _names(self, membership: Membership, content: bytes) -> bool:
-        """Whether a run is made of a content, or a record of it names it or did before."""
+        """Whether a run consists of a content, or one of its records names or named it."""
         return (
             content == membership.run_id
             or content in membership.run.content_ids()

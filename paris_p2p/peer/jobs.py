@@ -1,7 +1,7 @@
-"""Jobs: work that takes time, whose events anybody may follow, now or later.
+"""Jobs: long-running work whose events any client may follow, now or later.
 
-A job runs as a task of its own. Nobody who follows it can hold it up or end it by leaving: what it
-tells goes into a log of bounded length, and each follower reads there at a pace of its own.
+A job runs as its own task and writes its events to a log of bounded length. Each follower reads
+the log at its own pace, so a slow or leaving follower neither delays nor ends the job.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ Event = dict[str, Any]
 PROGRESS: Final = frozenset(
     {"queued", "looking", "fetching", "checking", "progress", "snapshot", "loading", "sampling"}
 )
-"""Events that say how far something is: a newer one about the same thing takes their place."""
+"""Events that report progress. A newer one about the same thing replaces the older one."""
 
 MOST_EVENTS: Final = 512
 """Events of a job that are kept."""
 
 MOST_RUNNING: Final = 64
 MOST_ENDED: Final = 16
-"""Jobs that are kept after their end, for whoever still asks what became of them."""
+"""Most jobs that run at a time, and most ended jobs that are kept for later questions."""
 
 
 class EventLog:
-    """The events of one job, numbered from 1. Those that newer progress replaced are gone."""
+    """The events of one job, numbered from 1, without those that newer progress replaced."""
 
     def __init__(self, most: int = MOST_EVENTS) -> None:
         self._most = most
         self._events: dict[int, Event] = {}
         self._progress: dict[tuple[Any, ...], int] = {}
         self.newest = 0
-        """Number of the newest event, 0 where there is none."""
+        """Number of the newest event; 0 if there is none."""
 
     def add(self, event: Event) -> None:
         self.newest += 1
@@ -52,7 +52,7 @@ class EventLog:
             del self._events[next(iter(self._events))]
 
     def after(self, number: int) -> list[tuple[int, Event]]:
-        """What was told after the event with that number, oldest first."""
+        """The events after the one with that number, oldest first."""
         later: list[tuple[int, Event]] = []
         for entry in reversed(self._events.items()):
             if entry[0] <= number:
@@ -62,35 +62,35 @@ class EventLog:
 
 
 class Work(Protocol):
-    """What a job does: it tells flat JSON-able dictionaries with an "event" name."""
+    """The work of a job. Its events are flat JSON-able dictionaries with an "event" name."""
 
     id: str
     run_id: bytes
-    """The run that it is about."""
+    """The run that the job belongs to."""
 
     @property
     def slot(self) -> int | None:
-        """The slot that it is about, once that is known."""
+        """The slot that the job works on, once it is known."""
 
     def events(self) -> AsyncGenerator[Event]:
-        """Do it; errors are raised."""
+        """Do the work. Errors are raised."""
 
     def stop(self) -> None:
-        """Ask for an end in good order."""
+        """Ask for a clean end."""
 
 
 class Job:
-    """One piece of work, from its begin on."""
+    """One piece of work, from its start on."""
 
     def __init__(self, kind: str, work: Work, clock: Callable[[], float]) -> None:
         self.id = work.id
         self.kind = kind
         self.work = work
         self.error: ParisError | None = None
-        """What it failed with."""
+        """The error that the job failed with."""
         self.started = clock()
         self.ended: float | None = None
-        """Unix seconds, None while it runs."""
+        """Unix seconds; None while the job runs."""
         self._clock = clock
         self._log = EventLog()
         self._stopping = False
@@ -99,7 +99,7 @@ class Job:
 
     @property
     def outcome(self) -> str | None:
-        """ "done", "stopped" or "failed"; None while it runs."""
+        """ "done", "stopped" or "failed"; None while the job runs."""
         if self.ended is None:
             return None
         if self.error is not None:
@@ -108,7 +108,7 @@ class Job:
 
     @property
     def last(self) -> Event:
-        """The newest event, empty where there is none."""
+        """The newest event; empty if there is none."""
         return self._last
 
     @property
@@ -121,15 +121,15 @@ class Job:
         return self._log.newest
 
     def stop(self) -> None:
-        """Ask for an end in good order; nothing where it has ended."""
+        """Ask for a clean end. A job that has ended ignores it."""
         if self.ended is None:
             self._stopping = True
             self.work.stop()
 
     async def follow(self, after: int = 0) -> AsyncGenerator[tuple[int, Event]]:
-        """The numbered events after that number, as they come, until the job ends.
+        """The numbered events after number `after`, as they come, until the job ends.
 
-        Raises what the job failed with.
+        Raises the error that the job failed with.
         """
         after = min(after, self.newest)
         while True:
@@ -168,7 +168,7 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one peer: those that run, and those that ended last."""
+    """The jobs of one peer: the running ones, and the last ones that ended."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -181,36 +181,36 @@ class Jobs:
         if self._closed:
             raise Unreachable("the peer of this home is leaving", "Run the command again")
         if len(self._running) >= MOST_RUNNING:
-            raise UsageProblem(f"this peer has {MOST_RUNNING} jobs already", "let some end first")
+            raise UsageProblem(f"this peer has {MOST_RUNNING} jobs already", "wait until one ends")
         job = Job(kind, work, self._clock)
         task = self._running[job] = asyncio.create_task(job.run())
         task.add_done_callback(lambda _: self._retire(job))
         return job
 
     def all(self) -> list[Job]:
-        """Those that ended, then those that run, each in that order."""
+        """The ended jobs, then the running ones, each in the order of their end or start."""
         return [*self._ended, *self._running]
 
     def running(self) -> list[Job]:
         return [job for job in self._running if job.ended is None]
 
     def named(self, identifier: str) -> Job:
-        """The job with that id. NotAvailable where there is none."""
+        """The job with that id. NotAvailable if there is none."""
         for job in self.all():
             if job.id == identifier:
                 return job
         raise NotAvailable(
-            f"this peer has no job {identifier[:32]!r}", "It may have ended long ago: ask for all"
+            f"this peer has no job {identifier[:32]!r}", "It may have ended long ago; list all jobs"
         )
 
     def close(self) -> None:
-        """Begin none any more, and ask those that run to stop."""
+        """Refuse new jobs, and ask the running ones to stop."""
         self._closed = True
         for job in self._running:
             job.stop()
 
     async def ended(self) -> None:
-        """Wait until none runs."""
+        """Wait until no job runs."""
         if self._running:
             await asyncio.wait(self._running.values())
 

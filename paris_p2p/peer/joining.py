@@ -1,4 +1,4 @@
-"""Taking part in a run, from its id to a membership, and leaving it again."""
+"""Joining a run by its id, and leaving it again."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from paris_p2p.records.resume import Resume
 from paris_p2p.records.run import RunManifest
 
 RUN_PATIENCE = 10.0
-"""Seconds without a word from anybody who has the run's manifest."""
+"""Seconds without a byte of the run's manifest after which joining fails."""
 
 
 async def join(node: Node[Membership], run_id: bytes) -> Membership:
-    """Take part in a run; nothing is announced yet.
+    """Join a run. Nothing is announced yet.
 
-    Raises ClockSkew when this clock shows a time before the run was made, NotAvailable when nobody
-    has its manifest or it lists its members and this node is none, BadContent for what is no run.
+    Raises ClockSkew when this clock shows a time before the run was made, NotAvailable when no peer
+    serves its manifest or when this node is not among its listed members, and BadContent when the
+    content is not a run.
     """
     async with node.joining:
         if run_id in node.memberships:
@@ -49,7 +50,7 @@ async def join(node: Node[Membership], run_id: bytes) -> Membership:
 
 
 async def join_for_good(node: Node[Membership], run_id: bytes) -> Membership:
-    """Take part in a run now and after every start; errors as for `join`, and UsageProblem."""
+    """Join a run now and at every start. Errors as for `join`, and UsageProblem."""
     is_new = run_id not in node.memberships
     membership = await join(node, run_id)
     try:
@@ -63,13 +64,13 @@ async def join_for_good(node: Node[Membership], run_id: bytes) -> Membership:
 
 
 async def leave(membership: Membership) -> None:
-    """Take part in a run no longer, and take back what was said of it.
+    """Leave a run, and withdraw the records announced in it.
 
     UsageProblem while this node trains in it.
     """
     if membership.training:
         raise UsageProblem(
-            f"this peer trains in the run {membership.run.name}", "stop that, then leave"
+            f"this peer trains in the run {membership.run.name}", "stop training, then leave"
         )
     membership.node.memberships.pop(membership.run_id, None)
     membership.node.left_runs.forget(membership.run_id)
@@ -77,10 +78,10 @@ async def leave(membership: Membership) -> None:
 
 
 async def leave_for_good(membership: Membership) -> None:
-    """Leave a run, after every start too, and let go at once what only it needed.
+    """Leave a run for good, and delete the content that only this run needed.
 
-    Not what this author published last in it, nor private snapshots: whoever joins again goes on.
-    UsageProblem as for `leave`, and for the only run.
+    The newest work of this author and the private snapshots stay, so that a later join continues
+    from them. UsageProblem as for `leave`, and for the only run.
     """
     node = membership.node
     if len(node.memberships) == 1:
@@ -97,9 +98,9 @@ async def _remember(node: Node[Membership], change: Callable[[list[bytes]], list
 
 
 def check_clock(now: float, run_created: float) -> None:
-    """Raises ClockSkew for a clock that is behind what the run's author signed.
+    """Raises ClockSkew if the clock is behind the time that the run's author signed.
 
-    Nothing else keeps a peer from taking part for its clock: all else is strangers' word.
+    No other time stops a peer from joining, because every other time is a stranger's claim.
     """
     if now < run_created - MAX_SKEW:
         shown, made = (

@@ -1,5 +1,8 @@
-"""What the last life of a peer leaves to the next: peers met, a way back into the swarm when every
-bootstrap is gone; its port, and how others could reach it, so that it begins where it left off."""
+"""Data that a peer keeps for its next session.
+
+The addresses of known peers are a way back into the swarm when every bootstrap is gone. With its
+port and reachability a peer resumes as it was.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ MOST = 64
 
 
 def read_known_peers(home: Home) -> tuple[str, ...]:
-    """The remembered addresses, newest first; what cannot be read is left out."""
+    """The saved addresses, newest first, without unreadable ones."""
     try:
         found = json.loads(home.known_peers_file.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -26,13 +29,13 @@ def read_known_peers(home: Home) -> tuple[str, ...]:
 
 
 def remember_peers(home: Home, addresses: Sequence[str]) -> None:
-    """Put `addresses` before those already remembered, and keep the first MOST."""
+    """Put `addresses` before those already saved, and keep the first MOST."""
     merged = dict.fromkeys([*filter(_sound, addresses), *read_known_peers(home)])
     write_atomically(home.known_peers_file, json.dumps(list(merged)[:MOST]).encode())
 
 
 def read_port(home: Home) -> int:
-    """The port this peer listened on when it ran last; 0 when none is remembered."""
+    """The port that this peer listened on in its last session; 0 if none is saved."""
     try:
         port = int(home.port_file.read_bytes()[:10])
     except (OSError, ValueError):
@@ -41,12 +44,12 @@ def read_port(home: Home) -> int:
 
 
 def remember_port(home: Home, port: int) -> None:
-    """Keep it for the next start."""
+    """Save the port for the next start."""
     write_atomically(home.port_file, str(port).encode())
 
 
 def read_reach(home: Home) -> ReachState:
-    """How others could reach this peer when it ran last."""
+    """How others could reach this peer in its last session."""
     try:
         return ReachState(home.reach_file.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -54,7 +57,7 @@ def read_reach(home: Home) -> ReachState:
 
 
 def remember_reach(home: Home, state: ReachState) -> None:
-    """Keep it for the next start."""
+    """Save the reachability for the next start."""
     write_atomically(home.reach_file, state.value.encode())
 
 

@@ -1,4 +1,4 @@
-"""A node's life: from a started swarm to the withdrawal of what it said."""
+"""A node's life, from a started swarm to the withdrawal of its records."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from paris_p2p.store.chunks import ChunkStore
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 0.5
-"""Seconds before what need not wait, nor be waited for, is done for the first time."""
+FIRST_LOGS = 0.5
+"""Seconds before the contribution logs are announced for the first time. Starting does not wait."""
 
 
 @contextlib.asynccontextmanager
@@ -53,19 +53,19 @@ async def running_node(
     swarm_fingerprint: str = "",
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Node[Membership]]:
-    """A node that serves, announces and replicates until the block is left.
+    """A node that serves, announces and replicates until the block ends.
 
     Parameters
     ----------
     swarm : a started swarm; closed by the caller.
-    shipped : the shipped run, for the default run and for seeding; None when not shipped.
+    shipped : the shipped run, for the default run and for seeding; None if there is none.
     seed : take the shipped run's content into the store first.
     replicate : copy content that has too few providers.
-    swarm_fingerprint : tells a private swarm from others; "" for the open one.
+    swarm_fingerprint : identifies a private swarm; "" for the open one.
     clock : Unix time.
 
-    Raises what joining raises, where none of its runs can be joined or one that `config` names, and
-    UsageProblem where the runs that were joined before are in another swarm.
+    Raises the errors of `join` if no run can be joined, or a run that `config` names cannot.
+    UsageProblem if the saved runs are in another swarm.
     """
     sweep_partial_files(home.path)
     expect_same_swarm(home, swarm_fingerprint)
@@ -95,7 +95,7 @@ def _new_node(
     config: PeerConfig,
     clock: Callable[[], float],
 ) -> Node[Membership]:
-    """A node of no run, which says and serves nothing yet."""
+    """A node without runs that announces and serves nothing yet."""
     blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
     refusals = Refusals(home.refusals_file, clock)
     fetcher = Fetcher(
@@ -110,7 +110,7 @@ def _new_node(
 
 
 async def _join_all(node: Node[Membership], runs: Sequence[bytes]) -> None:
-    """Join the runs of a session. One that was joined before may be missing this time."""
+    """Join the runs of a session. A saved run that cannot be joined is skipped."""
     for number, run_id in enumerate(runs, start=1):
         try:
             await join(node, run_id)
@@ -118,18 +118,18 @@ async def _join_all(node: Node[Membership], runs: Sequence[bytes]) -> None:
             is_last = number == len(runs) and not node.memberships
             if node.config.run or is_last:
                 raise
-            log.warning("run %s is not taken part in: %s", run_id.hex(), error)
+            log.warning("cannot join the run %s: %s", run_id.hex(), error)
 
 
 def _chores(node: Node[Membership], replicate: bool) -> list[asyncio.Task[None]]:
-    """What a node does again and again while it lives."""
+    """The periodic tasks of a node."""
     chores = [
         _repeat(announcing.PERIOD, node, _in_each_run(lambda one: one.announcer.everything())),
         _repeat(garbage_collection.PERIOD, node, garbage_collection.collect),
         _repeat(scrubbing.PERIOD, node, scrubbing.Scrub()),
         _repeat(peer_exchange.PERIOD, node, _in_each_run(peer_exchange.meet_some)),
         _repeat(alarms.PERIOD, node, lambda node: node.alarms.look()),
-        _repeat(contributions.PERIOD, node, _tell_logs, first=AT_ONCE),
+        _repeat(contributions.PERIOD, node, _tell_logs, first=FIRST_LOGS),
     ]
     if replicate:
         copying = replication.replicate
@@ -138,7 +138,7 @@ def _chores(node: Node[Membership], replicate: bool) -> list[asyncio.Task[None]]
 
 
 async def _withdraw(node: Node[Membership]) -> None:
-    """Take back what this node said, as far as that is quickly done."""
+    """Withdraw the records of this node, within 5 seconds."""
     with contextlib.suppress(TimeoutError, ParisError):
         async with asyncio.timeout(5):
             announcers = [one.announcer for one in node.memberships.values()]
@@ -155,7 +155,7 @@ async def _tell_logs(node: Node[Membership]) -> None:
 def _in_each_run(
     action: Callable[[Membership], Awaitable[None]],
 ) -> Callable[[Node[Membership]], Awaitable[None]]:
-    """`action` for all memberships of a node at once; none holds up another or fails for it."""
+    """`action` for all memberships of a node at once. One neither delays nor fails another."""
 
     async def act(node: Node[Membership]) -> None:
         memberships = list(node.memberships.values())
@@ -170,8 +170,8 @@ def _repeat(
     action: Callable[[Node[Membership]], Awaitable[None]],
     first: float | None = None,
 ) -> asyncio.Task[None]:
-    """A task that runs `action` every `period` seconds (+-20%); a failure waits for the next.
+    """A task that runs `action` every `period` seconds (+-20%), also after a failure.
 
-    `first` is the wait before the first time, when it is not the same.
+    `first` : seconds before the first time; None for `period`.
     """
     return asyncio.create_task(repeat(period, partial(action, node), node.rng, first))

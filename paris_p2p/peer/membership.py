@@ -1,4 +1,4 @@
-"""A node's part in one run, and what every verb of that run needs of it."""
+"""A node's part in one run, and the parts that every action in that run needs."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False)
 class Membership:
-    """One node in one run. Verbs of that run take it as their first argument."""
+    """One node in one run. Functions that act in a run take it as their first argument."""
 
     node: Node[Membership]
     run: RunManifest
     run_id: bytes
     authorisation: Authorisation
     swarm: Swarm
-    """As far as the run's list of members lets it be seen."""
+    """The part of the swarm that the run's list of members admits."""
     heads: HeadBook
     resumes: RecordBook[Resume]
     fetcher: Fetcher
@@ -47,40 +47,40 @@ class Membership:
     training: set[int] = field(default_factory=set)
     """Slots that this process is training now."""
     providers: dict[bytes, ProviderNetworks] = field(default_factory=dict)
-    """Who served each content when that was looked up last, and from which network."""
+    """The providers of each content at the last look-up, and their networks."""
     unserved: dict[bytes, float] = field(default_factory=dict)
-    """Contents that nobody who announced them gave, with when that was (Unix seconds)."""
+    """Contents that no announced provider sent, with the time of the attempt (Unix seconds)."""
     offers: deque[Mapping[bytes, Head]] = field(default_factory=lambda: deque(maxlen=2))
-    """The heads that commands were told of last: one may be superseded before it is asked for."""
+    """The heads last offered to commands: one may be superseded before it is requested."""
     starts: Counter[Head | Resume] = field(default_factory=Counter)
-    """The records that training begins from now: each may be superseded meanwhile."""
+    """The records that training is starting from: one may be superseded meanwhile."""
 
     def __post_init__(self) -> None:
         self.announcer.providers = self.providers
 
     async def survey(self, slots: Iterable[int] | None = None) -> list[SlotState]:
-        """What the swarm says of these slots; of all when None."""
+        """The state of these slots as the swarm announces it; None for all slots."""
         clock = self.node.clock
         return await survey(
             self.swarm, self.heads, self.run, self.run_id, clock, slots, self.refuse_claim
         )
 
     def refuse_claim(self, claim: Claim, reason: str) -> None:
-        """Note a claim that weighs nothing, for the user."""
+        """Note a claim that does not count, for the user."""
         self.node.refusals.note(claim.author, f"claim on {slot_name(claim.expert)}", reason)
 
     def slot_folder(self, expert: int) -> Path:
-        """Where this node keeps its private training state of a slot; made where it is absent."""
+        """The folder of this node's snapshots of a slot. It is created if absent."""
         folder = self._snapshots / f"slot-{expert}"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
     def last_trained(self) -> float:
-        """When this node trained in the run last (Unix seconds); 0 for never. Blocks."""
+        """The last time that this node trained in the run (Unix seconds); 0 for never. Blocks."""
         return max((folder.stat().st_mtime for folder in self._snapshots.glob("slot-*")), default=0)
 
     def trained_slots(self) -> list[int]:
-        """Experts that this node has trained before."""
+        """The experts that this node has trained before."""
         folders = {slot: self._snapshots / f"slot-{slot}" for slot in range(self.run.clusters)}
         return [slot for slot, folder in folders.items() if folder.exists()]
 
@@ -95,7 +95,7 @@ class Membership:
         most: int | None = None,
         patience: float | None = None,
     ) -> Manifest:
-        """Have a content of the run; `most` and errors as for `manifest`."""
+        """Fetch a content of the run. `most` and errors as for `manifest`."""
         async with self.node.using([content]):
             manifest = await self.manifest(content, most, patience)
             await self.fetcher.fetch_rest(manifest, on_bytes, patience)
@@ -106,10 +106,10 @@ class Membership:
     async def manifest(
         self, content: bytes, most: int | None = None, patience: float | None = None
     ) -> Manifest:
-        """What a content is made of, held to what it can be at most, and to `most` bytes.
+        """The manifest of a content, of at most the content's limit and `most` bytes.
 
-        NotAvailable for what nothing names, BadContent for what was refuted or is too large. What
-        turns out to be no content at all is condemned, whoever names it.
+        NotAvailable if no record names the content, BadContent if it was refuted or is too large.
+        Bytes that are not a manifest are condemned for all authors.
         """
         limit = self.limit(content)
         try:
@@ -122,7 +122,7 @@ class Membership:
             raise
 
     def limit(self, content: bytes) -> int:
-        """Bytes that a content can have at most, by what names it. Errors as for `manifest`."""
+        """Most bytes of a content, by the records that name it. Errors as for `manifest`."""
         if content in self.run.content_ids():
             return MAX_SIZE
         named = self.naming(content)
@@ -131,14 +131,14 @@ class Membership:
         if self._is_refuted(content):
             raise self._refuted(content)
         raise NotAvailable(
-            f"nothing that this peer knows of the run {self.run.name} names {content.hex()[:12]}",
+            f"no record of the run {self.run.name} that this peer knows names {content.hex()[:12]}",
             "a newer checkpoint may have taken its place: run the command again",
         )
 
     def naming(self, content: bytes) -> list[Head | Resume]:
-        """The records that name a content, without those that were refuted.
+        """The records that name a content, without refuted ones.
 
-        Kept or heard of, offered to commands, or being trained from.
+        They are kept or heard, were offered to commands, or are training starts.
         """
         records: list[Head | Resume] = [*self.heads.naming(content), *self.resumes.naming(content)]
         records += [offered[content] for offered in self.offers if content in offered]
@@ -146,21 +146,21 @@ class Membership:
         return [record for record in dict.fromkeys(records) if self.counts(record)]
 
     def counts(self, record: Head | Resume) -> bool:
-        """Whether a record was not refuted."""
+        """Whether a record is not refuted."""
         return not self.node.refusals.is_condemned(record.manifest, record.author)
 
     def contents(self) -> set[bytes]:
-        """What the run is made of, and what the records name that are kept of it."""
+        """The run's own contents, and those that its kept records name."""
         records: list[Head | Resume] = [*self.heads.all(), *self.resumes.all()]
         return {record.manifest for record in records} | self.run.content_ids()
 
     def names(self, content: bytes) -> bool:
-        """Whether the run is made of a content, or a record of it that was not refuted names it."""
+        """Whether the run consists of a content, or one of its unrefuted records names it."""
         return content in self.run.content_ids() or bool(self.naming(content))
 
     @asynccontextmanager
     async def starting(self, records: Sequence[Head | Resume]) -> AsyncIterator[None]:
-        """While it lasts, these records count, superseded or not, and their content stays."""
+        """Inside the block, these records count even if superseded, and their content stays."""
         self.starts.update(records)
         try:
             async with self.node.using([record.manifest for record in records]):
@@ -170,11 +170,11 @@ class Membership:
             self.starts = +self.starts
 
     async def condemn(self, record: Head | Resume, reason: str) -> bool:
-        """Never again take a content for what this record says: it was tried and refuted.
+        """Condemn the content of a record that was tried and refuted, as this author's.
 
-        The content goes, unless another record names it or a run is made of it: a liar may have
-        signed for another's honest work. False, and nothing is condemned, where the file that was
-        tried is not what its author published: it rotted on this disk, and is made again.
+        The content is deleted unless another record or run names it: a liar may have signed a
+        record of another's honest work. If the file was damaged on this disk, nothing is condemned,
+        the result is False, and the file is made again.
         """
         node, content, author = self.node, record.manifest, record.author
         what = f"{record.KIND} of {slot_name(record.expert)} at step {record.step}"
@@ -193,7 +193,7 @@ class Membership:
         return True
 
     async def _condemn_junk(self, content: bytes, reason: str) -> None:
-        """Never again take for anything what is no content at all, and so was never announced."""
+        """Condemn, for all authors, bytes that are not a manifest. They were never announced."""
         authors = {record.author for record in self.naming(content)}
         what = f"content {content.hex()[:12]}"
         await asyncio.to_thread(self.node.refusals.condemn, content, None, what, reason)
@@ -205,11 +205,11 @@ class Membership:
         self.resumes.forget(content, author)
 
     def _is_refuted(self, content: bytes) -> bool:
-        """Whether a content was tried before, and nothing names it but what was refuted."""
+        """Whether a content was refuted, and only refuted records name it."""
         return not self.names(content) and self.node.refusals.has_condemned(content)
 
     @staticmethod
     def _refuted(content: bytes) -> BadContent:
         return BadContent(
-            f"{content.hex()[:12]} was tried before and refuted", "paris-peer status says by what"
+            f"{content.hex()[:12]} was tried before and refuted", "paris-peer status shows why"
         )

@@ -1,4 +1,4 @@
-"""What a machine has once, however many runs it takes part in."""
+"""The parts that all runs of a machine share."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from paris_p2p.store.blobs import Blobs
 
 @dataclass(eq=False)
 class Promise:
-    """Room in the quota for what is not on the disk yet, in bytes."""
+    """Room in the quota, in bytes, reserved for data that is not on the disk yet."""
 
     absent: int
-    """Of the content that is being fetched."""
+    """Bytes still missing of the content that is being fetched."""
     file: int
-    """Of the file that will be made of it."""
+    """Bytes of the file that will be made of it."""
 
     @property
     def size(self) -> int:
         return self.absent + self.file
 
     def arrived(self, have: int, total: int) -> None:
-        """So much of the content is here now."""
+        """Note that `have` of `total` bytes of the content are here."""
         self.absent = total - have
 
 
@@ -51,47 +51,47 @@ Member = TypeVar("Member")
 
 @dataclass(eq=False, repr=False)
 class Node(Generic[Member]):
-    """One running node. Verbs that only concern the machine take it as their first argument.
+    """One running node. Functions that concern the whole machine take it as their first argument.
 
-    Its memberships are `Membership`s, which stand on this module: `Node[Membership]`.
+    It is used as `Node[Membership]`. It is generic because `membership` imports this module.
     """
 
     home: Home
     identity: Identity
     swarm: Swarm
-    """All of it; a membership sees its run's members only, where the run lists them."""
+    """The whole swarm. A membership of a members-only run sees only its members."""
     blobs: Blobs
     fetcher: Fetcher
-    """Asks anybody; a membership's asks those whom it sees."""
+    """Fetches from any peer. A membership's fetcher asks only the peers that it sees."""
     config: PeerConfig = field(default_factory=PeerConfig)
     clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.SystemRandom)
     refusals: Refusals = field(default_factory=lambda: Refusals(None, time.time))
-    """What was refused, from whom and why."""
+    """The refused content and claims, with author and reason."""
     shipped: ShippedRun | None = None
-    """The run that ships with this installation, where it does."""
+    """The run that ships with this installation, if any."""
     swarm_fingerprint: str = ""
-    """Tells a private swarm from others; "" for the open one."""
+    """Identifies a private swarm; "" for the open one."""
     memberships: dict[bytes, Member] = field(default_factory=dict)
-    """The runs that this node takes part in, by their ids."""
+    """The runs that this node takes part in, by run id."""
     sent: int = 0
     """Bytes served."""
     in_use: Counter[bytes] = field(default_factory=Counter)
-    """How many verbs need each content now."""
+    """How many actions need each content now."""
     joining: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a run is joined or left."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from making room for own work until a record names it: what none names may go."""
+    """Held from making room for own work until a record names it. Unnamed content may go."""
     admitting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from looking for room for what is to be fetched until that is promised."""
+    """Held from the check for room until the room is promised."""
     making_room: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while room is made: two do not let go the same, and what fits all the same waits not."""
+    """Held while room is made: two fetches do not evict the same. One that fits does not wait."""
     promises: set[Promise] = field(default_factory=set)
-    """The room in the quota that is spoken for."""
+    """The reserved room in the quota."""
     asking: WeakValueDictionary[Author, asyncio.Semaphore] = field(
         default_factory=WeakValueDictionary
     )
-    """The turns of those who ask a provider whether it has something; see `proof_of_storage`."""
+    """Limits the questions to each provider at a time; see `proof_of_storage`."""
     alarms: Alarms = field(init=False)
     contributions: ContributionLogs = field(init=False)
     provider_records: ProviderRecords = field(init=False)
@@ -105,12 +105,12 @@ class Node(Generic[Member]):
         self.left_runs = LeftRuns(self.home.runs_dir, self.blobs.chunks, self.memberships)
 
     async def path(self, content: bytes) -> Path:
-        """The verified file of a content held in the store."""
+        """The verified file of a content in the store."""
         return await asyncio.to_thread(self.blobs.path, content)
 
     @asynccontextmanager
     async def using(self, contents: Sequence[bytes]) -> AsyncIterator[None]:
-        """While it lasts, these contents are not let go; one that is just going is gone before."""
+        """Inside the block these contents are not dropped. Waits for a drop that is under way."""
         self.in_use.update(contents)
         try:
             async with self._letting_go:
@@ -118,12 +118,12 @@ class Node(Generic[Member]):
             yield
         finally:
             self.in_use.subtract(contents)
-            self.in_use = +self.in_use  # without what nobody needs any more
+            self.in_use = +self.in_use  # drops zero counts
 
     async def let_go(self, content: bytes) -> bool:
-        """Drop a content unless it is in use; whether it is gone.
+        """Drop a content unless it is in use. Returns whether it was dropped.
 
-        Whoever begins to use it meanwhile waits until that is decided.
+        A new user of the content waits until this is decided.
         """
         async with self._letting_go:
             if content in self.in_use:
@@ -132,7 +132,7 @@ class Node(Generic[Member]):
             return True
 
     async def let_go_file(self, content: bytes, before: float) -> None:
-        """Delete the file made of a content, unless it was used since `before` (Unix seconds)."""
+        """Delete the file made of a content unless it was used since `before` (Unix seconds)."""
         async with self._letting_go:
             if content not in self.in_use:
                 await finished(asyncio.to_thread(self._drop_unused_file, content, before))

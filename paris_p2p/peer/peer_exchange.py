@@ -1,4 +1,4 @@
-"""Getting to know more peers than the one we joined through: ways back when that one is gone."""
+"""Meeting more peers than the one we joined through, as ways back into the swarm."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from paris_p2p.records.address import parse_address
 
 PERIOD = 20.0
 MET = 3
-"""Peers of the run that are met in each of those."""
+"""Peers of the run that are met in each PERIOD (seconds)."""
 
 
 async def meet_some(membership: Membership) -> None:
-    """Meet some peers of the run by their own word; remember all who answered, on disk."""
+    """Meet some peers of the run at their announced addresses, and save all known addresses."""
     known = {parse_address(address).peer_id for address in membership.swarm.known_addresses()}
     strangers = [
         presence

@@ -1,4 +1,4 @@
-"""What a peer tells about the run and itself, as JSON-able dictionaries with a stable shape."""
+"""Reports on a peer and its runs, as JSON-able dictionaries with a stable shape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Report = dict[str, Any]
 
 
 async def status_report(node: Node[Membership], memberships: Sequence[Membership]) -> Report:
-    """What this peer holds and moved, and of each of these runs how it stands."""
+    """The storage and traffic of this peer, and the state of each of these runs."""
     runs = await asyncio.gather(*map(_run_report, memberships))
     announcers = [one.announcer for one in node.memberships.values()]
     served = await asyncio.gather(*(asyncio.to_thread(one.served) for one in announcers))
@@ -45,7 +45,7 @@ async def status_report(node: Node[Membership], memberships: Sequence[Membership
 
 
 async def run_row(membership: Membership) -> Report:
-    """A run as this node takes part in it: what it is, what of it is here and trained here."""
+    """A run, with the content that this node holds and the slots that it trains."""
     run = membership.run
     return {
         "id": membership.run_id.hex(),
@@ -58,7 +58,7 @@ async def run_row(membership: Membership) -> Report:
 
 
 async def _run_report(membership: Membership) -> Report:
-    """The run's slots, the peers that take part, and who serves its contents."""
+    """The slots, peers and contents of a run."""
     slots, peers, held = await asyncio.gather(
         membership.survey(),
         read_peers(membership.swarm, membership.run_id),
@@ -76,9 +76,9 @@ async def _run_report(membership: Membership) -> Report:
 
 
 async def heads_report(membership: Membership) -> Report:
-    """What sampling needs: the sealed run, and per slot the candidate heads, best first.
+    """The data that sampling needs: the sealed run, and the candidate heads per slot, best first.
 
-    Among them are older heads that are still announced: the newest may have died with its author.
+    Older heads that are still announced are included: nobody may serve the newest any more.
     """
     await membership.survey()
     candidates = known_heads(membership)
@@ -97,7 +97,7 @@ async def heads_report(membership: Membership) -> Report:
 def known_heads(membership: Membership) -> dict[int, list[Head]]:
     """The heads of every slot that this peer keeps or has heard of, best first.
 
-    Whoever is told of them may ask for each, although a newer one takes its place meanwhile.
+    The caller may request each of them, even if a newer one supersedes it meanwhile.
     """
     trusted = membership.run.publishers
     ranked = {
@@ -108,7 +108,7 @@ def known_heads(membership: Membership) -> dict[int, list[Head]]:
 
 
 def held_contents(membership: Membership, slots: Iterable[Sequence[Head]]) -> set[bytes]:
-    """Which of these heads' contents are here, whole."""
+    """The contents of these heads that are complete in the store."""
     contents = {head.manifest for heads in slots for head in heads}
     return {content for content in contents if membership.node.blobs.complete(content)}
 
@@ -128,7 +128,7 @@ def head_row(head: Head) -> Report:
 
 
 def refusal_row(refusal: Refusal) -> Report:
-    """What was refused; `condemned`: for good, by its content."""
+    """One refusal. `condemned` : whether it is a content that is refused for good."""
     author = bytes.fromhex(refusal.author)
     return {
         "what": refusal.what,
@@ -142,7 +142,7 @@ def refusal_row(refusal: Refusal) -> Report:
 
 
 async def _contents(membership: Membership, held: set[bytes]) -> list[Report]:
-    """Everything the swarm should keep of this run, with how many peers serve it."""
+    """The contents of this run that the swarm should keep, with their numbers of providers."""
     await learn_providers(membership)
     return [
         {
@@ -155,7 +155,7 @@ async def _contents(membership: Membership, held: set[bytes]) -> list[Report]:
 
 
 def replication_row(contents: Sequence[Report], replicas: int) -> Report:
-    """How many contents have no provider, a single one, and fewer than there should be."""
+    """How many contents have no provider, a single one, and fewer than `replicas`."""
     providers = [content["providers"] for content in contents]
     return {
         "replicas": replicas,

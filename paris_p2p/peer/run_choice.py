@@ -1,8 +1,8 @@
-"""Which runs a home takes part in, and which of them is meant.
+"""The runs that a home takes part in, and the one that a command means.
 
-`runs.json` in the home lists the joined ones, {"swarm": fingerprint, "runs": [hex, ...]}. Where
-there is none the shipped run is the only one. A session that names runs takes part in exactly
-those, and leaves the list as it is.
+`runs.json` in the home lists the joined runs: {"swarm": fingerprint, "runs": [hex, ...]}. Without
+that file the shipped run is the only one. A session that names runs takes part in exactly those,
+and does not change the list.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from paris_p2p.peer.node import Node
 from paris_p2p.peer.shipped_run import ShippedRun
 
 MOST_RUNS = 64
-"""Runs that one home takes part in."""
+"""Most runs that one home takes part in."""
 
 SHOWN = 12
-"""Digits of an id that tell it from others to people."""
+"""Digits of an id that are shown to people."""
 
 _ID = re.compile("[0-9a-f]{64}")
 
 
 def session_runs(home: Home, config: PeerConfig, shipped: ShippedRun | None) -> list[bytes]:
-    """The ids of the runs of a session, in the order in which they were joined.
+    """The run ids of a session, in the order of joining.
 
-    BadContent where there is none, or the list of joined runs is damaged.
+    BadContent if there is none, or if the list of joined runs is damaged.
     """
     if config.run:
         return [bytes.fromhex(run_id) for run_id in config.run]
@@ -43,13 +43,13 @@ def session_runs(home: Home, config: PeerConfig, shipped: ShippedRun | None) -> 
 
 
 def read_joined(home: Home, shipped: ShippedRun | None) -> list[bytes]:
-    """The runs that this home has joined; the shipped run where no other was ever joined."""
+    """The runs that this home has joined; the shipped run if none was ever joined."""
     _, runs = _read(home)
     return runs or ([shipped.id] if shipped is not None else [])
 
 
 def remember_joined(home: Home, runs: list[bytes], swarm: str) -> None:
-    """Keep the runs for the next start; `swarm`: the fingerprint of the one they are in.
+    """Save the runs, and the fingerprint of their swarm, for the next start.
 
     UsageProblem for more than MOST_RUNS.
     """
@@ -62,9 +62,9 @@ def remember_joined(home: Home, runs: list[bytes], swarm: str) -> None:
 
 
 def expect_same_swarm(home: Home, swarm: str) -> None:
-    """UsageProblem where the joined runs are in another swarm than the one with this fingerprint.
+    """UsageProblem if the joined runs are in a swarm with another fingerprint.
 
-    A private swarm is a DHT of its own. "" is the fingerprint of the open one.
+    A private swarm is a separate DHT. The fingerprint of the open swarm is "".
     """
     known, runs = _read(home)
     if runs and known != swarm:
@@ -75,9 +75,9 @@ def expect_same_swarm(home: Home, swarm: str) -> None:
 
 
 def choose(node: Node[Membership], wanted: str | None) -> Membership:
-    """The membership that is `wanted`; the only one where nothing is.
+    """The membership whose run has the id, name or id prefix `wanted`; None for the only one.
 
-    UsageProblem, naming the choices, where none or more than one is meant.
+    UsageProblem, naming the choices, unless exactly one fits.
     """
     memberships = list(node.memberships.values())
     if wanted:
@@ -97,7 +97,7 @@ def choose(node: Node[Membership], wanted: str | None) -> Membership:
 
 
 def _read(home: Home) -> tuple[str, list[bytes]]:
-    """The fingerprint of the swarm, and the runs."""
+    """The fingerprint of the swarm, and the ids of the joined runs."""
     try:
         told = json.loads(home.runs_file.read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a node answers other peers: chunks, contribution logs, and whether they can be reached."""
+"""The requests of other peers that a node answers: chunks, contribution logs and dial-backs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paris_p2p.store.chunks import MissingChunk
 
 
 async def serve(node: Node[Membership]) -> None:
-    """Answer whoever may take part in one of the node's runs, from now on."""
+    """Start to answer peers that may take part in one of the node's runs."""
     pacers, network_of = node.fetcher.pacers, node.swarm.network_of
     chunks = ChunkServer(ChunkReader(node), pacers=pacers, network_of=network_of)
     logs = LogServer(node.contributions, pacers=pacers, network_of=network_of)
@@ -36,7 +36,7 @@ class ChunkReader:
         self._access = ChunkAccess(node)
 
     async def __call__(self, author: Author, chunk: bytes) -> bytes | None:
-        """A chunk for `author`; None when there is no sound copy of it, or none for them."""
+        """A chunk for `author`; None if there is no sound copy, or `author` may not have it."""
         if not await self._access.may_have(author, chunk):
             return None
         try:

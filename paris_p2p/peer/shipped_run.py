@@ -1,4 +1,4 @@
-"""The run that ships with the package: where its files are, and how they enter a store."""
+"""The run that ships with the package: the place of its files, and their way into a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUN_FILE = "run.paris"
 
 @dataclass(frozen=True)
 class ShippedRun:
-    """The shipped run: its id, its manifest, and the folder its content lies in."""
+    """The shipped run: its id, its manifest, and the folder of its content."""
 
     folder: Path
     id: bytes
@@ -43,7 +43,7 @@ class ShippedRun:
 
 
 def shipped_run_folder() -> Path:
-    """Inside the package when installed from a wheel, in `bootstrap/` in a checkout."""
+    """The folder of the shipped run: inside the package, or in `bootstrap/` in a checkout."""
     package = Path(paris_p2p.__file__).parent
     for folder in (package / "shipped_run", package.parent / "bootstrap" / "shipped_run"):
         if (folder / RUN_FILE).is_file():
@@ -63,8 +63,8 @@ def load_shipped_run() -> ShippedRun:
 def seed_shipped_run(shipped: ShippedRun, blobs: Blobs, heads: HeadBook) -> None:
     """Take the shipped run into the store, so that this peer can serve all of it.
 
-    A shipped head that does not count here, since its content was refuted, is left out. Raises
-    BadContent when a shipped file is not what the run manifest names.
+    A shipped head whose content was refuted here is skipped. Raises BadContent if a shipped file is
+    missing or is not the one that the run manifest names.
     """
     blobs.chunks.put(shipped.sealed)
     stored = {blobs.add_file(path, kind, path.name).id for path, kind in shipped.content_files()}
@@ -84,4 +84,4 @@ def seed_shipped_run(shipped: ShippedRun, blobs: Blobs, heads: HeadBook) -> None
         try:
             heads.add(sealed)
         except BadContent as error:
-            log.warning("the shipped head of %s is left out: %s", slot_name(head.expert), error)
+            log.warning("the shipped head of %s is skipped: %s", slot_name(head.expert), error)

@@ -85,7 +85,10 @@ STALE_HEAD = 24 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Claim(Signed):
-    """One peer's lease on one slot, renewed with a later `expires` and the step reached."""
+    """One peer's lease on one slot, renewed with a later `expires` and the step reached.
+
+    `expert` is the slot: an expert's cluster, or ROUTER.
+    """
 
     KIND: ClassVar[str] = "claim"
 
@@ -176,7 +179,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class SlotState:
-    """The state of one slot: its holder, and the newest checkpoint that counts."""
+    """The state of the slot `expert` (a cluster, or ROUTER): its holder, and its best head."""
 
     expert: int
     winner: Claim | None

@@ -27,7 +27,10 @@ Loss = Annotated[float, Number(0.0, 1e6)]
 
 @dataclass(frozen=True)
 class Head(Signed):
-    """An author's newest checkpoint of one slot. Anyone may pass it on; its author signs it."""
+    """An author's newest checkpoint of one slot. Anyone may pass it on; its author signs it.
+
+    `expert` is the slot: an expert's cluster, or ROUTER.
+    """
 
     KIND: ClassVar[str] = "head"
 

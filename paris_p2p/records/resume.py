@@ -17,7 +17,8 @@ from paris_p2p.records.run import Slot
 class Resume(Signed):
     """An author's newest resume state of one slot. Anyone may pass it on; its author signs it.
 
-    It is a claim about content, like a head: a trainer checks every tensor before it uses one.
+    `expert` is the slot: an expert's cluster, or ROUTER. Like a head, the record is a claim about
+    content: a trainer checks every tensor before it uses one.
     """
 
     KIND: ClassVar[str] = "resume"

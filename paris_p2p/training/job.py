@@ -73,6 +73,8 @@ class Job:
     """The held-out loss that the author of the start claims."""
     max_steps: int | None = None
     max_seconds: float | None = None
+    duty_cycle: int = 100
+    """Per cent of the time in which training computes."""
     device: str = "auto"
     seed: int = 0
     threads: int | None = None

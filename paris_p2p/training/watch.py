@@ -1,11 +1,12 @@
-"""What the training loop monitors: the job's limits, divergence and speed."""
+"""What the training loop monitors: the job's limits, its pace, divergence and speed."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import deque
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
 
 from paris_p2p.errors import TrainingDiverged
 from paris_p2p.training.job import Job
@@ -22,6 +23,31 @@ class JobLimits:
     def reached(self, step: int) -> bool:
         """Whether training, at `step`, has used up its steps or its time."""
         return step >= self._last_step or time.monotonic() >= self._deadline
+
+
+MOST_REST = 20.0
+"""Seconds of one rest, however long a step took: a lease is held by steps."""
+
+T = TypeVar("T")
+
+
+def paced(
+    steps: Iterable[T],
+    duty_cycle: int,
+    rest: Callable[[float], object],
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[T]:
+    """The steps, with a rest after each, so that they take `duty_cycle` per cent of the time.
+
+    The first step is followed by none: it comes after everything was loaded.
+    `rest` waits for so many seconds, or until training has to stop.
+    """
+    begun: float | None = None
+    for step in steps:
+        yield step
+        if begun is not None and duty_cycle < 100:
+            rest(min(MOST_REST, (clock() - begun) * (100 / duty_cycle - 1)))
+        begun = clock()
 
 
 class DivergenceWatch:

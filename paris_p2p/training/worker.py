@@ -29,6 +29,7 @@ from paris_p2p.errors import ParisError, TrainingDiverged, UsageProblem, WorkerD
 from paris_p2p.files import locked, sweep_partial_files
 from paris_p2p.training.job import Job, StartRefuted
 from paris_p2p.training.offline import forbid_network
+from paris_p2p.training.watch import paced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +83,7 @@ def work(job_file: Path, stop: threading.Event) -> None:
         steps = _steps(job, stop.is_set)
         if not job.from_scratch:
             emit("checking", step=job.start_step)
-        for progress in steps:
+        for progress in paced(steps, job.duty_cycle, stop.wait):
             reporter.tell(progress)
     reporter.finish()
 

@@ -26,12 +26,14 @@ from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.doctor import machine_probes
 from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.membership import Membership
+from paris_p2p.peer.sampling.picture_cache import PictureCache
 from paris_p2p.peer.sampling.worker_handle import Sampler
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import heads_key
 from paris_p2p.records.manifest import CHUNK_SIZE, MAX_CHUNKS, MAX_SIZE, Manifest
 from tests.peer.several_runs import another_run, in_both
 from tests.peer.stand_in import install
+from tests.peer.test_jobs import Errand
 from tests.peer.worlds import PeerWorld, content_of, eventually, head_of, hold, manifest_of
 
 TOKEN = "secret"
@@ -469,3 +471,19 @@ async def test_a_job_tells_its_run_and_each_run_its_jobs(tmp_path: Path) -> None
             rows = (await client.get("/v1/jobs", params={"run": name})).json()["jobs"]
             assert len(rows) == count
             assert all(row["run"] != peer.run_id.hex() for row in rows)
+
+
+async def test_the_picture_of_a_job_can_be_had_while_it_is_kept(tmp_path: Path) -> None:
+    peer = await PeerWorld(tmp_path).join()
+    api = Api(peer.node, TOKEN)
+    api.jobs.begin("sampling", Errand("drawn"))
+    async with calling(api) as client:
+        early = await client.get("/v1/jobs/drawn/picture")
+        file = PictureCache(peer.node.home.pictures_dir).place("drawn")
+        file.write_bytes(b"a picture")
+        there = await client.get("/v1/jobs/drawn/picture")
+        other = await client.get("/v1/jobs/never/picture")
+    assert early.status_code == 400 and "no picture of the job drawn" in early.json()["message"]
+    assert (there.content, there.headers["content-type"]) == (b"a picture", "image/png")
+    assert other.status_code == 400 and "never" in other.json()["message"]
+    await api.close()

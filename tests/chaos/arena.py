@@ -31,6 +31,8 @@ from tests.chaos.gates import Gates
 from tests.chaos.small_run import seed_small_run
 
 DOOR = "door"
+DUTY_CYCLE = "25%"
+"""Steps of the small run take milliseconds. Trainers without a rest would keep every core busy."""
 SMALL_DISK = "v0"
 """Whose home is on a small file system of its own."""
 FILLER = "filler"
@@ -89,7 +91,7 @@ class Arena:
             str(port),
             "--announce",
             f"/ip4/{host}/tcp/{gate}",
-            *(() if name == DOOR else ("--train",)),
+            *(() if name == DOOR else ("--train", "--duty-cycle", DUTY_CYCLE)),
         )
         peer_id = process.first("ready")["peer"]
         self._authors.add(author_of(peer_id))

@@ -56,7 +56,7 @@ def test_help_and_commands_are_told_without_torch_or_hivemind() -> None:
         (["fetch-and-sample", "x" * 5000], 2, "5000 characters"),
         (["fetch-and-sample", "apple", "--steps", "0"], 2, "steps"),
         (["fetch-and-sample", "apple", "-o", ""], 2, "a folder"),
-        (["fetch-and-sample", "apple", "-o", "/dev/null"], 2, "no regular file"),
+        (["fetch-and-sample", "apple", "-o", "/dev/null"], 2, "not a regular file"),
         (["fetch-and-sample", "apple", "-o", "x" * 244], 2, "too long"),
         (["claim-expert", "--router", "--expert", "1"], 2, "exclude each other"),
         (["claim-expert", "--steps", "0"], 2, "--steps"),

@@ -1,4 +1,4 @@
-"""Whoever takes all permits gives way, to whom has none and comes from elsewhere first of all."""
+"""A peer with many permits yields to peers with none, first to those from other networks."""
 
 from __future__ import annotations
 

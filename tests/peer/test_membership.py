@@ -1,4 +1,4 @@
-"""What every verb needs of a peer: what content can be, what is in use, what was condemned."""
+"""A membership: limits of content, content in use, condemned content."""
 
 from __future__ import annotations
 

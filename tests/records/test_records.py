@@ -1,4 +1,4 @@
-"""What holds for every kind of record."""
+"""Properties of every kind of record."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 
 from paris_p2p.errors import TrainingDiverged
-from paris_p2p.training.watch import DivergenceWatch, JobLimits, Meter
+from paris_p2p.training.watch import MOST_REST, DivergenceWatch, JobLimits, Meter, paced
 
 from .jobs import RunFiles
 
@@ -18,6 +19,30 @@ def test_limits_count_from_the_first_step(run: RunFiles) -> None:
 
 def test_without_limits_nothing_is_reached(run: RunFiles) -> None:
     assert not JobLimits(run.job(max_steps=None), step=0).reached(10**9)
+
+
+@pytest.mark.parametrize(
+    ("duty_cycle", "step", "rests"),
+    [(100, 2.0, []), (50, 2.0, [2.0] * 2), (10, 1.0, [9.0] * 2), (10, 60.0, [MOST_REST] * 2)],
+)
+def test_a_step_is_followed_by_a_rest_but_for_the_first(
+    duty_cycle: int, step: float, rests: list[float]
+) -> None:
+    now, rested = 0.0, list[float]()
+
+    def steps() -> Iterator[int]:
+        nonlocal now
+        for number in range(3):
+            now += step
+            yield number
+
+    def rest(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        rested.append(seconds)
+
+    assert list(paced(steps(), duty_cycle, rest, lambda: now)) == [0, 1, 2]
+    assert rested == pytest.approx(rests)
 
 
 @pytest.mark.parametrize(

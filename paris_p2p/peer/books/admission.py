@@ -1,6 +1,6 @@
-"""Which heads and resume states this peer takes at all: who does not count takes no room.
+"""The check that a head or resume state passes before it is kept.
 
-Asked before anything is kept, so that no number of strangers crowds out those who count.
+Records of authors who do not count take no room, so strangers cannot crowd out those who do.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ def admission(
     refusals: Refusals,
     clock: Callable[[], float] = time.time,
 ) -> Callable[[Head | Resume], bool]:
-    """Whether a record counts: by its author and by what can be true.
+    """Returns a check whether a record counts: by its author, and by what can be true.
 
-    What the run itself is made of is nobody's checkpoint. What is `own` may lie ahead of the clock
-    (Unix seconds): the clock was set back since. So may what was kept before, for which `clock` is
-    `end_of_time`.
+    The run's own contents are nobody's checkpoint. Records of `own` may lie ahead of the `clock`
+    (Unix seconds), since it may have been set back. So may records that were kept before: for them,
+    `clock` is `end_of_time`.
     """
-    what_makes_the_run = run.content_ids() | {run_id}
+    run_contents = run.content_ids() | {run_id}
 
     def problem(record: Head | Resume) -> str | None:
         if record.author != own and is_ahead(record.created, clock()):
-            return "it says that it was made in the future"
+            return "its creation time lies in the future"
         return impossible(record, run)
 
     def counts(record: Head | Resume) -> bool:
         content = record.manifest
-        if content in what_makes_the_run or refusals.is_condemned(content, record.author):
+        if content in run_contents or refusals.is_condemned(content, record.author):
             return False
         if not authorisation.publishes(record.author):
             return False
@@ -55,5 +55,5 @@ def admission(
 
 
 def end_of_time() -> float:
-    """A clock by which nothing was made in the future."""
+    """A clock that no creation time is ahead of."""
     return math.inf

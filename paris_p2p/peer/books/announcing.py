@@ -1,13 +1,12 @@
 """Presence, provider, head and resume records, renewed before they expire.
 
-A record lives LIFETIME seconds and is announced again every PERIOD: a peer that dies is forgotten
-within LIFETIME, one lost round is not noticed.
+A record lives LIFETIME seconds and is announced again every PERIOD. A dead peer is forgotten within
+LIFETIME, and one lost round does no harm.
 
-Wide sets lie on pages (`network/key_pages`), so that thousands of peers find room and the DHT is
-asked no more for it. Heads and resume states say the same whoever passes them on, so peers hold
-back with those that ENOUGH others were heard to announce. Who made one always announces it.
-Providers never hold back on such a count: it could be forged, and would silence those who do have
-the content.
+Wide sets lie on key pages (`network/key_pages`), so that thousands of peers find room without more
+load on the DHT. A head or resume state is the same whoever announces it, so peers do not announce
+one that ENOUGH others announce. Its author always announces it. Providers always announce
+themselves: the count of others could be forged, and would silence the true ones.
 """
 
 from __future__ import annotations
@@ -40,24 +39,24 @@ from paris_p2p.records.resume import Resume, ranked_resumes
 from paris_p2p.records.run import RunManifest
 from paris_p2p.store.blobs import Blobs
 
-LIFETIME = 150.0
-PERIOD = 45.0
+LIFETIME, PERIOD = 150.0, 45.0
+"""Seconds that an announced record lives, and after which it is announced again."""
 CONCURRENT_STORES = 8
 PER_RECORD = 3
-"""Sealed records of a slot that one peer announces: about 400 bytes each, 2 KiB together."""
+"""Most sealed records of a slot that one peer announces: about 400 bytes each, 2 KiB together."""
 ENOUGH = 16
-"""Announcers of one head or resume state from which on others need not begin."""
+"""Announcers of one head or resume state that suffice: other peers do not start to announce it."""
 
 log = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Says what one peer is and holds, under its own subkey of the DHT.
+    """Announces one peer's presence and contents, under its own subkey of the DHT.
 
     Parameters
     ----------
     clock : Unix seconds.
-    role : what the peer calls itself, one of records/presence.ROLES.
+    role : the peer's role, one of records/presence.ROLES.
     """
 
     def __init__(
@@ -92,12 +91,12 @@ class Announcer:
         self._has_left = False
         self._passed_on: dict[str, set[bytes]] = {}
         self.providers: Mapping[bytes, ProviderNetworks] = {}
-        """Who served each content when that was looked up last, and from which network."""
+        """The providers of each content at the last look-up, and their networks."""
 
     async def everything(self) -> None:
-        """One round: presence, every content held completely, each slot's heads and resumes.
+        """One round: presence, every complete content, each slot's heads and resume states.
 
-        What was announced and is not held any more is taken back.
+        The provider records of content that is gone are withdrawn.
         """
         held = await asyncio.to_thread(self._announceable)
         await self._store(self._peers, peers_key(self._run_id), self._presence())
@@ -109,18 +108,18 @@ class Announcer:
         await asyncio.gather(*(self._slot_resumes(slot, held) for slot in self._run.slots()))
 
     async def content(self, content: bytes) -> None:
-        """Announce that this peer serves `content`, and the heads and resumes that name it.
+        """Announce that this peer serves `content`, and the heads and resume states that name it.
 
-        All at once: whoever else announced such a record may leave in the next moment.
+        These are announced even if enough others do: those may be about to leave.
         """
         self._given_up.discard(content)
         await self._provide(content)
         await self._records_of(content, at_once=True)
 
     async def give_up(self, content: bytes) -> None:
-        """Take back that this peer serves `content`, until `content` announces it again.
+        """Withdraw the provider record of `content`, until the method `content` announces it again.
 
-        The heads and resumes that name it are not passed on meanwhile.
+        The heads and resume states that name it are not announced meanwhile.
         """
         self._given_up.add(content)
         self._heads.unpin(content)
@@ -129,11 +128,11 @@ class Announcer:
         await self._records_of(content, at_once=False)
 
     def keep(self, content: bytes) -> None:
-        """The next round may announce again what was given up, where it is still here."""
+        """Let the next round announce a content again that was given up, if it is still here."""
         self._given_up.discard(content)
 
     async def withdraw(self) -> None:
-        """Take every announced record back, so that nobody waits for this peer; say no more."""
+        """Withdraw every announced record, so that nobody waits for this peer. Announce no more."""
         self._has_left = True
         await asyncio.gather(
             *(
@@ -145,7 +144,7 @@ class Announcer:
         )
 
     def served(self) -> set[bytes]:
-        """Ids of the run's content that is complete in the store, the run record included."""
+        """Ids of the run's contents that are complete in the store, the run record included."""
         named: Iterable[bytes] = [
             *self._run.content_ids(),
             *(head.manifest for head in self._heads.all()),
@@ -180,9 +179,9 @@ class Announcer:
         await asyncio.gather(*(self._slot_resumes(slot, held, at_once) for slot in sorted(resumes)))
 
     async def _slot_heads(self, slot: int, held: Collection[bytes], at_once: bool = False) -> None:
-        """Announce this peer's own head of a slot and the best ones whose content it holds.
+        """Announce this peer's own head of a slot and the best other heads.
 
-        Only what is held: a head that names content nobody has must not displace one that is real.
+        Their content must be here: a head of content that nobody has must not displace a real one.
         """
         here = [head for head in self._heads.of(slot) if head.manifest in held]
         best = self._shared_out(ranked_heads(here, self._run.publishers))
@@ -191,13 +190,13 @@ class Announcer:
     async def _slot_resumes(
         self, slot: int, held: Collection[bytes], at_once: bool = False
     ) -> None:
-        """Announce the resume states of a slot that are held, as heads are."""
+        """Announce the resume states of a slot, by the same rule as its heads."""
         here = [resume for resume in self._resumes.of(slot) if resume.manifest in held]
         best = self._shared_out(ranked_resumes(here, self._run.publishers))
         await self._pass_on(self._resumes, best, resume_key(self._run_id, slot), at_once)
 
     def _shared_out(self, ranked: Sequence[Record]) -> list[Record]:
-        """This peer's own, and of the others those that have a place by who serves them."""
+        """This peer's own records, then those of others that `shared_out` gives a place."""
         mine = {self._identity.author: ""}
         origins = {record: self.providers.get(record.manifest) or mine for record in ranked}
         best = shared_out(ranked, origins, PER_RECORD, PER_RECORD)
@@ -207,7 +206,7 @@ class Announcer:
     async def _pass_on(
         self, book: RecordBook[Record], best: Sequence[Record], key: str, at_once: bool
     ) -> None:
-        """Announce the first few; `at_once`: needed or not."""
+        """Announce the first PER_RECORD records that need it; all of them with `at_once`."""
         here = [record for record in best[:PER_RECORD] if book.pin(record)]
         said = [record for record in here if at_once or self._is_needed(book, record, key)]
         self._passed_on[key] = {record.manifest for record in said}
@@ -217,9 +216,9 @@ class Announcer:
             await self._take_back(key)
 
     def _is_needed(self, book: RecordBook[Record], record: Record, key: str) -> bool:
-        """Whether others do not announce it enough. This peer's own work always is.
+        """Whether too few others announce a record. This peer's own records are always needed.
 
-        Who claims to announce it for longer than peers do at a time is not counted.
+        Announcements with a longer life than LIFETIME are not counted.
         """
         if record.author == self._identity.author:
             return True
@@ -235,7 +234,7 @@ class Announcer:
         )
 
     async def _store(self, pages: KeyPages, key: str, value: bytes) -> None:
-        """A record that cannot be spread now is spread in the next round."""
+        """Store a record. If that fails, the next round tries again."""
         async with self._turn("announced later"):
             if not self._has_left:
                 await pages.store(key, value, self._clock() + LIFETIME)
@@ -247,7 +246,7 @@ class Announcer:
 
     @asynccontextmanager
     async def _turn(self, otherwise: str) -> AsyncIterator[None]:
-        """A place to speak to the swarm; what comes of it where that cannot be reached."""
+        """One of CONCURRENT_STORES places. If the swarm is out of reach, `otherwise` is logged."""
         async with self._places:
             try:
                 yield
@@ -256,10 +255,10 @@ class Announcer:
 
 
 def passes_on(does: bool, others: int, rng: random.Random) -> bool:
-    """Whether a peer announces a record that so many `others` announce; `does` it already?
+    """Whether a peer should announce a record that `others` peers announce.
 
-    Nobody begins where ENOUGH do. Where twice as many do, each of them stops at a toss of a coin,
-    so that never all stop at once.
+    `does` : whether it already does. No peer starts if ENOUGH do. If twice as many do, each of them
+    stops with probability 1/2, so that they do not all stop at once.
     """
     if others < ENOUGH:
         return True

@@ -1,4 +1,4 @@
-"""Whose word counts in a run: its lists of members and of authors."""
+"""A run's lists of members and authors: whose peers may take part, and whose records count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from paris_p2p.records.run import RunManifest
 
 
 class Authorisation:
-    """The lists of one run. A list without names lets anyone."""
+    """The lists of one run. An empty list admits everyone."""
 
     def __init__(self, run: RunManifest) -> None:
         self._name = run.name
@@ -24,9 +24,9 @@ class Authorisation:
         return not self._publishers or author in self._publishers
 
     def expect_member(self, author: Author) -> None:
-        """NotAvailable where the run lists its members and `author` is none of them."""
+        """NotAvailable if the run lists its members and `author` is not one of them."""
         if not self.lists(author):
             raise NotAvailable(
-                f"the run {self._name} is for its members only, and this peer is none of them",
+                f"the run {self._name} is for its members only, and this peer is not one of them",
                 "Take part as one of them (paris-peer identity import), or in another run",
             )

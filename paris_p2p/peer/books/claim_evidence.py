@@ -1,4 +1,4 @@
-"""What published work says of a claim: words are free, checkpoints that are served are not."""
+"""The published work that supports a claim. A claim costs nothing; served checkpoints do."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from paris_p2p.records.head import Head
 from paris_p2p.records.resume import Resume
 
 MOST_TRIED = 3
-"""Records of one author that are tried, the furthest first: anyone can sign records of nothing."""
+"""Most records of one author that are tried, the furthest first: anyone can sign empty records."""
 
 
 async def evidence_for(membership: Membership, claim: Claim) -> Evidence:
-    """What is announced for the claimed slot now; of the claim's author, only what is served."""
+    """The steps announced for the claimed slot; of the claim's author, only served ones count."""
     slot = claim.expert
     await asyncio.gather(
         read_heads(membership.swarm, membership.heads, slot, membership.run_id),

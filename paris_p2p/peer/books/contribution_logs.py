@@ -1,9 +1,9 @@
-"""Contribution logs on disk: a file for each author, entries one after the other, that only grows.
+"""Contribution logs on disk: one append-only file per author.
 
     u32 length, sealed entry; and so on
 
-An entry is synced before it counts. What a killed process left half-written is cut off by the next
-one that appends.
+An entry is synced before it counts. The next append cuts off the half-written entry of a killed
+process.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from paris_p2p.records.head import Head
 from paris_p2p.store.chunks import FILES
 
 LOG_LIMIT = 16 << 20
-"""Bytes of one log."""
+"""Most bytes of one log."""
 
 MOST_LOGS = 64
-"""Logs kept in a home, its own included; beyond that others' are checked but not kept."""
+"""Most logs kept in a home, its own included. Further logs are checked but not kept."""
 
 _LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True)
 class _Tail:
-    """Where a log that checks ends: its bytes, what the next entry follows, the heads so far."""
+    """The end of a valid log: its bytes, the end that the next entry follows, the heads so far."""
 
     size: int
     end: End
@@ -49,7 +49,7 @@ class _Tail:
 
 
 class ContributionLogs:
-    """The logs in one home. Blocking, and safe for threads."""
+    """The logs in one home. Blocking and thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,11 +57,11 @@ class ContributionLogs:
         self._tails: dict[Author, _Tail] = {}
 
     def authors(self) -> list[Author]:
-        """Whose logs are here."""
+        """The authors whose logs are here."""
         return [bytes.fromhex(path.stem) for path in sorted(self._folder.glob(f"{FILES}.log"))]
 
     def read(self, author: Author) -> bytes:
-        """The whole entries of an author's log, as they lie on disk; empty when there is none."""
+        """The whole entries of an author's log, as they lie on disk; empty if there is none."""
         try:
             with self._file(author).open("rb") as file:
                 return _whole(file.read(LOG_LIMIT))
@@ -69,16 +69,16 @@ class ContributionLogs:
             return b""
 
     def entries(self, author: Author) -> list[Contribution]:
-        """The checked entries of an author's log. BadContent when the file was tampered with."""
+        """The checked entries of an author's log. BadContent if the file was tampered with."""
         return checked(author, frames(self.read(author)))
 
     def append(
         self, identity: Identity, sealed_head: bytes, known: Iterable[Head] = ()
     ) -> Contribution:
-        """Note a head that `identity` has published; on disk for good once this returns.
+        """Append a head that `identity` has published. It is synced when this returns.
 
-        `known` are heads of others: the checkpoint that this one continues may be one of them.
-        BadContent when the log is full or is not what this author has written, DiskFull.
+        `known` : heads of others; the checkpoint that this one continues may be one of them.
+        BadContent if the log is full or was not written by this author, DiskFull.
         """
         with self._changing:
             tail = self._tail(identity.author)
@@ -93,7 +93,7 @@ class ContributionLogs:
             frame = _LENGTH.pack(len(sealed)) + sealed
             if tail.end.length >= MOST_ENTRIES or tail.size + len(frame) > LOG_LIMIT:
                 raise BadContent(
-                    "the contribution log is full", "A peer with another --home begins another"
+                    "the contribution log is full", "A peer with another --home starts a new log"
                 )
             self._extend(identity.author, tail.size, frame)
             _, end = tail.end.followed_by(sealed)
@@ -102,7 +102,7 @@ class ContributionLogs:
         return entry
 
     def keep(self, author: Author, data: bytes) -> None:
-        """Replace the copy of another author's log by one that was checked and is longer."""
+        """Replace the copy of another author's log by a longer one that was checked."""
         with self._changing:
             if self._file(author).exists() or len(self.authors()) < MOST_LOGS:
                 write_atomically(self._file(author), data)
@@ -114,7 +114,7 @@ class ContributionLogs:
         return self._tails[author]
 
     def _extend(self, author: Author, whole: int, frame: bytes) -> None:
-        """Cut off what follows the whole entries, and append one; on any error nothing is added."""
+        """Cut the file to its `whole` bytes and append an entry. On any error nothing is added."""
         if not whole:
             write_atomically(self._file(author), frame)
             return
@@ -138,7 +138,7 @@ class ContributionLogs:
 
 
 def frames(data: bytes) -> Iterator[bytes]:
-    """The sealed entries in a log's bytes. BadContent when the last is cut short."""
+    """The sealed entries in a log's bytes. BadContent if the last is cut short."""
     place = 0
     while place < len(data):
         (length,) = _LENGTH.unpack(data[place : place + 4].ljust(4, b"\xff"))
@@ -150,13 +150,13 @@ def frames(data: bytes) -> Iterator[bytes]:
 
 
 def last_frame(data: bytes) -> bytes:
-    """The last entry of a whole log, with its length before it; nothing of an empty one."""
+    """The last entry of a whole log, with its length before it; empty for an empty log."""
     sealed = deque(frames(data), maxlen=1)
     return b"".join(_LENGTH.pack(len(each)) + each for each in sealed)
 
 
 def _whole(data: bytes) -> bytes:
-    """The log without what a killed process may have left of its last entry."""
+    """The log without a half-written last entry."""
     place = 0
     with contextlib.suppress(BadContent):
         for sealed in frames(data):
@@ -165,9 +165,9 @@ def _whole(data: bytes) -> bytes:
 
 
 def _tail_of(author: Author, data: bytes) -> _Tail:
-    """Where this author's own log ends. BadContent when it was tampered with.
+    """The end of this author's log. BadContent if it was tampered with.
 
-    A last entry that does not hold is what a power cut left of it, and does not count.
+    An invalid last entry is left by a power cut and does not count.
     """
     tail = _Tail(0, End(author), [])
     whole = list(frames(data))

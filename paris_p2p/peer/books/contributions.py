@@ -1,13 +1,13 @@
-"""Contribution logs between peers: told, fetched, checked.
+"""Contribution logs between peers: announced, fetched, checked.
 
     stream    /paris/contributions/1
     request   32-byte author, u64 bytes of that log the client has already
     answer    u32 bytes that follow (0xFFFFFFFF: I do not have it), then these: the rest of the log,
               as it lies on disk (`contribution_logs`)
 
-A peer keeps what it has fetched and checked. So logs outlive their authors' peers, and an author
-that rewrites a log is found out by whoever has read it before: a client asks from its last entry
-on, which names all before it, and for the whole log where that is not what comes.
+A peer keeps the logs that it has fetched and checked, so logs outlive their authors' peers. Earlier
+readers detect an author that rewrites its log: a client asks from its own last entry on, which
+names all before it. If another entry comes, it asks for the whole log.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ log = logging.getLogger(__name__)
 CONTRIBUTIONS_PROTOCOL = PROTOCOL_PREFIX + "contributions/1"
 
 READERS = 8
-"""Logs that we send at a time, one to a peer; others are told that we have none. See
-`stream_permits` for who gives way to whom."""
+"""Logs that we send at a time, one to a peer. Other callers are told that we have none. See
+`stream_permits` for their order."""
 
 HOLDERS = 4
-"""Peers that are asked for one log."""
+"""Most peers asked for one log."""
 
 LIFE, PERIOD = 300.0, 100.0
-"""Seconds an announced log lives, and after which it is announced again."""
+"""Seconds that an announcement of a log lives, and after which it is renewed."""
 
 PATIENCE = 60.0
 """Seconds that one peer may take to send us a log, and to take one from us."""
 
 Ask = Callable[[int], Awaitable[bytes]]
-"""Asks one peer for a log beyond so many bytes."""
+"""Asks one peer for the part of a log beyond so many bytes."""
 
 _LENGTH = struct.Struct(">I")
 _REQUEST = struct.Struct(">32sQ")
@@ -61,7 +61,7 @@ _ABSENT = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Reading:
-    """A log as checked: its entries, and whether a peer that has it was asked just now."""
+    """A checked log: its entries, and whether a peer that has it was asked just now."""
 
     author: Author
     entries: list[Contribution]
@@ -70,7 +70,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Log:
-    """A log that was checked, as it lies on disk."""
+    """A checked log as it lies on disk."""
 
     data: bytes
     entries: list[Contribution]
@@ -82,13 +82,13 @@ class _Log:
         return last_frame(self.data)
 
     def followed_by(self, rest: bytes) -> _Log:
-        """This log and what goes on after it. BadContent unless all of it holds."""
+        """This log with `rest` appended. BadContent unless all of it is valid."""
         entries, end = continued(self.end, frames(rest))
         return _Log(self.data + rest, [*self.entries, *entries], end)
 
 
 class LogServer:
-    """Answers who asks for a log that is here, under the upload limit. Pass it to `Swarm.serve`.
+    """Sends the logs in this home on request, under the upload limit. Pass it to `Swarm.serve`.
 
     `network_of` and `clock` as in `StreamPermits`.
     """
@@ -129,9 +129,9 @@ class LogServer:
 async def note(
     logs: ContributionLogs, identity: Identity, sealed_head: bytes, known: Sequence[Head]
 ) -> None:
-    """Enter a head that is being published, with the heads that were `known` of its slot before.
+    """Append a head that is being published. `known` : the earlier heads of its slot.
 
-    A log that cannot take it is no reason not to publish.
+    An error is logged and does not stop publishing.
     """
     try:
         await asyncio.to_thread(logs.append, identity, sealed_head, known)
@@ -142,7 +142,7 @@ async def note(
 async def announce(
     swarm: Swarm, identity: Identity, run_id: bytes, logs: ContributionLogs, now: float
 ) -> None:
-    """Tell the swarm whose logs are here. What cannot be told now is told the next time."""
+    """Announce the logs that are here. A failed announcement is repeated in the next round."""
     presence = sealed_presence(identity, run_id, swarm.addresses(), PEER, now)
     for author in await asyncio.to_thread(logs.authors):
         with contextlib.suppress(Unreachable, TimeoutError):
@@ -152,10 +152,10 @@ async def announce(
 async def read_log(
     swarm: Swarm, logs: ContributionLogs, author: Author, pacers: Pacers | None = None
 ) -> Reading:
-    """The longest sound log of `author` that any peer has, checked, and kept here.
+    """The longest valid log of `author` that any peer has, checked and kept here.
 
-    Raises NotAvailable when nobody has one, BadContent when two sound logs contradict each other:
-    the author has signed both, so this is proof that it rewrote its log.
+    Raises NotAvailable if nobody has one, BadContent if two valid logs contradict each other: the
+    author has signed both, which proves that it rewrote its log.
     """
     best, fresh = await asyncio.to_thread(_kept, logs, author), author == swarm.author
     had = len(best.data)
@@ -169,7 +169,7 @@ async def read_log(
         if not (found.data.startswith(best.data) or best.data.startswith(found.data)):
             raise BadContent(
                 f"{peer_id_of(author)} has signed two logs that contradict each other",
-                "Count on neither: its author rewrites what it has told before",
+                "Trust neither: the author has rewritten its log",
             )
         best, fresh = max(best, found, key=lambda each: len(each.data)), True
     if not best.data:
@@ -191,7 +191,7 @@ def _nothing_of(author: Author) -> _Log:
 
 
 async def _sound_log(ask: Ask, known: _Log) -> _Log:
-    """A peer's log, checked: what goes on after `known`, or else all of it.
+    """A peer's log, checked: the part after `known`, or else all of it.
 
     Raises BadContent, NotAvailable, Unreachable, TimeoutError.
     """
@@ -200,23 +200,23 @@ async def _sound_log(ask: Ask, known: _Log) -> _Log:
         return await asyncio.to_thread(known.followed_by, rest[len(known.last) :])
     whole = await ask(0)
     if not whole:
-        raise BadContent("it tells of a log without entries")
+        raise BadContent("its log has no entries")
     if known.data.startswith(whole):
         return known
     return await asyncio.to_thread(_nothing_of(known.end.author).followed_by, whole)
 
 
 def told(reading: Reading) -> dict[str, Any]:
-    """A log for people and programs: JSON-able, newest entry last."""
+    """A log as a JSON-able dictionary, newest entry last."""
     return {
         "author": reading.author.hex(),
         "peer": peer_id_of(reading.author),
         "fresh": reading.fresh,
-        "entries": [_told(entry) for entry in reading.entries],
+        "entries": [_entry_fields(entry) for entry in reading.entries],
     }
 
 
-def _told(entry: Contribution) -> dict[str, Any]:
+def _entry_fields(entry: Contribution) -> dict[str, Any]:
     head = entry.head
     return {
         "number": entry.number,
@@ -234,7 +234,7 @@ def _told(entry: Contribution) -> dict[str, Any]:
 
 
 async def _holders(swarm: Swarm, author: Author) -> list[tuple[Author, tuple[str, ...]]]:
-    """Other peers that say they have this log, the author's own first."""
+    """Other peers that announce this log, the author's own first."""
     holders = []
     for entry in await swarm.lookup(contributions_key(author)):
         with contextlib.suppress(BadContent):
@@ -252,14 +252,14 @@ async def _ask(
     pacers: Pacers,
     had: int,
 ) -> bytes:
-    """What a peer has of a log beyond the first `had` bytes. NotAvailable when it has none."""
+    """A peer's bytes of a log beyond the first `had`. NotAvailable if it sends none."""
     stream = await swarm.open(source, CONTRIBUTIONS_PROTOCOL, addresses)
     try:
         async with asyncio.timeout(PATIENCE):
             await stream.write(_REQUEST.pack(author, had))
             (length,) = _LENGTH.unpack(await stream.read_exactly(_LENGTH.size))
             if length == _ABSENT:
-                raise NotAvailable("it has none, or no time")
+                raise NotAvailable("it has none, or is busy")
             if had + length > LOG_LIMIT:
                 raise BadContent(f"a log of {had + length} bytes, over {LOG_LIMIT}")
             return await paced(stream, pacers).read_exactly(length)

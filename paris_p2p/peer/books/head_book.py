@@ -1,4 +1,4 @@
-"""The newest checkpoint heads this peer has seen: see `record_book`."""
+"""The newest heads that this peer has seen: see `record_book`."""
 
 from __future__ import annotations
 

@@ -1,18 +1,19 @@
-"""The newest records of one kind that this peer has seen, one sealed record a file, kept on disk.
+"""The newest records of one kind that this peer has seen, kept on disk, one sealed record per file.
 
-They are signed by their authors and say nothing about who holds the content they name, so any peer
-may announce them again: this is how published work outlives the peer that did it.
+Records are signed by their authors and do not say who holds their content, so any peer may announce
+them again. This is how published work outlives the peer that made it.
 
-Anyone can sign records, so a book is bounded. A record whose content this peer holds is pinned; of
-the others, one chosen at random makes room, so that no order of arrival or step helps a flood.
+Anyone can sign records, so a book is bounded. A record whose content this peer holds is pinned. Of
+the others, a random one makes room, so that no order of arrival or step helps a flood.
 
-An author may be gone before anybody has copied its newest work, which must not cost what it did
-before. So a pinned record stays beside its successor, as the *former* one, until the content of
-that is held here or by enough others (`garbage_collection`); and where nobody announces an author's
-newest record any more, an older one that is announced takes its place.
+An author may leave before any peer has copied its newest work. That must not cost its earlier work.
+So a pinned record stays beside its successor, as the *former* one, until the successor's content is
+held here or by enough others (`garbage_collection`). If nobody announces an author's newest record
+any more, an older announced one takes its place.
 
-This home's own newest record is what this home made last, whatever the clock said then. What others
-pass on under its key takes its place only when it is newer and no less far: it was made elsewhere.
+This home's own newest record is the one that it made last, whatever its clock said. A record under
+its key that others announce was made elsewhere: it replaces the own one only if it is newer and no
+less far.
 """
 
 from __future__ import annotations
@@ -31,27 +32,27 @@ from paris_p2p.records.head import Head
 from paris_p2p.records.resume import Resume
 
 MOST_PER_SLOT = 64
-"""Records of one slot that are kept, pinned ones not counted."""
+"""Most records of one slot that are kept, without pinned ones."""
 
 FORMER = ".former"
-"""What the file name of a former record ends with."""
+"""The end of a former record's file name."""
 
 Record = TypeVar("Record", Head, Resume)
 Key = tuple[int, bytes]
 
 
 class RecordBook(Generic[Record]):
-    """Records of one kind and run, the newest per (slot, author). Safe for threads.
+    """Records of one kind and run, the newest per (slot, author). Thread-safe.
 
     Parameters
     ----------
     kind : the class of record kept.
-    folder : where the sealed records are kept; made when absent.
+    folder : holds the sealed records; created if absent.
     run : id of the run (32 bytes); records of other runs are refused.
-    slots : the slots that the run has; records of others are refused.
-    counts : whether a record counts here; those that do not are refused and take no room.
+    slots : the slots of the run; records of other slots are refused.
+    counts : whether a record counts here; others are refused and take no room.
     own : the author whose records are made in this home; None for nobody.
-    lasts : whether a record that was kept before still counts, or else is deleted; None: `counts`.
+    lasts : whether a record on disk still counts; others are deleted. None for `counts`.
     """
 
     def __init__(
@@ -83,14 +84,14 @@ class RecordBook(Generic[Record]):
     def add(
         self, sealed: bytes, *, slot: int | None = None, own: bool = False, synced: bool = True
     ) -> Record:
-        """Check a sealed record and remember it when it is its author's newest of the slot.
+        """Check a sealed record, and keep it if it is its author's newest of the slot.
 
         Parameters
         ----------
         slot : the slot that it must be of; None for any.
-        own : this home has just made it: it is the newest there is, and pinned.
-        synced : what is heard from others need not be: it is heard again after a power cut, and
-            strangers decide how often that would cost a wait for the disk.
+        own : this home has just made it, so it is the newest, and is pinned.
+        synced : wait for the disk. Records heard from others need not: they are heard again after a
+            power cut, and strangers would decide how often this peer waits.
 
         Raises BadContent for a record that is malformed, forged or of another run.
         """
@@ -107,9 +108,9 @@ class RecordBook(Generic[Record]):
         return record
 
     def hear(self, slot: int, announced: Mapping[bytes, Mapping[Author, float]]) -> None:
-        """Take in the sealed records of a slot that are announced: by whom, until when (Unix s).
+        """Add the announced records of a slot, by their sealed bytes. Invalid ones are left out.
 
-        What does not check is left out.
+        Each maps to its announcers, and each announcer to the end of its announcement (Unix s).
         """
         found = {}
         for sealed, announcers in announced.items():
@@ -121,12 +122,12 @@ class RecordBook(Generic[Record]):
                 self._fall_back(record, found[record][0])
 
     def announcers(self, record: Record) -> Mapping[Author, float]:
-        """Who was heard last to announce this very record, and until when (Unix seconds)."""
+        """The last heard announcers of this record, and when each announcement ends (Unix s)."""
         with self._changing:
             return self._heard.get(record.expert, {}).get(record, {})
 
     def pin(self, record: Record) -> bool:
-        """Never let go of this record: its content is held. False when it is not here any more."""
+        """Keep this record while its content is held. False if it is not in the book any more."""
         with self._changing:
             if self._is(self._newest, record):
                 self._pin(_key(record))
@@ -134,7 +135,7 @@ class RecordBook(Generic[Record]):
             return self._is(self._former, record)
 
     def unpin(self, content: bytes) -> None:
-        """Records that name this content may be let go again: it is not held any more."""
+        """Stop keeping the records that name this content: it is not held any more."""
         with self._changing:
             for key, (record, _) in self._newest.items():
                 if record.manifest == content:
@@ -144,7 +145,7 @@ class RecordBook(Generic[Record]):
                     self._forget_former(key)
 
     def forget(self, content: bytes, author: Author) -> None:
-        """Let every record of this author go that names this content."""
+        """Delete every record of this author that names this content."""
 
         def is_meant(record: Record) -> bool:
             return record.manifest == content and record.author == author
@@ -163,14 +164,14 @@ class RecordBook(Generic[Record]):
                     del heard[record]
 
     def naming(self, content: bytes) -> list[Record]:
-        """Every record that names this content, kept or only heard of."""
+        """Every record that names this content, kept or only heard."""
         kept = self.all()
         with self._changing:
             heard = [record for records in self._heard.values() for record in records]
         return [record for record in dict.fromkeys(kept + heard) if record.manifest == content]
 
     def formers(self) -> list[tuple[Record, Record]]:
-        """The former records, each with the newest of its author."""
+        """The former records, each with its author's newest one."""
         with self._changing:
             return [
                 (former, self._newest[key][0])
@@ -179,13 +180,13 @@ class RecordBook(Generic[Record]):
             ]
 
     def let_go(self, former: Record) -> None:
-        """Forget a former record: the content of its successor is held."""
+        """Delete a former record: its successor's content is held."""
         with self._changing:
             if self._is(self._former, former):
                 self._forget_former(_key(former))
 
     def newest(self, expert: int, author: Author) -> Record | None:
-        """An author's newest record of a slot, as far as it is kept."""
+        """An author's newest kept record of a slot; None if there is none."""
         with self._changing:
             found = self._newest.get((expert, author))
         return found[0] if found else None
@@ -199,17 +200,17 @@ class RecordBook(Generic[Record]):
         return [record for record in self.all() if record.expert == expert]
 
     def by(self, expert: int, author: Author) -> list[Record]:
-        """What is kept or heard of one author's records of a slot."""
+        """One author's records of a slot, kept or heard."""
         found = dict.fromkeys(self.of(expert))
         with self._changing:
             found |= dict.fromkeys(self._heard.get(expert, {}))
         return [record for record in found if record.author == author]
 
     def known(self, expert: int) -> list[Record]:
-        """The records of a slot that are kept, and those that others were last heard to announce.
+        """The records of a slot that are kept, and those last heard from others.
 
-        An author's older ones are among them, as long as somebody serves those. Of what is only
-        heard, MOST_PER_SLOT at most, chosen at random.
+        They include an author's older ones that somebody still announces. Of those only heard,
+        MOST_PER_SLOT at most are chosen at random.
         """
         kept = self.of(expert)
         with self._changing:
@@ -255,13 +256,13 @@ class RecordBook(Generic[Record]):
         return _age(known) < _age(record) and no_less_far
 
     def _put(self, record: Record, sealed: bytes, synced: bool) -> None:
-        """What is heard from others is known without a disk too: a full one stops nothing."""
+        """Set an author's newest record. On a full disk, one heard from others stays in memory."""
         self._newest[_key(record)] = (record, sealed)
         with suppress(*(() if synced else (DiskFull,))):
             write_atomically(self._file(_key(record)), sealed, synced=synced)
 
     def _set_aside(self, successor: Record) -> None:
-        """A pinned record becomes the former one, unless its successor names the same content."""
+        """Make a pinned record the former one, unless its successor names the same content."""
         key = _key(successor)
         if key in self._pinned and self._newest[key][0].manifest != successor.manifest:
             self._pinned.discard(key)
@@ -270,7 +271,7 @@ class RecordBook(Generic[Record]):
                 self._file(key).replace(self._file(key, FORMER))
 
     def _fall_back(self, record: Record, sealed: bytes) -> None:
-        """Put a record in place of its author's newest, where nobody holds or announces that."""
+        """Let a record replace its author's newest, if that is neither held here nor announced."""
         key = _key(record)
         if key not in self._newest or key in self._pinned:
             return
@@ -308,7 +309,7 @@ class RecordBook(Generic[Record]):
 
 
 def _age(record: Head | Resume) -> tuple[float, int]:
-    """Sorts an author's records of a slot, the oldest first."""
+    """Sort key of an author's records of a slot, the oldest first."""
     return record.created, record.step
 
 

@@ -1,15 +1,14 @@
-"""What this peer refused, from whom and why: content that failed when it was tried, and liars.
+"""Refused content and claims, with author and reason.
 
-A signature says who published, not that it is any good. So what was tried and refuted is
-*condemned*: it is never fetched, copied, announced or used again, also after a restart. One try per
-content is what a liar can cost.
+A signature proves the author of a content, not its quality. So content that was tried and refuted
+is *condemned*: it is never fetched, copied, announced or used again, also after a restart. A liar
+can cost one try per content.
 
-What is condemned is an author's word about a content, not the content: anyone can sign a record
-that names another's honest work as something that it is not. Only what turns out to be no content
-at all is condemned whoever names it.
+Content is condemned only as one author's: anyone can sign a record that names another's honest work
+as something that it is not. Only bytes that are not a manifest are condemned for all authors.
 
-Everything else worth telling the user, a provider of wrong bytes or an impossible claim, is noted
-and shown by `paris-peer status` for as long as the process lives.
+Other refusals, such as a provider of wrong bytes or an impossible claim, are noted. `paris-peer
+status` shows them while the process lives.
 """
 
 from __future__ import annotations
@@ -29,44 +28,44 @@ from paris_p2p.files import write_atomically
 from paris_p2p.identity import Author
 
 MOST_CONDEMNED: Final = 1024
-"""Condemned contents remembered. Beyond that the oldest of the author with the most is forgotten,
-and may be tried again: whoever signs a thousand lies makes nobody else's forgotten."""
+"""Most condemned contents kept. Beyond that the oldest of the author with the most is forgotten and
+may be tried again, so that a flood of one author's lies does not displace those of others."""
 
 MOST_NOTES: Final = 256
-"""Other refusals remembered; a repeated one counts up and takes no further room."""
+"""Most other refusals kept. A repeated one only increases its count."""
 
 MAX_TEXT: Final = 300
-"""Characters of a reason that are kept: part of it may be a stranger's."""
+"""Most characters kept of a reason: part of it may be a stranger's text."""
 
 _ANYBODY: Final = b""
-"""Stands for the author of what is condemned whoever names it."""
+"""Stands for the author of content that is condemned for all authors."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing refused. `author` is hex, "" when unknown; `content` likewise."""
+    """One refusal. `author` and `content` are hex; "" if unknown."""
 
     what: str
-    """In words, for example "head of expert 3 at step 1200"."""
+    """The refused thing in words, for example "head of expert 3 at step 1200"."""
     reason: str
     author: str
-    """Who signed or sent it: a public key."""
+    """Public key of its signer or sender."""
     content: str
-    """The content's id; "" when it is not content that was condemned."""
+    """Id of the condemned content; "" for other refusals."""
     time: float
-    """Of the last time, in Unix seconds; for people to read."""
+    """Time of the last refusal, in Unix seconds; for people to read."""
     times: int = 1
     """How often it happened."""
 
 
 class Refusals:
-    """What was refused, bounded. Safe for threads.
+    """The refusals of one node, bounded. Thread-safe.
 
     Parameters
     ----------
-    file : where condemned contents are remembered; None for nowhere.
+    file : keeps the condemned contents; None to keep them in memory only.
     clock : Unix seconds.
     """
 
@@ -79,10 +78,7 @@ class Refusals:
         self._saving = threading.Lock()
 
     def condemn(self, content: bytes, author: Author | None, what: str, reason: str) -> None:
-        """Content that was tried and refuted: never to be tried again.
-
-        `author` is None for what nobody's record makes any better.
-        """
+        """Condemn content that was tried and refuted. `author` : None for all authors."""
         refusal = self._refusal(author or _ANYBODY, what, reason, content)
         log.warning("%s is condemned: %s", f"{what} {refusal.author[:8]}".rstrip(), refusal.reason)
         with self._changing:
@@ -93,17 +89,17 @@ class Refusals:
         self._save()
 
     def is_condemned(self, content: bytes, author: Author) -> bool:
-        """Whether a content was refuted as what this author says of it."""
+        """Whether a content was refuted as this author's."""
         by = (author.hex(), _ANYBODY.hex())
         return any((content.hex(), one) in self._condemned for one in by)
 
     def has_condemned(self, content: bytes) -> bool:
-        """Whether a content was refuted as what anybody says of it."""
+        """Whether a content was refuted as any author's."""
         with self._changing:
             return any(condemned == content.hex() for condemned, _ in self._condemned)
 
     def note(self, author: Author | None, what: str, reason: str) -> None:
-        """Any other refusal that the user should be able to see."""
+        """Note any other refusal, for the user to see."""
         fresh = self._refusal(author or b"", what, reason)
         key = (fresh.author, fresh.what, fresh.reason)
         with self._changing:
@@ -114,7 +110,7 @@ class Refusals:
                 del self._notes[next(iter(self._notes))]
 
     def all(self) -> list[Refusal]:
-        """Everything remembered, the newest first."""
+        """All refusals, the newest first."""
         with self._changing:
             everything = [*self._condemned.values(), *self._notes.values()]
         return sorted(everything, key=lambda refusal: -refusal.time)
@@ -123,12 +119,12 @@ class Refusals:
         return Refusal(what, _printable(reason), author.hex(), content.hex(), self._clock())
 
     def _most_expendable(self) -> tuple[str, str]:
-        """The oldest of the author of whom the most is condemned."""
+        """The oldest entry of the author with the most condemned contents."""
         [(most, _)] = Counter(author for _, author in self._condemned).most_common(1)
         return next(key for key in self._condemned if key[1] == most)
 
     def _save(self) -> None:
-        """Write what is condemned now. Nobody who asks waits for the disk."""
+        """Write the condemned contents. Readers do not wait for the disk."""
         if self._file is None:
             return
         with self._saving, suppress(DiskFull):
@@ -138,7 +134,7 @@ class Refusals:
 
 
 def _read(file: Path | None) -> list[Refusal]:
-    """What was condemned before; nothing where that cannot be read."""
+    """The condemned contents on disk; none if the file cannot be read."""
     if file is None:
         return []
     try:
@@ -146,7 +142,7 @@ def _read(file: Path | None) -> list[Refusal]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError) as error:
-        log.warning("what was condemned before is forgotten: %s cannot be read (%s)", file, error)
+        log.warning("condemned contents are forgotten: %s cannot be read (%s)", file, error)
         return []
 
 

@@ -1,4 +1,4 @@
-"""The resume states announced for a slot, taken into this peer's book."""
+"""Reading the announced resume states into this peer's book."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paris_p2p.records.keys import resume_key
 
 
 async def learn_resumes(membership: Membership, slots: Iterable[int]) -> None:
-    """Ask the swarm which resume states there are; anyone may announce anyone's."""
+    """Add the announced resume states of these slots to the book. Any peer may announce them."""
 
     async def learn(slot: int) -> None:
         async with reading:

@@ -1,7 +1,7 @@
-"""What the swarm says about the slots of a run, read from the DHT and checked record by record.
+"""The announced state of a run's slots, read from the DHT and checked record by record.
 
-Everything read here is a hint: claims decide who should train, heads name content that is
-verified by hash, and a record that does not check is left out.
+Everything read here is a hint. Claims decide who should train. Heads name content that is verified
+by hash. Invalid records are left out.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from paris_p2p.records.run import RunManifest
 Clock = Callable[[], float]
 
 Refuse = Callable[[Claim, str], None]
-"""Told of each claim that weighs nothing, and why."""
+"""Called with each claim that does not count, and the reason."""
 
 
 READ_AT_ONCE = 16
 """Keys looked up at the same time."""
 
 REMEMBERED_CLAIMS = 4096
-"""Sealed claims whose check is remembered: each is read many times before it is renewed."""
+"""Sealed claims whose check is cached: each is read many times before it is renewed."""
 
 REMEMBERED_PRESENCES = 4096
-"""Likewise, of presences: who provides what is looked up again and again."""
+"""Sealed presences whose check is cached: providers are looked up again and again."""
 
 
 async def read_claims(
     swarm: Swarm, run_id: bytes, expert: int, publishers: Collection[Author] = ()
 ) -> list[Claim]:
-    """The valid claims on one slot; only an author's own record under its own subkey counts.
+    """The valid claims on one slot. Only an author's own record under its own subkey counts.
 
-    Where `publishers` are named, nobody else's checkpoints count, and so nobody else's claims.
+    publishers : the authors whose checkpoints, and so whose claims, count; () for everyone.
     """
     claims = []
     for entry in await swarm.lookup(claims_key(run_id, expert)):
@@ -71,7 +71,7 @@ async def read_claims(
 
 @lru_cache(REMEMBERED_CLAIMS)
 def _claim_in(sealed: bytes) -> Claim | None:
-    """The claim in a signed envelope; None when it is not one."""
+    """The claim in a signed envelope; None if it is not a valid claim."""
     try:
         return Claim.unseal(sealed)
     except BadContent:
@@ -87,8 +87,7 @@ async def read_winners(
     evidence: Mapping[int, Evidence] | None = None,
     refuse: Refuse = lambda claim, reason: None,
 ) -> list[Claim | None]:
-    """Who holds each of `slots` now, in their order, by what checkpoints say where `evidence` is
-    given."""
+    """The claims that hold `slots` now, in their order. `evidence` : what claims are judged by."""
     publishers, winners = run.publishers, list[Claim | None]()
     for some in _batches(slots):
         found = await asyncio.gather(
@@ -104,23 +103,23 @@ async def read_winners(
 
 
 def _batches(slots: Sequence[int]) -> Iterator[Sequence[int]]:
-    """So many of them as are read at the same time."""
+    """The slots in batches that are read at the same time."""
     return (slots[start : start + READ_AT_ONCE] for start in range(0, len(slots), READ_AT_ONCE))
 
 
 async def read_heads(swarm: Swarm, heads: HeadBook, expert: int, run_id: bytes) -> None:
-    """Take the heads announced for one slot into the book; anyone may announce anyone's."""
+    """Add the announced heads of one slot to the book. Any peer may announce them."""
     await read_records(swarm, heads, heads_key(run_id, expert), expert)
 
 
 async def read_records(swarm: Swarm, book: RecordBook[Record], key: str, expert: int) -> None:
-    """Take the records announced under a slot's `key` into the book, and who announces them."""
+    """Add the records announced under a slot's `key` to the book, with their announcers."""
     entries = await read_pages(swarm, key, SHARED_LEVELS)
     await asyncio.to_thread(_take_in, book, entries, expert)
 
 
 def _take_in(book: RecordBook[Record], entries: Iterable[Entry], expert: int) -> None:
-    """Each record is checked once, however many announce it. Full pages take seconds."""
+    """Check each record once, however many peers announce it. Full pages take seconds."""
     announced: defaultdict[bytes, dict[Author, float]] = defaultdict(dict)
     for entry in entries:
         with contextlib.suppress(BadContent):
@@ -130,7 +129,7 @@ def _take_in(book: RecordBook[Record], entries: Iterable[Entry], expert: int) ->
 
 
 def sealed_records(value: bytes) -> list[bytes]:
-    """The records in one announcement; BadContent when it is not a short list of them."""
+    """The records in one announcement. BadContent if it is not a short list of records."""
     listed = decode(value, MAX_VALUE)
     if not isinstance(listed, list) or not all(isinstance(sealed, bytes) for sealed in listed):
         raise BadContent("an announcement is not a list of records")
@@ -138,21 +137,21 @@ def sealed_records(value: bytes) -> list[bytes]:
 
 
 async def read_peers(swarm: Swarm, run_id: bytes) -> list[Presence]:
-    """The peers that say they take part in a run."""
+    """The peers that announce that they take part in a run."""
     entries = await read_pages(swarm, peers_key(run_id), PEER_LEVELS)
     present = await asyncio.to_thread(presences, entries)
     return [presence for presence in present if presence.run == run_id]
 
 
 def presences(entries: Iterable[Entry]) -> list[Presence]:
-    """The presence records in these entries that are their owners' own. Full pages take seconds."""
+    """The presence records that their owners stored themselves. Full pages take seconds."""
     found = ((entry.owner, _presence_in(entry.value)) for entry in entries)
     return [one for owner, one in found if one is not None and one.author == owner]
 
 
 @lru_cache(REMEMBERED_PRESENCES)
 def _presence_in(sealed: bytes) -> Presence | None:
-    """The presence in a signed envelope; None when it is not one."""
+    """The presence in a signed envelope; None if it is not a valid presence."""
     try:
         return Presence.unseal(sealed)
     except BadContent:
@@ -168,7 +167,7 @@ async def survey(
     slots: Iterable[int] | None = None,
     refuse: Refuse = lambda claim, reason: None,
 ) -> list[SlotState]:
-    """The state of each of `slots` (default: all): who holds its lease now, and its best head."""
+    """The state of each of `slots` (None: all): its holder, and its best head."""
     wanted: Sequence[int] = run.slots() if slots is None else list(slots)
     for some in _batches(wanted):
         await asyncio.gather(*(read_heads(swarm, heads, slot, run_id) for slot in some))
@@ -181,7 +180,7 @@ async def survey(
 
 
 def furthest_steps(records: Iterable[Head | Resume]) -> dict[Author, int]:
-    """The furthest step of each author, in the author's words."""
+    """The furthest step of each author, as its records claim."""
     steps: dict[Author, int] = {}
     for record in records:
         steps[record.author] = max(record.step, steps.get(record.author, 0))

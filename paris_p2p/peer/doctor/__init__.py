@@ -1,9 +1,9 @@
-"""What is wrong with this machine or its peer, and what helps.
+"""Diagnosis of this machine and its peer, with remedies.
 
-- `machine_probes`   what can be measured of this machine without a peer
-- `machine_checks`   what these measurements mean
-- `peer_probes`      what a running peer measures of itself
-- `peer_checks`      what measurements mean: rows with a state and a remedy
-- `dial_back_check`  which of this peer's addresses lead to it: asking others to dial back
-- `alarms`           what the user of a running node has to know: its clock, its identity
+- `machine_probes`   measurements of this machine that need no peer
+- `machine_checks`   rows with a state and a remedy for these measurements
+- `peer_probes`      measurements that a running peer makes of itself
+- `peer_checks`      rows with a state and a remedy for these measurements
+- `dial_back_check`  asking other peers to dial this peer's addresses back
+- `alarms`           warnings of a running node about its clock and its identity
 """

@@ -1,7 +1,8 @@
-"""What the user of a running node has to know although nothing has failed.
+"""Warnings of a running node about its clock and its identity.
 
-Other peers say how far this clock is off, and strangers can lie: so it is a warning, never a reason
-to stop. A record that this node's key signed and this node did not say is proof.
+Other peers report how far this clock is off. They can lie, so a skew is a warning and never a
+reason to stop. A record signed by this node's key that this node did not make proves that another
+node uses the key.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_SKEW = 10.0
 
 
 class Alarms:
-    """Looks, every PERIOD, whether there is something to warn of."""
+    """Checks every PERIOD (seconds) whether there is something to warn of."""
 
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
@@ -27,7 +28,7 @@ class Alarms:
         self._told: list[str] = []
 
     async def look(self) -> None:
-        """Ask the swarm, and log what is new to be warned of."""
+        """Ask the swarm, and log new warnings."""
         self._skew = await self._swarm.clock_skew()
         warnings = self.all()
         for warning in warnings:
@@ -36,12 +37,12 @@ class Alarms:
         self._told = warnings
 
     def all(self) -> list[str]:
-        """What there is to warn of now: a sentence or two each."""
+        """The current warnings, of a sentence or two each."""
         return clock_warnings(self._skew) + identity_warnings(self._swarm.doubled())
 
 
 def clock_warnings(skew: float | None) -> list[str]:
-    """`skew`: this clock minus the other peers', in seconds; None where nobody said."""
+    """`skew` : this clock minus the other peers', in seconds; None if unknown."""
     if skew is None or abs(skew) <= MAX_SKEW:
         return []
     side = "ahead of" if skew > 0 else "behind"
@@ -53,7 +54,7 @@ def clock_warnings(skew: float | None) -> list[str]:
 
 
 def identity_warnings(doubled: bool) -> list[str]:
-    """`doubled`: whether another node has been heard to speak under this node's key."""
+    """`doubled` : whether another node was heard with this node's key."""
     if not doubled:
         return []
     return [

@@ -1,6 +1,6 @@
-"""Which of this peer's addresses lead to it from outside: others are asked to dial back, and ask.
+"""Asking other peers to dial this peer's addresses back, and answering the same question.
 
-The protocol is `network/reach/dial_back.py`; here is who is asked.
+The protocol is in `network/reach/dial_back.py`. This module chooses the peers to ask.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.records.address import parse_address, tcp_endpoint
 
 PEERS_ASKED = 5
-"""Peers asked to dial back."""
+"""Most peers asked to dial back."""
 
 Found = dict[Author, list[str]]
-"""Peers with full addresses of theirs."""
+"""Peers with their full addresses."""
 
 
 def dialback_server(
     swarm: Swarm, runs: Collection[bytes], clock: Callable[[], float]
 ) -> DialbackServer:
-    """Serves dial-back questions of the peers in `swarm`; `clock` in seconds, from anywhere."""
+    """A server for the dial-back questions of peers in `swarm`. `clock` : seconds, any origin."""
 
     async def announced_by(author: Author) -> Collection[str]:
         found = await _present(swarm, runs)
@@ -46,8 +46,10 @@ def dialback_server(
 async def ask_to_dial_back(
     swarm: Swarm, runs: Collection[bytes], rng: random.Random
 ) -> dict[PeerId, DialBackAnswer | str]:
-    """What some other peers found at our addresses, and at our port where they see us; a text says
-    why one found nothing."""
+    """Answers of some peers about our addresses, and our port at the address that they see.
+
+    A text in place of an answer says why there is none.
+    """
     others = await _others(swarm, runs)
     asked = rng.sample(sorted(others), min(PEERS_ASKED, len(others)))
     answers = await asyncio.gather(*(_ask(swarm, author, others[author]) for author in asked))
@@ -66,7 +68,7 @@ async def _ask(swarm: Swarm, author: Author, addresses: Sequence[str]) -> DialBa
 
 
 def own_transports(addresses: Iterable[str]) -> list[str]:
-    """The plain transports in full addresses; relayed ones lead to another peer first."""
+    """The direct transports in full addresses. Relayed ones lead to another peer first."""
     transports = []
     for text in addresses:
         with suppress(BadContent):
@@ -76,7 +78,7 @@ def own_transports(addresses: Iterable[str]) -> list[str]:
 
 
 async def _others(swarm: Swarm, runs: Collection[bytes]) -> Found:
-    """Other peers with addresses of theirs: those present in the run, and those met."""
+    """Other peers with their addresses: those present in the runs, and those met."""
     others = await _present(swarm, runs)
     for text in swarm.known_addresses():
         with suppress(BadContent):
@@ -86,7 +88,7 @@ async def _others(swarm: Swarm, runs: Collection[bytes]) -> Found:
 
 
 async def _present(swarm: Swarm, runs: Collection[bytes]) -> Found:
-    """Everybody who says to take part in one of the runs, with the addresses announced."""
+    """The peers that announce one of the runs, with their announced addresses."""
     found: Found = {}
     for run_id in list(runs):
         with suppress(Unreachable):

@@ -1,4 +1,4 @@
-"""What the measurements of this computer mean, as rows of a checkup: pure, like `peer_checks`."""
+"""Rows of a checkup for the measurements of `machine_probes`: pure, like `peer_checks`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from paris_p2p.peer.doctor.peer_checks import CheckState, Row, short
 FILES = "open files"
 FILES_NEEDED = 256
 FILES_WANTED = 1024
-"""File descriptors: the chunk service, p2pd's connections and the DHT share them."""
+"""Open files. The chunk service, p2pd's connections and the DHT share them."""
 
 DISK_NEEDED = 256 << 20
-"""Bytes free below which a peer soon cannot write a snapshot."""
+"""Free bytes below which a peer soon cannot write a snapshot."""
 
 TRAINING_BASE = 770 << 20
-"""Bytes that a training process takes before it holds anything: Python, torch, diffusers.
-
-Measured on Linux with torch 2.15, without CUDA."""
+"""Bytes of an empty training process (Python, torch, diffusers) on Linux, torch 2.15, no CUDA."""
 
 SLOW_SYNC = 1.0
 """Seconds for one small synced write above which the disk slows everything down."""
 
 
 def port_row(port: int, trouble: str) -> Row:
-    """`trouble`: why the TCP port cannot be listened on; "" when it can (0: any free port)."""
+    """`trouble` : why the TCP port (0: any free one) cannot be listened on; "" if it can."""
     if trouble:
         return Row(
             "port", CheckState.BAD, trouble, "Choose another --port, or stop the other program"
@@ -33,7 +31,7 @@ def port_row(port: int, trouble: str) -> Row:
 
 
 def bootstrap_rows(troubles: Mapping[str, str]) -> list[Row]:
-    """`troubles`: by address, why nobody or somebody else answers there; "" when the peer does."""
+    """`troubles` : by address, why its peer does not answer there; "" if it does."""
     state = CheckState.WARNING if "" in troubles.values() else CheckState.BAD
     return [_bootstrap_row(address, trouble, state) for address, trouble in troubles.items()]
 
@@ -46,7 +44,7 @@ def _bootstrap_row(address: str, trouble: str, state: CheckState) -> Row:
 
 
 def disk_row(free: int, held: int, quota: int) -> Row:
-    """`free` bytes on the disk of the home, of which the store may still take `quota - held`."""
+    """`free` : free bytes on the home's disk. The store may still take `quota - held` bytes."""
     seen = f"{_size(free)} free; the store holds {_size(held)} of at most {_size(quota)}"
     if free < DISK_NEEDED:
         return Row(
@@ -60,7 +58,7 @@ def disk_row(free: int, held: int, quota: int) -> Row:
 
 
 def sync_row(seconds: float | None, trouble: str = "") -> Row:
-    """How long a small write took until it was safe; None with the reason when it failed."""
+    """`seconds` : the time of a small synced write; None if it failed, for the reason `trouble`."""
     if seconds is None:
         remedy = "Choose a folder of your own on a sound disk with --home"
         return Row("disk writes", CheckState.BAD, trouble, remedy)
@@ -73,12 +71,12 @@ def sync_row(seconds: float | None, trouble: str = "") -> Row:
 
 
 def untried_row(owner: str) -> Row:
-    """In place of `sync_row`, for a home that another user owns: nothing is written there."""
+    """Replaces `sync_row` for a home of another user, where nothing is written."""
     return Row("disk writes", CheckState.OK, f"not tried: the home belongs to {owner}")
 
 
 def memory_row(available: int | None, need: int) -> Row:
-    """`available` bytes of memory, None when unknown; `need`: an expert's, 0 if unknown."""
+    """`available` : bytes of memory; None if unknown. `need` : an expert's bytes; 0 if unknown."""
     if available is None:
         return Row("memory", CheckState.WARNING, "cannot be read here", "Watch it while you train")
     seen = f"{_size(available)} available"
@@ -90,7 +88,7 @@ def memory_row(available: int | None, need: int) -> Row:
 
 
 def files_row(limit: int) -> Row:
-    """`limit`: file descriptors that the process may open: the peer, where one runs."""
+    """`limit` : files that the running peer, or else this process, may have open."""
     seen = f"{limit} files may be open"
     if limit >= FILES_WANTED:
         return Row(FILES, CheckState.OK, seen)
@@ -99,21 +97,21 @@ def files_row(limit: int) -> Row:
 
 
 def udp_row(trouble: str) -> Row:
-    """`trouble`: why no UDP socket could be had; "" when one could."""
+    """`trouble` : why no UDP socket could be opened; "" if one could."""
     if trouble:
         return Row(
-            "UDP", CheckState.WARNING, trouble, "QUIC and names (DNS) need UDP; TCP goes without"
+            "UDP", CheckState.WARNING, trouble, "QUIC and DNS need UDP; TCP works without it"
         )
-    return Row("UDP", CheckState.OK, "sockets can be had")
+    return Row("UDP", CheckState.OK, "sockets can be opened")
 
 
 def gpu_row(devices: Sequence[tuple[str, int]] | str, need: int) -> Row:
-    """`devices`: names and bytes of memory (0: not its own), or why torch found none out.
+    """`devices` : names and bytes of memory (0: shared), or why torch could not list them.
 
-    `need`: bytes to train an expert of the run, 0 if unknown.
+    `need` : bytes to train an expert of the run; 0 if unknown.
     """
     if isinstance(devices, str):
-        remedy = "Reinstall paris-p2p; a peer that neither trains nor samples goes without"
+        remedy = "Reinstall paris-p2p; a peer that neither trains nor samples works without torch"
         return Row("GPU", CheckState.BAD, devices, remedy)
     if not devices:
         return Row("GPU", CheckState.OK, "none that torch can use; training runs on the processor")
@@ -125,9 +123,9 @@ def gpu_row(devices: Sequence[tuple[str, int]] | str, need: int) -> Row:
 
 
 def version_row(versions: Mapping[str, str | None]) -> Row:
-    """The installed version of everything that matters; None for what is missing.
+    """`versions` : installed versions by package; None if missing.
 
-    Without torch a peer still serves; that it cannot train is the GPU's line.
+    A missing torch is reported by `gpu_row`: a peer still serves without it.
     """
     seen = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
     if any(version is None for name, version in versions.items() if name != "torch"):

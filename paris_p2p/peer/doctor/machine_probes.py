@@ -1,6 +1,6 @@
-"""What can be measured of this machine without a peer. `machine_checks` judges it.
+"""Measurements of this machine that need no peer. `machine_checks` judges them.
 
-Nothing here raises: a measurement that fails says why, or is None.
+A measurement that fails says why or is None, unless its docstring names an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from paris_p2p.records.address import parse_address
 PACKAGES = ("torch", "hivemind", "cryptography", "uvicorn")
 
 DEVICES_PATIENCE = 90.0
-"""Seconds for a process that imports torch on a cold disk."""
+"""Most seconds for a process that imports torch, from a cold disk."""
 
 SYNCED = 4096
 """Bytes of the test write."""
@@ -46,7 +46,7 @@ CGROUP_LIMITS = (
 
 
 def versions() -> dict[str, str | None]:
-    """Installed versions by name; None for what is missing. Imports none of them."""
+    """Installed versions by package; None if missing. Imports none of them."""
     found = {name: _version(name) for name in PACKAGES}
     p2pd = "here" if _p2pd() else None
     return {
@@ -65,7 +65,7 @@ def _version(package: str) -> str | None:
 
 
 def _p2pd() -> Path | None:
-    """The libp2p daemon that hivemind carries, where this machine can run it."""
+    """The libp2p daemon inside hivemind; None if this machine cannot run it."""
     spec = importlib.util.find_spec("hivemind")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         daemon = Path(folder) / "hivemind_cli" / "p2pd"
@@ -75,7 +75,7 @@ def _p2pd() -> Path | None:
 
 
 def free_space(home: Home) -> int:
-    """Bytes free on the disk that the home is or would be on."""
+    """Free bytes on the disk of the home, which may not exist yet."""
     folder = home.path
     while not folder.exists():
         folder = folder.parent
@@ -83,7 +83,7 @@ def free_space(home: Home) -> int:
 
 
 def store_size(home: Home) -> int:
-    """Bytes of what the home's store holds; a peer may be changing it meanwhile."""
+    """Bytes in the home's store. A peer may change it meanwhile."""
     total = 0
     for file in home.store_dir.rglob("*"):
         with suppress(FileNotFoundError):
@@ -92,7 +92,7 @@ def store_size(home: Home) -> int:
 
 
 def sync_time(home: Home) -> float:
-    """Seconds until a small file in the home was safe on the disk. Raises OSError, ParisError."""
+    """Seconds for a small synced write in the home. Raises OSError, ParisError."""
     home.create()
     probe = home.cache_dir / f"probe-{secrets.token_hex(4)}"
     began = time.perf_counter()
@@ -104,14 +104,14 @@ def sync_time(home: Home) -> float:
 
 
 def available_memory() -> int | None:
-    """Bytes that a process here may still take, the container's limit included."""
+    """Bytes of memory that a process may still take, within the container's limit."""
     free = _memory_of_machine()
     limits = [limit for file in CGROUP_LIMITS if (limit := _number_in(Path(file))) is not None]
     return min([free, *limits]) if free is not None else None
 
 
 def _memory_of_machine() -> int | None:
-    """MemAvailable where the kernel tells it, else all memory."""
+    """The kernel's MemAvailable, else all memory; None if neither is known."""
     with suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text().splitlines()
         (line,) = (line for line in lines if line.startswith("MemAvailable:"))
@@ -129,13 +129,13 @@ def _number_in(file: Path) -> int | None:
 
 
 def open_files() -> int:
-    """File descriptors that a process started here may have."""
+    """Files that a process started here may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def udp_trouble(listen: str) -> str:
-    """Why no UDP socket can be had at this IP; "" when one can."""
+    """Why no UDP socket can be opened at this IP; "" if one can."""
     family = socket.AF_INET6 if ":" in listen else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -146,7 +146,7 @@ def udp_trouble(listen: str) -> str:
 
 
 def port_trouble(listen: str, port: int) -> str:
-    """Why a peer could not listen on this TCP port; "" when it could."""
+    """Why a peer could not listen on this TCP port; "" if it could."""
     try:
         choose_port(listen, port)
     except ParisError as error:
@@ -155,7 +155,7 @@ def port_trouble(listen: str, port: int) -> str:
 
 
 def free_port(listen: str, wished: int) -> int:
-    """The TCP port `wished` where it is free, else any other. Raises UsageProblem."""
+    """The TCP port `wished` if it is free, else any other. Raises UsageProblem."""
     try:
         return choose_port(listen, wished)
     except PortInUse:
@@ -163,7 +163,7 @@ def free_port(listen: str, wished: int) -> int:
 
 
 async def bootstrap_troubles(addresses: tuple[str, ...]) -> dict[str, str]:
-    """By address: why the peer named in it does not answer there; "" where it does."""
+    """By address: why its peer does not answer there; "" if it does."""
     troubles = await asyncio.gather(*map(_bootstrap_trouble, addresses))
     return dict(zip(addresses, troubles, strict=True))
 
@@ -178,9 +178,9 @@ async def _bootstrap_trouble(text: str) -> str:
 
 
 def training_devices() -> list[tuple[str, int]] | str:
-    """Names and bytes of memory (0: shared with the processor) of what torch can train on.
+    """Names and bytes of memory (0: shared with the processor) of torch's devices.
 
-    Asked of a process of its own, so that torch never enters this one. A text says what failed.
+    A separate process imports torch, so that this one never does. A text says what failed.
     """
     try:
         done = subprocess.run(
@@ -199,4 +199,4 @@ def training_devices() -> list[tuple[str, int]] | str:
         words = error.stderr.strip().splitlines()
         return f"torch cannot be imported: {words[-1][:200] if words else error.returncode}"
     except (OSError, ValueError, TypeError) as error:
-        return f"torch's devices cannot be told: {error}"
+        return f"torch's devices cannot be listed: {error}"

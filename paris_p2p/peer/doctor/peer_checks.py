@@ -1,7 +1,7 @@
-"""What measurements mean: each becomes a row with a state, and a remedy where something is wrong.
+"""Rows of a checkup: each measurement gets a state and, if something is wrong, a remedy.
 
-Pure functions of what `peer_probes` (a running peer and its swarm) have measured; they do the
-measuring, this does the judging. `machine_checks` judges this computer.
+These are pure functions of the measurements that `peer_probes` makes of a running peer and its
+swarm. `machine_checks` judges this computer.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from paris_p2p.network.reach.reachability_types import Nat, Reachability, ReachS
 from paris_p2p.records.address import ip_of, is_public
 
 SKEW_NOTED = 2.0
-"""Seconds off the other peers' clocks that are worth a word."""
+"""Seconds of clock skew from which on there is a warning."""
 
 
 class CheckState(enum.StrEnum):
     OK = "ok"
     WARNING = "warning"
-    """It works, less well than it could."""
+    """It works, but less well than it could."""
     BAD = "bad"
-    """Something does not work until it is mended."""
+    """Something does not work until it is fixed."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,21 @@ class Row:
 
 
 def report(rows: Iterable[Row], training_bytes: int | None) -> dict[str, Any]:
-    """Rows as the local API tells them, with the least memory to train an expert (None: never)."""
+    """The answer of the local API: rows, and the least memory to train an expert (None: never)."""
     return {"rows": [asdict(row) for row in rows], "training_bytes": training_bytes}
 
 
 def peers_row(peers: int) -> Row:
     if peers:
         return Row("peers", CheckState.OK, f"{peers} other peers known")
-    remedy = "Join a swarm with --bootstrap ADDRESS; the first peer of one waits for others"
+    remedy = "Join a swarm with --bootstrap ADDRESS; the first peer of a swarm waits for others"
     return Row("peers", CheckState.WARNING, "no other peer is known", remedy)
 
 
 def clock_row(skew: float | None, limit: float) -> Row:
-    """`skew`: our clock minus the other peers', in seconds; None without any.
+    """`skew` : our clock minus the other peers', in seconds; None without peers.
 
-    `limit`: the skew from which on leases and records suffer.
+    `limit` : the skew from which on leases and records suffer.
     """
     if skew is None:
         return Row(
@@ -69,7 +69,7 @@ def clock_row(skew: float | None, limit: float) -> Row:
 
 
 def identity_rows(doubled: bool) -> list[Row]:
-    """`doubled`: whether another node has been heard to speak under this node's key."""
+    """`doubled` : whether another node was heard with this node's key."""
     if not doubled:
         return []
     remedy = "Stop one of the two, and give the copy a home of its own with a new identity"
@@ -77,7 +77,7 @@ def identity_rows(doubled: bool) -> list[Row]:
 
 
 def reachability_rows(reach: Reachability) -> list[Row]:
-    """Whether others can dial this peer; where they cannot, what stands in for it."""
+    """Whether others can dial this peer. If not: its NAT, its relays, and hole punching."""
     if reach.state is ReachState.PUBLIC:
         relaying = "; serves as a relay" if reach.serves_relay else ""
         mapped = f"; the router forwards {reach.upnp}" if reach.upnp else ""
@@ -90,7 +90,7 @@ def reachability_rows(reach: Reachability) -> list[Row]:
 
 _FORWARD = (
     "Open the TCP port in the firewall and forward it on the router to this machine; "
-    "--upnp asks the router to"
+    "--upnp asks the router to forward it"
 )
 
 
@@ -103,41 +103,41 @@ def _unreachable_row(reach: Reachability) -> Row:
 def _nat_row(nat: Nat) -> Row:
     match nat:
         case Nat.SYMMETRIC:
-            seen = "symmetric: another port outside for every peer, no hole can be punched"
+            seen = "symmetric: the router uses another port for every peer; no hole punching"
             return Row("NAT", CheckState.WARNING, seen, _FORWARD)
         case Nat.CONE:
-            return Row("NAT", CheckState.OK, "one port outside for all peers")
+            return Row("NAT", CheckState.OK, "the router uses one port for all peers")
         case Nat.NONE:
-            seen = "none: others see this machine's own address, so a firewall is in the way"
+            seen = "none: others see this machine's own address, so a firewall blocks them"
             return Row("NAT", CheckState.WARNING, seen, "Open the TCP port in the firewall")
         case Nat.UNKNOWN:
-            return Row("NAT", CheckState.OK, "its kind is not known: too few peers to compare")
+            return Row("NAT", CheckState.OK, "kind unknown: too few peers to compare")
 
 
 def _relay_row(reach: Reachability) -> Row:
     if reach.relays:
         return Row("relay", CheckState.OK, f"reached over {', '.join(map(short, reach.relays))}")
     remedy = "Name one with --relay ADDRESS; every peer that others can dial is one by default"
-    return Row("relay", CheckState.BAD, "no relay has taken this peer up", remedy)
+    return Row("relay", CheckState.BAD, "no relay has accepted this peer", remedy)
 
 
 def _punching_row(reach: Reachability) -> Row:
     if reach.hole_punching:
-        return Row("hole punching", CheckState.OK, "direct connections may come about")
-    remedy = "Nothing to do for transfers to work; they are slower over a relay"
+        return Row("hole punching", CheckState.OK, "direct connections are possible")
+    remedy = "Transfers work without it, but are slower over a relay"
     return Row("hole punching", CheckState.WARNING, "not possible here", remedy)
 
 
 def dialback_rows(
     announced: Sequence[str], answers: Mapping[PeerId, DialBackAnswer | str], relayed: bool
 ) -> list[Row]:
-    """What other peers found at our addresses.
+    """Rows for the dial-backs of other peers to our addresses.
 
     Parameters
     ----------
     announced : our own transports, without PeerID.
-    answers : by the peer asked; a text says why there is none.
-    relayed : whether a relay stands in where nobody can dial us.
+    answers : by the asked peer; a text says why there is no answer.
+    relayed : whether others can reach us over a relay.
     """
     heard = [answer for answer in answers.values() if isinstance(answer, DialBackAnswer)]
     if not heard:
@@ -166,7 +166,7 @@ def _unheard_row(answers: Mapping[PeerId, DialBackAnswer | str]) -> Row:
 
 
 def _verdicts(answers: Iterable[DialBackAnswer]) -> dict[str, list[Dial]]:
-    """Every transport that somebody did dial, with what became of it."""
+    """Every transport that a peer dialled, with the results."""
     tried: dict[str, list[Dial]] = {}
     for answer in answers:
         for dial in answer.dials:
@@ -205,14 +205,14 @@ def _failed_row(transport: str, dials: Sequence[Dial], other: bool, relayed: boo
 
 
 def _untried(answers: Iterable[DialBackAnswer]) -> Row:
-    """Nobody tried, for our addresses are none that others see or could dial."""
+    """The row for no attempts: no peer sees or can dial any of our addresses."""
     hosts = {str(ip_of(transport)) for answer in answers for transport in answer.seen}
     seen = f"no address of this peer could be tried; others see it at {', '.join(sorted(hosts))}"
     return Row("dial back", CheckState.WARNING, seen if hosts else seen.split(";")[0], _FORWARD)
 
 
 def run_row(name: str, run: bytes, heads: int, slots: int) -> Row:
-    """`heads`: slots of the run for which a checkpoint is known."""
+    """`heads` : slots of the run with a known checkpoint."""
     seen = f"{name} ({run.hex()[:12]}), checkpoints of {heads} of {slots} slots known"
     if heads < slots:
         return Row(
@@ -222,7 +222,7 @@ def run_row(name: str, run: bytes, heads: int, slots: int) -> Row:
 
 
 def store_row(checked: int, damaged: int, held: int) -> Row:
-    """Of `held` chunks, `checked` were hashed again, `damaged` of these were not what they said."""
+    """Of `held` chunks, `checked` were hashed again, and `damaged` of these did not match."""
     seen = f"{checked} of {held} chunks hashed again, {damaged} damaged"
     if damaged:
         remedy = "Damaged ones were removed and are fetched again; check the disk (smartctl -a)"
@@ -231,6 +231,6 @@ def store_row(checked: int, damaged: int, held: int) -> Row:
 
 
 def short(address: str) -> str:
-    """An address with the end of its PeerID only."""
+    """An address with only the end of its PeerID."""
     transport, _, peer = address.partition("/p2p/")
     return f"{transport}/p2p/..{peer[-6:]}" if peer else address

@@ -1,6 +1,6 @@
-"""What a running peer finds out when asked for a checkup. `peer_checks` judges it.
+"""Measurements that a running peer makes of itself for a checkup. `peer_checks` judges them.
 
-Every probe is bounded in time and cannot fail: what it could not find out is a finding too.
+Every probe is bounded in time and cannot fail: a missing measurement is a finding, too.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from paris_p2p.records.run import RunManifest
 from paris_p2p.store.chunks import ChunkStore, MissingChunk
 
 PATIENCE = 20.0
-"""Seconds for one probe."""
+"""Most seconds for one probe."""
 
 SETTLING = 10.0
-"""Seconds to wait for what others say about our reachability."""
+"""Most seconds to wait for others' answers about our reachability."""
 
 RETRIES = (1.0, 3.0, 0.0)
-"""Seconds after each round of questions that nobody answered."""
+"""Seconds after each round of unanswered questions."""
 
 LOOK_AGAIN = 0.2
-"""Seconds between looks at it."""
+"""Seconds between two looks at our reachability."""
 
 CHUNKS_CHECKED = 64
 """Chunks of the store hashed again: enough to notice a bad disk, not to prove a good one."""
 
 
 async def peer_checkup(node: Node[Membership], checked: Sequence[Membership]) -> list[Row]:
-    """A running node: its swarm, its store, and the runs that are to be `checked`."""
+    """Rows for a running node: its swarm, its store, and the runs to be `checked`."""
     rows = await swarm_checkup(node.swarm, node.memberships.keys(), node.rng)
     runs = await asyncio.gather(*map(_run_row, checked))
     store = await asyncio.to_thread(_check_store, node.blobs.chunks, node.rng)
@@ -59,9 +59,9 @@ async def _run_row(membership: Membership) -> Row:
 
 
 async def swarm_checkup(swarm: Swarm, runs: Collection[bytes], rng: random.Random) -> list[Row]:
-    """Any node of the swarm: who is there, whether they reach us, whose clock is off.
+    """Rows for any node of the swarm: its peers, reachability, clock and identity.
 
-    How others reach us comes first: having found it out, p2pd may start anew in another mode.
+    Reachability comes first: once it is known, p2pd may restart in another mode.
     """
     reach = await _settled(swarm)
     answers = await _heard(swarm, runs, rng)
@@ -79,7 +79,7 @@ async def swarm_checkup(swarm: Swarm, runs: Collection[bytes], rng: random.Rando
 async def _heard(
     swarm: Swarm, runs: Collection[bytes], rng: random.Random
 ) -> dict[PeerId, DialBackAnswer | str]:
-    """The dial-back answers; asked again while all who are asked are out of reach for a moment."""
+    """The dial-back answers. Asks again while no asked peer answers."""
     for pause in RETRIES:
         answers = await ask_to_dial_back(swarm, runs, rng)
         if not answers or any(isinstance(answer, DialBackAnswer) for answer in answers.values()):
@@ -89,7 +89,7 @@ async def _heard(
 
 
 async def _settled(swarm: Swarm) -> Reachability:
-    """How others reach us; a peer that knows of others is given time to meet them and find out."""
+    """How others reach us. A peer that knows others gets SETTLING seconds to find out."""
     for _ in range(round(SETTLING / LOOK_AGAIN)):
         known = swarm.reachability().state is not ReachState.UNKNOWN
         if (known and swarm.online()) or not swarm.known_addresses():
@@ -99,12 +99,12 @@ async def _settled(swarm: Swarm) -> Reachability:
 
 
 def training_need(run: RunManifest) -> int:
-    """Bytes of memory without which no expert of the run can be trained."""
+    """The least bytes of memory that training any expert of the run needs."""
     return min(least_memory(run, slot) for slot in range(run.clusters))
 
 
 async def _skew(swarm: Swarm) -> float | None:
-    """How far our clock is off; asked again while those we know are out of reach for a moment."""
+    """Our clock minus the others', in seconds. Asks again while no known peer answers."""
     for pause in RETRIES:
         with suppress(ParisError, TimeoutError):
             async with asyncio.timeout(PATIENCE):
@@ -116,7 +116,7 @@ async def _skew(swarm: Swarm) -> float | None:
 
 
 def _check_store(chunks: ChunkStore, rng: random.Random) -> tuple[int, int, int]:
-    """Hash some chunks again: (how many, how many of them were damaged, how many there are)."""
+    """Hash some chunks again. Returns how many were hashed, damaged, and are in the store."""
     held = sorted(chunks.ids())
     chosen = rng.sample(held, min(CHUNKS_CHECKED, len(held)))
     damaged = 0

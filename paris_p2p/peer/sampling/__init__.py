@@ -1,8 +1,8 @@
-"""Drawing as a job of the peer, done by a process beside it: see `paris_p2p.sampling`.
+"""Sampling as a job of the peer, done by a separate process: see `paris_p2p.sampling`.
 
-- `sampling_job`   a request from the queue to the finished picture
+- `sampling_job`   a request, from the queue to the finished picture
 - `worker_handle`  the sampling process as its parent sees it, kept warm between jobs
-- `answers`        what that process may ask of its peer, checked, and what it gets
-- `picture_cache`  finished pictures, until whoever asked has taken them
-- `picture_file`   the file that a command writes one to: checked first, never a reason to lose it
+- `answers`        the checked answers to the questions of that process
+- `picture_cache`  finished pictures, kept until the client has taken them
+- `picture_file`   the file that a command writes a picture to, checked before any work is done
 """

@@ -1,7 +1,7 @@
-"""What the sampling process may ask of its peer, and what it gets: files, heads, a condemnation.
+"""The answers to the questions of the sampling process: files, heads, condemnations.
 
-It computes with strangers' weights, so a question is only answered where it is about this run: its
-encoders, heads that it was offered, and to condemn, one that it was given.
+The process computes with strangers' weights. So a question may only be about this run's encoders,
+or heads that the process was offered. It may condemn only a head that it was given.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Message = dict[str, Any]
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 ANSWER = "answer"
-"""Name of the last event of a question: the answer under "answer"."""
+"""Name of the last event of a question, with the answer under "answer"."""
 
 
 class Answers:
-    """Answers to one job. What it was given stays on the disk until `close`."""
+    """Answers to one job. The content that it was given stays on the disk until `close`."""
 
     def __init__(self, membership: Membership, offered: Rows) -> None:
         self._membership = membership
@@ -38,7 +38,7 @@ class Answers:
         await self._kept.aclose()
 
     async def to(self, question: Message) -> AsyncGenerator[Message]:
-        """The events on the way to an answer, then the answer. Senseless for no question."""
+        """The events on the way to an answer, then the answer. Senseless for a bad question."""
         asking = {
             "fetch": self._fetch,
             "fetch-head": self._fetch_head,
@@ -47,7 +47,7 @@ class Answers:
         }
         ask = asking.get(str(question.get("ask")))
         if ask is None:
-            raise Senseless("it asks for nothing that there is")
+            raise Senseless("it asked an unknown question")
         try:
             async with aclosing(ask(question)) as events:
                 async for event in events:
@@ -61,7 +61,7 @@ class Answers:
         run = self._membership.run
         content = question.get("content")
         if content not in (run.autoencoder.reference, run.text_encoder.reference):
-            raise Senseless("it asks for what is no encoder of this run")
+            raise Senseless("it asked for content that is not an encoder of this run")
         wanted = bytes.fromhex(str(content))
         most = checkpoint_limit(self._membership, wanted)
         async with aclosing(obtain(self._membership, [wanted], most)) as events:
@@ -73,7 +73,7 @@ class Answers:
         slot, contents = self._slot_of(question), question.get("contents")
         offered = {head["manifest"] for head in self._offered[str(slot)]}
         if not isinstance(contents, list) or not contents or not _all_of(contents, offered):
-            raise Senseless("it asks for heads that it was not offered")
+            raise Senseless("it asked for heads that it was not offered")
         most = self._membership.run.checkpoint_limit(slot)
 
         def fetch(content: bytes) -> AsyncGenerator[Message]:
@@ -102,12 +102,12 @@ class Answers:
                     yield event
 
     async def _condemn(self, question: Message) -> AsyncGenerator[Message]:
-        """Where records contradict each other, their authors are to blame, not the content."""
+        """Condemn a given head. Records that contradict each other blame their author only."""
         head, reason = question.get("head"), question.get("reason")
         if not isinstance(head, dict) or not isinstance(reason, str):
-            raise Senseless("it condemns nothing, or without a reason")
+            raise Senseless("it condemned no head, or gave no reason")
         if not _all_of([head.get("manifest")], self._given):
-            raise Senseless("it condemns what it was not given")
+            raise Senseless("it condemned a head that it was not given")
         content, author = bytes.fromhex(head["manifest"]), author_of(str(head.get("author")))
         records = [record for record in self._membership.naming(content) if record.author == author]
         condemned = bool(records)
@@ -118,11 +118,11 @@ class Answers:
     def _slot_of(self, question: Message) -> int:
         slot = question.get("slot")
         if isinstance(slot, bool) or slot not in self._membership.run.slots():
-            raise Senseless("it asks for a slot that is none of this run")
+            raise Senseless("it asked for a slot that this run does not have")
         return int(slot)
 
     async def _path(self, content: bytes) -> str:
-        """The file of a content, which stays as long as these answers are of use."""
+        """The file of a content. It stays until `close`."""
         await self._kept.enter_async_context(self._membership.node.using([content]))
         return str(await self._membership.node.path(content))
 

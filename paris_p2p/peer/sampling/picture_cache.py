@@ -1,28 +1,36 @@
-"""Finished pictures, until whoever asked for them has taken them: a few, the newest."""
+"""The newest finished pictures, kept until the client has taken them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
+from paris_p2p.errors import NotAvailable
 from paris_p2p.files import sweep_partial_files
 
 MOST_PICTURES: Final = 16
 MOST_BYTES: Final = 256 << 20
-"""The newest picture stays, however large it is."""
+"""Most pictures in the cache, and most bytes. The newest picture stays, however large it is."""
 
 
 class PictureCache:
-    """A folder of pictures by the id of their job."""
+    """A folder of pictures by job id."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def place(self, job: str) -> Path:
-        """Where a picture is to be written. What is too old or too much goes first."""
+        """The path for a job's picture. Deletes the oldest pictures beyond the limits first."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sweep()
         return self._folder / f"{job}.png"
+
+    def find(self, job: str) -> Path:
+        """The picture of a job. NotAvailable where it drew none, or it had to make room."""
+        file = self._folder / f"{job}.png"
+        if not file.is_file():
+            raise NotAvailable(f"there is no picture of the job {job}", "Have it drawn again")
+        return file
 
     def _sweep(self) -> None:
         sweep_partial_files(self._folder)

@@ -1,8 +1,7 @@
-"""The file that a picture goes to: checked before any work is done, and never a reason to lose it.
+"""The file that a picture goes to. It is checked before any work is done.
 
-The target is a regular file or nothing yet; a link is followed to where it leads, and stays.
-Devices, pipes and folders are refused: a file is put in place by renaming, which would replace
-them.
+The target is a regular file, or does not exist yet. A link is followed and stays. Devices, pipes
+and folders are refused: the file is put in place by renaming, which would replace them.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ REMEDY = "choose another -o"
 
 
 class PictureFile:
-    """A place for one picture, found fit to be written. UsageProblem where it is not.
+    """A writable place for one picture. UsageProblem if it is not writable.
 
-    Missing folders on the way are made. A file that is there is replaced and keeps its mode.
+    Missing parent folders are created. An existing file is replaced and keeps its mode.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +37,7 @@ class PictureFile:
             raise _cannot_write(path, error) from error
 
     def write(self, data: bytes) -> None:
-        """Put `data` there; where that fails, put it elsewhere and say so in the error."""
+        """Write `data`. If that fails, write it elsewhere and name that place in the error."""
         try:
             self._put(data)
         except OSError as error:
@@ -53,13 +52,13 @@ class PictureFile:
 
 
 def _mode_of(path: Path) -> int | None:
-    """The mode of a regular file that may be replaced; None where there is nothing."""
+    """The mode of a regular file that may be replaced; None if there is no file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
         raise UsageProblem(f"cannot write a picture to {path}: it is {kind}", REMEDY)
     if not os.access(path, os.W_OK):
         raise UsageProblem(f"cannot write {path}: it is write-protected", REMEDY)
@@ -67,7 +66,7 @@ def _mode_of(path: Path) -> int | None:
 
 
 def _try_to_write(target: Path) -> None:
-    """Make and remove the file that will be written beside the target. OSError where that fails."""
+    """Create and remove the partial file beside the target. OSError if that fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -80,14 +79,14 @@ def _cannot_write(path: Path, error: Exception) -> UsageProblem:
 
 
 def _with_rescue(error: ParisError, data: bytes) -> ParisError:
-    """The error, with where the picture is instead."""
+    """The error, with the place where the picture is instead."""
     elsewhere = _rescued(data, (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())))
     where = f"the picture is in {elsewhere}" if elsewhere else "the picture is lost"
     return type(error)(f"{error.message}; {where}", error.remedy)
 
 
 def _rescued(data: bytes, folders: Iterable[Callable[[], Path]]) -> Path | None:
-    """A new file with `data` in the first folder that takes it."""
+    """A new file with `data` in the first writable folder; None if none is writable."""
     for folder in folders:
         with suppress(OSError, RuntimeError, DiskFull):
             path = folder() / f"paris-{secrets.token_hex(4)}.png"

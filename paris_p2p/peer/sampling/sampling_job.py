@@ -1,4 +1,4 @@
-"""A request to draw, from the queue to the finished picture."""
+"""A request to sample, from the queue to the finished picture."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from paris_p2p.sampling.request import SampleRequest
 Event = dict[str, Any]
 
 SAMPLING: Final = "sampling"
-"""The kind of these jobs."""
+"""The kind of sampling jobs."""
 
 NUMBERS: Final = {"loading": (), "sampling": ("step", "steps", "steps_per_second")}
-"""The events of the sampling process that are passed on, and the numbers in each."""
+"""The events of the sampling process that are forwarded, and the numbers in each."""
 
 
 class SamplingJob:
@@ -45,7 +45,7 @@ class SamplingJob:
     async def events(self) -> AsyncGenerator[Event]:
         """queued, looking, fetching, loading, sampling, warning; sampled {"file", "images"}.
 
-        Without "sampled" where it was stopped. Errors are raised.
+        A stopped job ends without "sampled". Errors are raised.
         """
         stopping = asyncio.create_task(self._stopped.wait())
         try:
@@ -85,8 +85,8 @@ class SamplingJob:
     async def _worked(
         self, process: SamplingProcess, found: Event, answers: Answers
     ) -> AsyncGenerator[Event]:
-        """What the process tells of this job until the picture is there; answers its questions."""
-        pictures = PictureCache(self._membership.node.home.cache_dir / "pictures")
+        """The process's events until the picture is there. Answers its questions meanwhile."""
+        pictures = PictureCache(self._membership.node.home.pictures_dir)
         file = await asyncio.to_thread(pictures.place, self.id)
         job = {
             "id": self.id,
@@ -114,10 +114,10 @@ class SamplingJob:
 
 
 def _images(message: Event, count: int) -> list[Event]:
-    """Where each of `count` images comes from, as the process says."""
+    """The origins of `count` images, as the process reports them. Senseless if malformed."""
     images = message.get("images")
     if not isinstance(images, list) or len(images) != count or not all(map(_is_origin, images)):
-        raise Senseless("what it says makes no sense")
+        raise Senseless("its message is malformed")
     return images
 
 
@@ -126,18 +126,18 @@ def _is_origin(image: object) -> bool:
 
 
 def _told(message: Event) -> Event:
-    """An event of the sampling process to be passed on; raises the error that it tells."""
+    """An event of the sampling process to forward. Raises the error that it reports."""
     kind = message.get("event")
     if kind == "error":
         fields = {"message": str, "remedy": str, "exit_code": int}
         if not all(isinstance(message.get(name), type_) for name, type_ in fields.items()):
-            raise Senseless("what it says makes no sense")
+            raise Senseless("its message is malformed")
         raise error_from(message)
     if kind == "warning" and isinstance(message.get("text"), str):
         return {"event": "warning", "text": message["text"]}
     if not isinstance(kind, str) or kind not in NUMBERS:
-        raise Senseless("what it says makes no sense")
+        raise Senseless("its message is malformed")
     numbers = {name: message.get(name) for name in NUMBERS[kind]}
     if not all(isinstance(number, int | float) for number in numbers.values()):
-        raise Senseless("what it says makes no sense")
+        raise Senseless("its message is malformed")
     return {"event": kind, **numbers}

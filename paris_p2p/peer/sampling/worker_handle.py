@@ -1,7 +1,7 @@
 """The sampling process as its parent sees it: started when needed, kept warm, ended when idle.
 
-It computes with strangers' weights, so its lines are held to a size and taken for nothing but what
-`answers` and `sampling_job` check. What it asks for and tells is in `paris_p2p.sampling.worker`.
+It computes with strangers' weights. So its lines are limited in size, and `answers` and
+`sampling_job` check them. Its protocol is described in `paris_p2p.sampling.worker`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ log = logging.getLogger(__name__)
 Message = dict[str, Any]
 
 MAX_LINE: Final = 8 << 20
-"""Bytes: 256 images say where each of them comes from."""
+"""Most bytes of a line: it may hold the origins of 256 images."""
 SILENCE: Final = 600.0
-"""Seconds that it may work without a line: a first import, or one step of large networks."""
+"""Most seconds without a line: a first import, or one step of large networks."""
 STOP_PATIENCE: Final = 5.0
-"""Seconds that it has to leave a job that is no longer wanted."""
+"""Seconds that it has to leave a stopped job."""
 IDLE: Final = 300.0
-"""Seconds without a job after which its memory is given back."""
+"""Seconds without a job after which the process is ended to free its memory."""
 
 REMEDY = "The same command starts another one"
 
 
 class Senseless(WorkerDied):
-    """The sampling process says what it never should, and is ended for that."""
+    """The sampling process sent a malformed or forbidden message, and is ended for that."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the sampling process was ended: {what}", REMEDY)
 
 
 class SamplingProcess:
-    """One process. Whatever goes wrong with it raises WorkerDied: it is to be ended then."""
+    """One process. Any failure raises WorkerDied. The caller must then end the process."""
 
     def __init__(self, process: asyncio.subprocess.Process, log_file: Path) -> None:
         self._process = process
@@ -52,7 +52,7 @@ class SamplingProcess:
 
     @classmethod
     async def start(cls, log_file: Path) -> SamplingProcess:
-        """In a session of its own: Ctrl-C is its parent's affair."""
+        """Start a process in its own session, so that only its parent gets Ctrl-C."""
         with log_file.open("ab") as words:
             process = await asyncio.create_subprocess_exec(
                 *child.command("paris_p2p.sampling.worker"),
@@ -81,11 +81,11 @@ class SamplingProcess:
     async def say(self, message: Message) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
-        with suppress(ConnectionError):  # its end is told by what it says next: nothing
+        with suppress(ConnectionError):  # the next read reports the end of the process
             await self._process.stdin.drain()
 
     async def hear(self) -> Message:
-        """Its next line."""
+        """The next message of the process."""
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(SILENCE):
@@ -93,21 +93,21 @@ class SamplingProcess:
         except TimeoutError as error:
             raise WorkerDied("the sampling process did not answer", REMEDY) from error
         except ValueError as error:
-            raise Senseless("it said more than it may") from error
+            raise Senseless("its line is too long") from error
         if not line:
             raise _death(await self._process.wait(), self._log_file)
         try:
             message = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise Senseless("it said what is no JSON") from error
+            raise Senseless("its line is not JSON") from error
         if not isinstance(message, dict):
-            raise Senseless("it said what is no JSON object")
+            raise Senseless("its line is not a JSON object")
         if message.get("event") in ("sampled", "error"):
             self._job = ""
         return message
 
     async def settle(self) -> None:
-        """Have it leave the job that it is at; where it does not, it is ended."""
+        """Make the process leave its current job. If it does not, mark it as broken."""
         if not self._job or self.broken:
             return
         try:
@@ -121,7 +121,7 @@ class SamplingProcess:
             self.broken = True
 
     async def end(self) -> None:
-        """End it now: it has nothing to save."""
+        """Kill the process: it has nothing to save."""
         self.broken = True
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
@@ -130,8 +130,8 @@ class SamplingProcess:
 
 
 def _death(code: int, log_file: Path) -> WorkerDied:
-    """What to say of a process that ended with this code, or minus the number of a signal."""
-    remedy = f"{REMEDY}; the last words of this one are in {log_file}"
+    """The error for a process that ended with this code, or with minus the number of a signal."""
+    remedy = f"{REMEDY}; the last output of this one is in {log_file}"
     if code >= 0:
         return WorkerDied(f"the sampling process ended with code {code}", remedy)
     by = signal.Signals(-code)
@@ -140,11 +140,11 @@ def _death(code: int, log_file: Path) -> WorkerDied:
 
 
 class Sampler:
-    """The one sampling process of a peer: jobs take turns at it, in the order they came.
+    """The one sampling process of a peer. Jobs take turns, in the order of their requests.
 
     Parameters
     ----------
-    idle : seconds without a job after which it is ended.
+    idle : seconds without a job after which the process is ended.
     """
 
     def __init__(self, log_file: Path, idle: float = IDLE) -> None:
@@ -156,17 +156,17 @@ class Sampler:
 
     @property
     def busy(self) -> bool:
-        """Whether a job that comes now has to wait."""
+        """Whether a new job has to wait."""
         return self._turn.locked()
 
     @property
     def process(self) -> SamplingProcess | None:
-        """The process that is up, if one is."""
+        """The running process, if there is one."""
         return self._process
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[SamplingProcess]:
-        """The process, for one job. One that is left at work is stopped, or ended."""
+        """The process for one job. An unfinished job is stopped, or else the process is ended."""
         async with self._turn:
             if self._resting is not None:
                 self._resting.cancel()
@@ -186,13 +186,13 @@ class Sampler:
                     self._resting = asyncio.create_task(self._rest())
 
     async def give_way(self) -> None:
-        """Give the memory back, unless a job is at work."""
+        """End the process to free its memory, unless a job runs."""
         if not self.busy:
             async with self._turn:
                 await self._end()
 
     async def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, even during a job."""
         if self._resting is not None:
             self._resting.cancel()
         await self._end()

@@ -1,4 +1,4 @@
-"""What a training process is given: the contents that a slot needs, and its job."""
+"""The contents that the training of a slot needs, and the job of its training process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from paris_p2p.records.run import ROUTER, RunManifest, ShardRef
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What `claim-expert` asks for. `expert` None: the swarm's need decides.
+    """A request of `claim-expert`.
 
-    `wait` for an expert where all are held; `avoid` those that this peer failed at just now.
+    expert : the slot; None to let the swarm's need decide.
+    wait : wait for a free expert if all are held.
+    avoid : the experts at which this peer has just failed.
     """
 
     expert: int | None = None
@@ -26,7 +28,7 @@ class TrainingRequest:
 
 
 def needed(run: RunManifest, expert: int) -> list[bytes]:
-    """Contents without which a slot cannot be trained."""
+    """The contents that training a slot needs."""
     encoder = run.text_encoder
     texts = [bytes.fromhex(encoder.reference)] if encoder.kind == "content" else []
     return [*(shard.manifest for shard in _shards(run, expert)), *texts]
@@ -35,7 +37,7 @@ def needed(run: RunManifest, expert: int) -> list[bytes]:
 async def assignment(
     membership: Membership, expert: int, start: Start, request: TrainingRequest
 ) -> Event:
-    """The job that trains a slot from `start`; see training/job.py. All it needs must be here."""
+    """The job that trains a slot from `start` (see training/job.py). Its contents must be here."""
     run = membership.run
     claimed = claimed_loss(start, membership.heads.known(expert))
     return {
@@ -62,6 +64,7 @@ async def assignment(
         "max_steps": request.max_steps,
         "max_seconds": request.max_seconds,
         "threads": request.threads,
+        "duty_cycle": membership.node.config.duty_cycle,
         "device": "auto",
         "seed": membership.node.rng.getrandbits(31),
     }

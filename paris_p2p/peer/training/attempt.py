@@ -1,6 +1,6 @@
-"""One attempt to train a slot from one start: fetched, trained by a worker, published meanwhile.
+"""One attempt to train a slot from one start: fetch it, train in a worker, publish meanwhile.
 
-The worker sees files and a pipe, no network; this module is everything between it and the swarm.
+The worker sees files and a pipe, but no network. This module connects it with the swarm.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from paris_p2p.training.job import StartRefuted, check_room
 
 
 class Attempt:
-    """Iterate `events()`; `stop()` ends it cleanly. Its failure leaves the job free to go on.
+    """Iterate `events()`; `stop()` ends the attempt cleanly. After a failure the job can go on.
 
-    `seen` are the kinds of events so far; `before` the snapshots that lay there when it began.
+    seen : the kinds of events so far.
+    before : the snapshots that existed when the attempt began.
     """
 
     def __init__(
@@ -42,14 +43,14 @@ class Attempt:
         self.before = set(snapshots(membership.slot_folder(lease.expert)))
 
     def stop(self) -> None:
-        """Ask for an end after the step of now, with everything saved and published."""
+        """Ask for an end after the current step, with everything saved and published."""
         self._worker.stop()
 
     async def events(self, patience: float, least: LeastPace) -> AsyncGenerator[Event]:
-        """Everything that happens; its content is waited for `patience` seconds at most.
+        """The events of the attempt. Fetching gives up after `patience` seconds without a byte.
 
-        Raises StartRefuted for anything wrong with the start, TooSlow where its content does not
-        come at the `least` pace, and other errors for other things.
+        Raises StartRefuted if anything is wrong with the start, TooSlow if its content arrives more
+        slowly than the `least` pace, and other errors for other causes.
         """
         started = [self._start.published] if self._start.published else []
         async with (
@@ -83,7 +84,7 @@ class Attempt:
                 yield event
 
     async def _fetched(self, patience: float) -> AsyncGenerator[Event]:
-        """Have the content of the start, as a file."""
+        """Fetch the content of the start, and make its file."""
         record, run = self._start.published, self._membership.run
         if record is None:
             return
@@ -100,7 +101,7 @@ class Attempt:
             await self._membership.node.path(record.manifest)
 
     async def _worked(self, job: Event) -> AsyncGenerator[Event]:
-        """The worker's events and the publisher's, as they come; "done" when both have ended."""
+        """The events of worker and publisher as they come, then "done" when both have ended."""
         told: asyncio.Queue[Event | None] = asyncio.Queue()
         working = asyncio.create_task(self._work(job, told.put_nowait))
         working.add_done_callback(lambda _: told.put_nowait(None))
@@ -114,7 +115,7 @@ class Attempt:
                 await asyncio.wait([working])
 
     async def _work(self, job: Event, tell: Callable[[Event], None]) -> None:
-        """Run the worker to its end, and publish what it writes meanwhile."""
+        """Run the worker to its end, and publish its files meanwhile."""
         heads = self._membership.heads.known(job["slot"])
         parent = parent_of(self._start, heads, self._membership.node.identity.author)
         publisher = Publisher(self._membership, job["slot"], parent)
@@ -136,7 +137,7 @@ class Attempt:
             tell(done)
 
     async def _publish(self, publisher: Publisher, tell: Callable[[Event], None]) -> None:
-        """Tell what gets published. Where that fails, training stops: its work would be lost."""
+        """Report published files. If publishing fails, training stops: its work would be lost."""
         try:
             async for event in publisher.published():
                 tell(event)
@@ -152,7 +153,7 @@ async def fetched(
     most: int | None = None,
     patience: float | None = None,
 ) -> AsyncGenerator[Event]:
-    """Fetch contents, until all are here or the job is to stop."""
+    """Fetch contents until all are here or `stopping()` is true."""
     async with aclosing(obtain(membership, contents, most, patience)) as events:
         async for event in events:
             if stopping():
@@ -161,7 +162,7 @@ async def fetched(
 
 
 def origin(start: Start) -> Event:
-    """Where a start comes from, and whose it is when it was published."""
+    """The kind and step of a start, and the author of a published one."""
     record = start.published
     by = {"by": peer_id_of(record.author)} if record is not None else {}
     return {"from": start.name, "step": start.step, **by}
@@ -169,7 +170,7 @@ def origin(start: Start) -> Event:
 
 @contextmanager
 def _about_the_start() -> Iterator[None]:
-    """What is found wrong with its content is said of the start; what this disk lost is not."""
+    """Raise BadContent as StartRefuted, except MissingChunk: this disk lost the chunk."""
     try:
         yield
     except MissingChunk:

@@ -1,9 +1,9 @@
-"""Choosing a slot and leasing it; `lease` keeps it.
+"""Choosing a slot and leasing it. `lease` keeps the lease.
 
-A claim is a hint: two peers that train the same expert waste compute, never correctness. So the
-walk is short: look at a few slots, choose, wait a random moment and look at that one again (a
-hundred peers may have chosen it), announce, wait SETTLE seconds, read again, and step back when
-another peer wins.
+A claim is a hint: two peers that train the same expert waste compute, but harm nothing. So the
+protocol is short. A peer looks at a few slots and chooses one. It waits a random moment and looks
+at the slot again, since a hundred peers may have chosen it. It announces its claim, waits SETTLE
+seconds, reads the claims again, and steps back if another peer wins.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 Survey = Callable[[Collection[int]], Awaitable[Sequence[SlotState]]]
-"""The state of the slots it is given."""
+"""Returns the states of the given slots."""
 
 HELD_REMEDY = "choose another with --expert, or none to let the swarm's need decide"
 
@@ -55,7 +55,7 @@ class AllHeld(NotAvailable):
 
 @dataclass
 class Claimant:
-    """A peer in search of a slot: `acquire` one, and `step_back` where that was cut short."""
+    """A peer in search of a slot. Call `step_back` after an `acquire` that was interrupted."""
 
     swarm: Swarm
     identity: Identity
@@ -65,27 +65,27 @@ class Claimant:
     clock: Clock
     rng: random.Random
     device: Device | None = None
-    """What it trains on; None when that is not known, and any slot may be tried."""
+    """The training device; None if unknown. Then any slot may be tried."""
     judge: Judge = field(default_factory=Judge)
-    """What it holds against others' claims."""
+    """Judges the claims of others."""
     familiar: Collection[int] = ()
-    """Experts it has trained before: always looked at, for it may still hold one."""
+    """Experts that this peer has trained before. It always looks at them: it may still hold one."""
     _unsettled: Lease | None = field(default=None, init=False)
     _evidence: dict[int, Evidence | None] = field(default_factory=dict, init=False)
 
     async def acquire(
         self, wanted: int | None = None, *, busy: Collection[int] = (), wait: bool = False
     ) -> Lease:
-        """Lease `wanted`, or the expert that needs this peer most when None.
+        """Lease `wanted`; None for the expert that needs this peer most.
 
         Parameters
         ----------
-        busy : slots this very peer trains already.
-        wait : when there is none to have, look again, after growing waits, until there is.
+        busy : slots that this peer already trains.
+        wait : look again, after growing waits, until a slot is free.
 
-        Raises Held when the wanted slot is another's or busy, or no other peer takes the claim;
-        AllHeld when every expert is held; NotAvailable when the run has no such slot, or one that
-        needs more memory than this device has.
+        Raises Held if the wanted slot is busy or held by another peer, or if no other peer stores
+        the claim; AllHeld if every expert is held; NotAvailable if the run has no such slot, or the
+        slot needs more memory than this device has.
         """
         search = SlotSearch(self._choices(wanted, busy), self.rng)
         while True:
@@ -101,14 +101,14 @@ class Claimant:
                 await asyncio.sleep(pause)
 
     async def step_back(self) -> None:
-        """Take back a claim that was announced and has not become a lease, if there is one."""
+        """Withdraw a claim that was announced but has not become a lease, if there is one."""
         lease, self._unsettled = self._unsettled, None
         if lease is not None:
             with contextlib.suppress(ParisError, TimeoutError):
                 await lease.release()
 
     def _choices(self, wanted: int | None, busy: Collection[int]) -> list[int]:
-        """The slots to look at: those that exist, fit this device, and are not trained here."""
+        """The slots to look at: they exist, fit this device, and are not trained here."""
         run = self.run
         if wanted is None:
             return self._all_choices(busy)
@@ -137,7 +137,7 @@ class Claimant:
         return self.device is None or least_memory(self.run, slot) <= self.device.memory
 
     async def _take(self, wanted: int, search: SlotSearch) -> Lease:
-        """Lease the wanted slot, when it is free, this author's, or has lain fallow too long."""
+        """Lease the wanted slot if it is free, this author's, or without steps for too long."""
         states = await self._look([wanted], search)
         winner = states[0].winner
         contested = self._contested(states, search) is not None
@@ -146,7 +146,7 @@ class Claimant:
         return await self._settle(wanted, contested)
 
     async def _take_any(self, search: SlotSearch, *, widen: bool) -> Lease:
-        """Lease one of a sample of the slots; of all, in the end, when the search may `widen`."""
+        """Lease one of a sample of the slots. With `widen`, the sample grows to all slots."""
         count = SAMPLE
         while True:
             slots = search.next_slots(self.clock(), self._familiar(search), count)
@@ -158,7 +158,7 @@ class Claimant:
             count *= 2
 
     async def _take_one_of(self, states: list[SlotState], search: SlotSearch) -> Lease | None:
-        """Lease the first by need that nobody else gets first; None when there is no more."""
+        """Lease a slot, chosen by need, that no other peer gets first; None if there is none."""
         while (expert := self._choose(states)) is not None:
             with contextlib.suppress(Held):
                 return await self._settle(expert)
@@ -188,9 +188,9 @@ class Claimant:
         return states
 
     async def _settle(self, expert: int, contest: bool = False) -> Lease:
-        """Look again, announce a claim, wait, read again. Raises Held when another peer is first.
+        """Look again, announce a claim, wait, read again. Raises Held if another peer is first.
 
-        To `contest` a slot is to yield only to a lease that advances.
+        A peer that contests a slot yields only to a lease that advances.
         """
         first = Held(f"{slot_name(expert)} was claimed by another peer just now", HELD_REMEDY)
         await asyncio.sleep(self.rng.uniform(0, SETTLE))
@@ -201,7 +201,7 @@ class Claimant:
         lease = self._unsettled = self._new_lease(expert, contest, self._own_among(found))
         if not await lease.renew():
             await self.step_back()
-            raise Held(f"no other peer took the claim on {slot_name(expert)}", "try again soon")
+            raise Held(f"no other peer stored the claim on {slot_name(expert)}", "try again soon")
         await asyncio.sleep(SETTLE)
         if await lease.rival() is not None:
             await self.step_back()
@@ -216,11 +216,11 @@ class Claimant:
         return winner is not None and (is_advancing(winner, now) or not contest)
 
     def _own_among(self, found: Sequence[Claim]) -> Claim | None:
-        """What an earlier life of this peer claimed, or another peer under its key."""
+        """The claim of an earlier session of this peer, or of another peer with its key."""
         return next((claim for claim in found if claim.author == self.identity.author), None)
 
     def _new_lease(self, expert: int, firm: bool, before: Claim | None) -> Lease:
-        """A lease of a new term: later than the one `before` it, whatever the clock does."""
+        """A lease with a later term than the claim `before`, even if the clock went back."""
         now = self.clock()
         claim = Claim(
             run=self.run_id,
@@ -240,7 +240,7 @@ class Claimant:
 
 
 def claimant_of(membership: Membership, device: Device | None = None) -> Claimant:
-    """A node in search of a slot of one of its runs that `device` can train."""
+    """The claimant of a node in one run, for slots that `device` can train."""
     node, run = membership.node, membership.run
     evidence = partial(evidence_for, membership)
     return Claimant(

@@ -1,4 +1,4 @@
-"""What this machine gives to training, for the choice of a slot that fits it."""
+"""The device that this machine trains on, for the choice of a slot that fits it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from paris_p2p.peer.doctor.machine_probes import available_memory, training_devi
 from paris_p2p.records.device_fit import Device
 
 GRAPHICS = (Path("/dev/nvidia0"), Path("/dev/dxg"))
-"""There where a driver for CUDA is: on Linux, and in Windows' Linux. Else nobody asks torch, which
-takes seconds to load."""
+"""Device files of the CUDA drivers on Linux and on WSL. Without one, torch is not asked: it takes
+seconds to load."""
 
 
 def training_device() -> Device | None:
-    """The device that a training process would take now; None when it cannot be measured. Blocks.
+    """The device that a training process would use now; None if it cannot be measured. Blocks.
 
-    Its speed is not measured: that would be training.
+    Its speed is not measured, since that would need training.
     """
     memory = _graphics_memory() or available_memory()
     return Device(memory) if memory is not None else None
@@ -24,7 +24,7 @@ def training_device() -> Device | None:
 
 @cache
 def _graphics_memory() -> int:
-    """Bytes of the first CUDA device; 0 where there is none."""
+    """Bytes of memory of the first CUDA device; 0 if there is none."""
     if not any(driver.exists() for driver in GRAPHICS):
         return 0
     found = training_devices()

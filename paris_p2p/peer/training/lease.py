@@ -1,7 +1,7 @@
-"""A slot this peer holds: the claim on it, renewed while training advances.
+"""The lease on a slot that this peer holds: its claim, renewed while training advances.
 
-Renewing and watching go on side by side. A renewal waits a moment for the look at others' claims,
-and no longer: however slow lookups and proofs are, the claim is told again in time.
+Renewing and watching run side by side. A renewal waits LOOK_FIRST seconds at most for the look at
+others' claims, so that slow lookups and proofs cannot delay it too long.
 """
 
 from __future__ import annotations
@@ -38,32 +38,32 @@ LOOK_FIRST = 4.0
 """Seconds that a renewal waits for the look at others' claims."""
 
 STORE_PATIENCE = 10.0
-"""Seconds that one renewal may take. With LOOK_FIRST well under RENEW: one may fail altogether,
-and the next is still in time for the lease."""
+"""Seconds that one renewal may take. With LOOK_FIRST it is well under RENEW: after one failed
+renewal, the next still comes before the lease expires."""
 
 WATCH_PATIENCE = 40.0
-"""Seconds for one look at others' claims and for the proofs that it asks of them."""
+"""Seconds for one look at others' claims and for checking their evidence."""
 
 MOST_DOUBTED = 4
-"""Claims checked in one look; those that follow are left for the next one."""
+"""Most claims checked in one look. The others are left for the next one."""
 
 TWIN = "another peer uses this home's key"
 
 
 class LeaseLost(Held):
-    """Another peer holds this slot now; stop, keep the work, take another slot."""
+    """Another peer holds this slot. Stop, keep the work, and take another slot."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What a peer holds against others' claims.
+    """Judges the claims of others.
 
     Parameters
     ----------
-    trusted : the authors whose claims count, as the run's lists stand now; () for everyone's.
-    evidence : what served checkpoints show of the slot and the author of a claim; None where every
-        claim is taken at its word.
-    refuse : told of each claim that weighs nothing, and why.
+    trusted : returns the authors whose claims count; () for everyone.
+    evidence : returns the served checkpoints of the claim's slot and author; None to believe every
+        claim.
+    refuse : called with each claim that does not count, and the reason.
     """
 
     trusted: Callable[[], Collection[Author]] = tuple
@@ -72,16 +72,16 @@ class Judge:
 
 
 class Lease:
-    """A slot this peer holds while it renews. `advance(step)` is what keeps it the incumbent.
+    """A slot that this peer holds while it renews. `advance(step)` keeps it the incumbent.
 
-    A firm lease yields only to one that advances: it was held undisputed for a while, so that a
-    newcomer with a better ticket must have overlooked it, or ground that ticket. One that advances
-    and was not outranked for a while yields only to an author who serves steps made in its lease:
-    words are free.
+    A firm lease was held undisputed for a while and yields only to a lease that advances: a
+    newcomer with a better ticket overlooked it or ground that ticket. An incumbent lease advances
+    and was not outranked for a while. It yields only to an author who serves steps made in its own
+    lease.
 
     Parameters
     ----------
-    predecessor : the claim of this author on the slot that was there before, from an earlier life.
+    predecessor : the earlier claim of this author on the slot, from an earlier session.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Lease:
         self._twin_seen = False
         self._yielded_to_twin = False
         self.warnings: list[str] = []
-        """What the user should be told, until somebody takes it out."""
+        """Warnings for the user. The reader removes them."""
 
     @property
     def expert(self) -> int:
@@ -121,27 +121,27 @@ class Lease:
         self._claim = replace(self._claim, start_step=step, step=step)
 
     def advance(self, step: int) -> None:
-        """Note that training has reached `step`; told to the swarm at the next renewal."""
+        """Note that training has reached `step`. The next renewal announces it."""
         if step > self._claim.step:
             now = self._clock()
             self._claim = replace(self._claim.as_of(now), step=step, progressed=now)
 
     async def renew(self) -> bool:
-        """Announce the claim for another LEASE seconds. False when no other peer took it."""
+        """Announce the claim for another LEASE seconds. False if no other peer stored it."""
         self._claim = self._current()
         self._told_until = max(self._told_until, self._claim.expires)
         key = claims_key(self._claim.run, self._claim.expert)
         return await self._swarm.store(key, self._claim.seal(self._identity), self._claim.expires)
 
     async def rival(self) -> Claim | None:
-        """The claim that this lease has to yield to, by everything the swarm says; or None."""
+        """The announced claim that this lease must yield to, or None."""
         return await self._strongest(await self._look())
 
     async def keep(self) -> None:
-        """Renew every RENEW seconds for ever, and once early: what was overlooked while the lease
-        settled shows by then. Raises LeaseLost when another peer has won.
+        """Renew every RENEW seconds without end. Raises LeaseLost if another peer has won.
 
-        A network that is down is no reason to stop training: the next renewal tries again.
+        The first renewal comes early, to see claims that were overlooked while the lease settled. A
+        failed renewal does not stop training: the next one tries again.
         """
         loop = asyncio.get_running_loop()
         due = loop.time() + RENEW / 4
@@ -160,12 +160,12 @@ class Lease:
             await end_tasks(watching)
 
     async def release(self) -> None:
-        """Take the claim back; what another peer says under the same key is left standing."""
+        """Withdraw the claim, but not one that another peer with the same key has stored."""
         if not self._yielded_to_twin:
             await self._swarm.withdraw(claims_key(self._claim.run, self._claim.expert))
 
     def _current(self) -> Claim:
-        """The claim as it would be told now."""
+        """The claim as a renewal would announce it now."""
         now = self._clock()
         return replace(self._claim.as_of(now), expires=now + LEASE)
 
@@ -177,7 +177,7 @@ class Lease:
             log.warning("could not renew the lease on %s: %s", slot_name(self.expert), error)
 
     async def _watch(self) -> None:
-        """Look once who else claims the slot. Raises LeaseLost when another peer has won it."""
+        """Look once at others' claims on the slot. Raises LeaseLost if another peer has won it."""
         try:
             async with asyncio.timeout(WATCH_PATIENCE):
                 found = await self._look()
@@ -199,9 +199,9 @@ class Lease:
         return await read_claims(self._swarm, run, self.expert, trusted)
 
     async def _strongest(self, found: Iterable[Claim]) -> Claim | None:
-        """The claim among these that this lease has to yield to.
+        """The claim among these that this lease must yield to.
 
-        Of those that outrank it, each is asked for evidence; without any it weighs nothing.
+        The evidence of each claim that outranks it is checked. A claim without any does not count.
         """
         others = [claim for claim in found if claim.author != self._claim.author]
         for _ in range(MOST_DOUBTED):
@@ -217,7 +217,7 @@ class Lease:
         return None
 
     def _is_incumbent(self) -> bool:
-        """Whether it advances, and for a while no claim outranked it, true or not."""
+        """Whether this lease advances and no claim, true or false, outranked it for a while."""
         return self._unrivalled >= FIRM_AFTER and is_advancing(self._claim, self._clock())
 
     async def _believes(self, claim: Claim) -> bool:
@@ -230,15 +230,15 @@ class Lease:
         return evidence.confirms(claim) or not self._is_incumbent()
 
     def _outranks(self, found: Iterable[Claim]) -> bool:
-        """Whether it is first even where every claim is taken at its word."""
+        """Whether this lease ranks first even if every claim is believed."""
         others = [claim for claim in found if claim.author != self._claim.author]
         mine = self._current()
         return claim_winner([*others, mine], self._clock()) is mine
 
     def _expect_no_twin(self, found: Iterable[Claim]) -> None:
-        """Warn of another peer that claims this slot under our key; the later lease yields.
+        """Warn of another peer that claims this slot under our key. The later lease yields.
 
-        Raises LeaseLost when that is this one.
+        Raises LeaseLost if this lease is the later one.
         """
         twin = next((claim for claim in found if self._is_twins(claim)), None)
         if twin is None:
@@ -247,7 +247,7 @@ class Lease:
         self._yielded_to_twin = (twin.term, -twin.step) < (mine.term, -mine.step)
         lost = LeaseLost(
             f"{TWIN}: it trains {slot_name(self.expert)} too, at step {twin.step}",
-            "give each peer a home and key of its own: work under one key displaces itself",
+            "give each peer its own home and key: with one key they overwrite each other's work",
         )
         if not self._twin_seen:
             self._twin_seen = True
@@ -258,9 +258,9 @@ class Lease:
             raise lost
 
     def _is_twins(self, claim: Claim) -> bool:
-        """Whether another peer has written this claim: one under our key that we have not.
+        """Whether another peer with our key wrote this claim.
 
-        What an earlier life of this peer left is told once and for all; it is never renewed.
+        A claim left by an earlier session of this peer is never renewed.
         """
         mine = self._claim
         if claim.author != mine.author:
@@ -272,7 +272,7 @@ class Lease:
 
 
 async def _finished(task: asyncio.Task[None], seconds: float) -> None:
-    """Wait so long at most for a task to end. Raises what it raised."""
+    """Wait for a task to end, `seconds` at most. Raises the task's error."""
     if not task.done():
         await asyncio.wait([task], timeout=max(0.0, seconds))
     if task.done():

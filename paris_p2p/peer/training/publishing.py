@@ -1,4 +1,4 @@
-"""What a trainer wrote becomes chunks, a signed record and DHT records that any peer can check."""
+"""A trainer's file becomes chunks, a signed record and DHT records that any peer can check."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trainer's published weights: the file, and what its head will say of it."""
+    """A trainer's weights to publish: the file, and the fields of its head."""
 
     path: Path
     expert: int
@@ -39,7 +39,7 @@ class Checkpoint:
     train_loss: float
     held_out_loss: float
     parent: bytes | None
-    """Manifest id of the checkpoint this one continues."""
+    """Manifest id of the checkpoint that this one continues."""
 
 
 def checkpoint_name(expert: int) -> str:
@@ -48,12 +48,11 @@ def checkpoint_name(expert: int) -> str:
 
 
 async def publish(membership: Membership, checkpoint: Checkpoint) -> Head:
-    """Store the weights as chunks, sign their head, announce both; returns the head.
+    """Store the weights as chunks, sign their head, announce both. Returns the head.
 
-    Raises DiskFull with nothing half-written, StartRefuted as `_recordable` and
-    `_check_possible` do. A head that could
-    not be announced now (this peer is offline) is announced with the next round: it is in the book.
-    The file itself is removed once its content is in the store.
+    Raises DiskFull with nothing half-written, and StartRefuted as `_recordable` and
+    `_check_possible` do. If this peer is offline, the next round announces the head from the book.
+    The file is removed once its content is in the store.
     """
     async with membership.node.publishing:
         manifest = await _stored(membership, checkpoint.path, "checkpoint", checkpoint.expert)
@@ -84,7 +83,7 @@ async def publish(membership: Membership, checkpoint: Checkpoint) -> Head:
 async def publish_resume(
     membership: Membership, path: Path, expert: int, step: int, images: int
 ) -> Resume:
-    """Store a training state as chunks, sign its record, announce both: as `publish` does."""
+    """Store a training state as chunks, sign its record, announce both, like `publish`."""
     async with membership.node.publishing:
         manifest = await _stored(membership, path, "resume", expert)
         with _recordable():
@@ -107,16 +106,16 @@ async def publish_resume(
 
 
 def _created(membership: Membership, book: RecordBook[Record], expert: int) -> float:
-    """The time to give to this peer's next record of a slot."""
+    """The creation time for this peer's next record of a slot."""
     previous = book.newest(expert, membership.node.identity.author)
     return created_after(previous.created if previous else None, membership.node.clock())
 
 
 def further_elsewhere(membership: Membership, expert: int, step: int) -> int | None:
-    """The furthest step of a slot that this peer's key has published, where that is beyond `step`.
+    """The furthest step of a slot published under this peer's key, if it is beyond `step`.
 
-    Whoever orders an author's work by time takes the new head for the newer one all the same: the
-    user should know, for it is another peer's under the same key, or work of a home that is lost.
+    The user is warned: that step was published by another peer with the same key, or from a home
+    that is lost. Readers that order an author's work by time will still take the new head.
     """
     own = membership.heads.by(expert, membership.node.identity.author)
     further = max((head.step for head in own), default=0)
@@ -131,26 +130,25 @@ def further_elsewhere(membership: Membership, expert: int, step: int) -> int | N
 
 @contextlib.contextmanager
 def _recordable() -> Iterator[None]:
-    """StartRefuted where no record can tell what was trained: its counters or its losses are out of
-    bounds. Whatever it was trained from leads nowhere."""
+    """StartRefuted if the counters or losses of the trained state do not fit in a record. Its start
+    is useless then."""
     try:
         yield
     except BadContent as error:
-        raise StartRefuted(f"what was trained cannot be published: {error.message}") from error
+        raise StartRefuted(f"the trained state cannot be published: {error.message}") from error
 
 
 def _check_possible(membership: Membership, record: Head | Resume) -> None:
-    """StartRefuted for what nobody would take, whoever signs it.
+    """StartRefuted for a record that no peer would accept from any author.
 
-    What a book refuses for another reason, such as an author who left the run, is no start's fault.
+    A book's other reasons to refuse a record, such as an unlisted author, do not blame the start.
     """
     if reason := impossible(record, membership.run):
-        raise StartRefuted(f"what was trained cannot be published: {reason}")
+        raise StartRefuted(f"the trained state cannot be published: {reason}")
 
 
 async def _stored(membership: Membership, path: Path, kind: str, expert: int) -> Manifest:
-    """The file as content. Where the quota is used up, superseded content goes first; where that is
-    not enough, own work is stored all the same."""
+    """Store the file as content. Room is made in the quota, but own work is stored anyway."""
     await make_room(membership.node, (await asyncio.to_thread(path.stat)).st_size, membership)
     return await asyncio.to_thread(
         membership.node.blobs.add_file, path, kind, checkpoint_name(expert)
@@ -158,7 +156,7 @@ async def _stored(membership: Membership, path: Path, kind: str, expert: int) ->
 
 
 class Publisher:
-    """Publishes one slot's files as its trainer writes them; the trainer does not wait for it.
+    """Publishes one slot's files as its trainer writes them. The trainer does not wait for it.
 
     Parameters
     ----------
@@ -176,7 +174,7 @@ class Publisher:
     def offer(self, written: Event) -> None:
         """Take a worker's "checkpoint" or "resume" event.
 
-        A file of the same kind that still waits gives way to the newer one.
+        It replaces a waiting file of the same kind.
         """
         late = self._waiting.pop(written["event"], None)
         if late is not None:
@@ -186,15 +184,12 @@ class Publisher:
         self._news.set()
 
     def finish(self) -> None:
-        """There is nothing more to come."""
+        """Note that no more files will come."""
         self._ending = True
         self._news.set()
 
     async def published(self) -> AsyncGenerator[Event]:
-        """An event for each published file, until `finish` was called and none waits.
-
-        Raises DiskFull.
-        """
+        """An event per published file, up to the last one before `finish`. Raises DiskFull."""
         while not (self._ending and not self._waiting):
             await self._news.wait()
             self._news.clear()
@@ -225,16 +220,16 @@ class Publisher:
         further = further_elsewhere(self._membership, self._expert, checkpoint.step)
         head = await publish(self._membership, checkpoint)
         self._parent = head.manifest
-        told = {"event": "published", **_told(head), "held_out_loss": head.held_out_loss}
+        told = {"event": "published", **_record_fields(head), "held_out_loss": head.held_out_loss}
         return told if further is None else {**told, "behind": further}
 
     async def _publish_resume(self, written: Event) -> Event:
         path, step, images = Path(written["path"]), int(written["step"]), int(written["images"])
         resume = await publish_resume(self._membership, path, self._expert, step, images)
-        return {"event": "resume_published", **_told(resume)}
+        return {"event": "resume_published", **_record_fields(resume)}
 
 
-def _told(record: Head | Resume) -> Event:
+def _record_fields(record: Head | Resume) -> Event:
     return {
         "slot": record.expert,
         "name": slot_name(record.expert),

@@ -1,8 +1,8 @@
-"""What a claimant remembers of the slots it saw, and so where and when it looks next.
+"""A claimant's memory of the slots it saw, and the choice of its next looks.
 
-A swarm may have thousands of slots and thousands of peers that wait for one. Nobody reads them
-all: each looks at a few in random order, waits longer the longer it finds nothing, and comes back
-early only where a lease is about to lapse. Pure: time and randomness are arguments.
+A swarm may have thousands of slots and thousands of peers that wait for one. No peer reads them
+all. Each looks at a few in random order, waits longer the longer it finds nothing, and comes back
+early only for a lease that is about to lapse. Pure: time and randomness are arguments.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from paris_p2p.records.claim import (
 )
 
 FALLOW = GRACE / 2
-"""Seconds without a step, whoever claims it, after which a slot may be trained despite a claim. An
-honest peer that is slow to begin may so lose its slot to one that is not."""
+"""Seconds without a step, by any claimant, after which a slot may be trained despite a claim. So an
+honest peer that starts slowly may lose its slot to a faster one."""
 
 WATCHED = SAMPLE
-"""Slots without steps that a claimant keeps an eye on."""
+"""Most slots without steps that a claimant watches."""
 
 CONTEST = 1 / 32
-"""Chance per look that a waiting peer takes up a slot that just became fallow, where it knows of no
-more peers than slots; in proportion less where it knows of more. It doubles every CONTEST_DOUBLES
-seconds: in a crowd the first goes and is seen to advance before many follow, and the only one that
-waits goes in the end."""
+"""Chance per look that a waiting peer contests a slot that has just become fallow, if it knows of
+no more peers than slots; proportionally less if it knows of more. The chance doubles every
+CONTEST_DOUBLES seconds. In a crowd, one peer contests and is seen to advance before many follow. A
+peer that waits alone contests in the end."""
 
 CONTEST_DOUBLES = LEASE / 2
 
 MOST_DOUBLINGS = 12
-"""How often it doubles: to certainty among any number of peers that one may know."""
+"""Most doublings of the chance: enough for certainty with any number of known peers."""
 
 
 class SlotSearch:
@@ -49,16 +49,19 @@ class SlotSearch:
         self._rng = rng
         self._unseen: list[int] = []
         self._idle: dict[int, tuple[float, float]] = {}
-        self._zeal = rng.random()
+        self._watch_draw = rng.random()
         self._lapsing: dict[int, float] = {}
         self._wait = FIRST_WAIT
 
     def next_slots(
         self, now: float, familiar: Iterable[int] = (), count: int = SAMPLE
     ) -> list[int]:
-        """Where to look: only where a lease was due to lapse by now, if any was; else at `familiar`
-        slots, at those it keeps an eye on, and at `count` more in an order that
-        comes to each slot once before it comes to any again."""
+        """The slots to look at next.
+
+        They are the slots whose lease should have lapsed by now. If there are none, they are the
+        `familiar` and watched slots, and `count` more in an order that repeats no slot before all
+        were seen.
+        """
         due = [slot for slot, lapses in self._lapsing.items() if lapses <= now]
         if due:
             return due
@@ -76,7 +79,7 @@ class SlotSearch:
         return not self._unseen
 
     def note(self, states: Iterable[SlotState], now: float) -> None:
-        """Remember what was seen: which leases are failing, and which slots make no steps."""
+        """Remember which of these leases are failing, and which slots make no steps."""
         for state in states:
             slot, winner = state.expert, state.winner
             self._lapsing.pop(slot, None)
@@ -88,11 +91,13 @@ class SlotSearch:
                 since, seen = self._idle.get(slot, (now, now))
                 self._idle[slot] = (since if 0 <= now - seen <= 2 * LEASE else now, now)
         if not self._watched():
-            self._zeal = self._rng.random()
+            self._watch_draw = self._rng.random()
 
     def contested(self, states: Iterable[SlotState], now: float, peers: int) -> int | None:
-        """A slot of `states` to train although somebody claims it: it has been fallow too long.
-        As many `peers` as are known may think the same."""
+        """A slot of `states` to train despite a claim, because it has been fallow too long.
+
+        `peers` : the number of known peers, which may decide the same.
+        """
         watched = set(self._watched())
         first = CONTEST * min(1.0, len(self._slots) / max(1, peers))
         for state in states:
@@ -103,14 +108,16 @@ class SlotSearch:
         return None
 
     def _fallow(self, slot: int, now: float) -> float:
-        """Seconds for which a slot has been fallow; below 0 while it is not."""
+        """Seconds for which a slot has been fallow; negative while it is not."""
         since, _ = self._idle.get(slot, (now, now))
         return now - since - FALLOW
 
     def pause(self, now: float, peers: int) -> float:
-        """Seconds until the next look: twice as long as the last time up to what so many `peers`
-        need, less a random half; shorter where a lease that was seen failing lapses before, or a
-        slot is watched."""
+        """Seconds until the next look.
+
+        The pause doubles each time, up to the longest wait for so many `peers`, and is shortened by
+        up to half at random. It is shorter while a slot is watched or a failing lease lapses soon.
+        """
         most = LEASE if self._watched() else self._wait
         wait = min(self._wait, most) * self._rng.uniform(0.5, 1.0)
         self._wait = min(2 * self._wait, longest_wait(peers, len(self._slots)))
@@ -120,13 +127,13 @@ class SlotSearch:
         return wait
 
     def _watched(self) -> list[int]:
-        """The slots without a step that it looks at every time, the longest known first.
+        """The slots without steps that this claimant looks at every time, the longest known first.
 
-        Of a crowd, whose looks are many but rare, a few peers do; of few, everyone.
+        In a crowd, whose looks are many but rare, few peers watch. With few peers, all do.
         """
-        zealous = self._zeal < RENEW / self._wait
-        return list(self._idle)[:WATCHED] if zealous else []
+        watches = self._watch_draw < RENEW / self._wait
+        return list(self._idle)[:WATCHED] if watches else []
 
     def _comes_back(self) -> bool:
-        """Whether to be there when a lease lapses: again, few of a crowd and every one of few."""
+        """Whether to look when a lease lapses. In a crowd few peers do; with few peers, all do."""
         return self._rng.random() < RENEW / self._wait

@@ -1,7 +1,7 @@
-"""The private training states of a slot, one file each: which are kept, and which set aside.
+"""The private training states of a slot, one file each: kept or set aside.
 
-The worker keeps one of the lineage that it trains; a takeover leaves those of before. One that was
-tried and refuted is kept under another name, for whoever wants to know, and is not tried again.
+The worker keeps one snapshot of the lineage that it trains. A takeover leaves the earlier ones. A
+refuted snapshot is kept under another name for inspection, and is not tried again.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ SUFFIX = ".safetensors"
 FAILED = "failed-"
 
 MOST_KEPT = 3
-"""States of a slot that stay when its training is taken up: each is four times its network."""
+"""Most snapshots of a slot kept when its training starts: each is four times its network's size."""
 
 
 def snapshots(folder: Path) -> list[Path]:
-    """Every state, the furthest first."""
+    """Every snapshot, the furthest first."""
     found = [path for path in folder.glob(f"{PREFIX}*{SUFFIX}") if _step(path).isdecimal()]
     return sorted(found, key=step_of, reverse=True)
 
 
 def step_of(snapshot: Path) -> int:
-    """The step of a state, which the name of its file tells."""
+    """The step of a snapshot, from its file name."""
     return int(_step(snapshot))
 
 
 def prune(folder: Path) -> None:
-    """Let go all but the furthest MOST_KEPT."""
+    """Delete all but the furthest MOST_KEPT."""
     for path in snapshots(folder)[MOST_KEPT:]:
         path.unlink(missing_ok=True)
 
 
 def sweep_unfinished(folder: Path) -> None:
-    """Remove what killed workers left half written in any slot of any run under `folder`.
+    """Remove the half-written files of killed workers in all slots of all runs under `folder`.
 
-    A slot is skipped while a worker is in it: it may be saving its last snapshot.
+    A slot with a running worker is skipped: it may be saving its last snapshot.
     """
     for slot in folder.glob("*/slot-*"):
         with suppress(HomeBusy), alone_in(slot):
@@ -49,9 +49,9 @@ def sweep_unfinished(folder: Path) -> None:
 
 
 def set_aside(folder: Path, failed: Sequence[Path]) -> Path | None:
-    """Let go these states, whose first is kept under the name returned; it replaces an older one.
+    """Delete these snapshots except the first, which is renamed and replaces an older failed one.
 
-    None where there is none of them.
+    Returns its new path; None if none of them exists.
     """
     present = [path for path in failed if path.exists()]
     if not present:

@@ -9,12 +9,12 @@ from paris_p2p.peer.training.starting_points import Start
 from paris_p2p.peer.transfer.racing import LeastPace, StillComing, TooSlow
 
 BRISK, PATIENT = LeastPace(look=30.0), LeastPace(look=60.0, soon=900.0, rate=64 * 1024.0)
-"""The pace that a start has to be served at, at first, and when it is put off."""
+"""The least pace of a start's content: at first, and after the start was put off."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A start to be tried, the seconds without a byte that it is waited for, and its pace."""
+    """A start to try, the seconds without a byte after which it is given up, and its least pace."""
 
     start: Start
     patience: float
@@ -22,13 +22,13 @@ class Turn:
 
 
 class Turns:
-    """What is still to be tried, from scratch last.
+    """The starts still to try. Scratch is the last.
 
     Parameters
     ----------
-    spacing : steps between starts that are worth waiting for the further one.
-    limit : bytes a second that may come in; 0 for any number. No start has to come faster than at
-        half of that, for it is shared.
+    spacing : steps between two starts from which on the further one is worth waiting for.
+    limit : the download limit, in bytes a second; 0 for none. Since it is shared, the least pace is
+        never above half of it.
     """
 
     def __init__(self, found: Sequence[tuple[Start, float]], spacing: int, limit: int = 0) -> None:
@@ -39,25 +39,25 @@ class Turns:
         self._waiting = [Turn(start, patience, self._brisk) for start, patience in found]
 
     def take(self) -> Turn | None:
-        """The next one; None when nothing is left."""
+        """The next start; None if none is left."""
         return self._waiting.pop(0) if self._waiting else None
 
     @property
     def only_scratch_left(self) -> bool:
-        """Whether nothing but scratch is left."""
+        """Whether only scratch is left."""
         return all(turn.start.is_scratch for turn in self._waiting)
 
     def learn(self, found: Sequence[tuple[Start, float]]) -> None:
-        """Try what was not known before, too, ahead of scratch."""
+        """Add the starts that were not known before, ahead of scratch."""
         news = [(start, patience) for start, patience in found if start not in self._known]
         self._known |= {start for start, _ in news}
         self._insert([Turn(start, patience, self._brisk) for start, patience in news])
 
     def put_off(self, turn: Turn, error: TooSlow) -> bool:
-        """Try a start that came too slowly once more, with more patience; False if that was done.
+        """Retry a start that was too slow once, with more patience. False if it was retried before.
 
-        Ahead of scratch; the first that is still coming, ahead of all that lies far behind it, too.
-        One alone, so that no number of slow liars keeps an honest start waiting.
+        It is retried ahead of scratch. The first that is still coming is retried ahead of all that
+        are far behind it, too. Only one start is, so that slow liars cannot delay an honest one.
         """
         if turn.least == self._patient:
             return False

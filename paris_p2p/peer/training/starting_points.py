@@ -1,4 +1,4 @@
-"""Where training of a slot can begin, in the order worth a try."""
+"""The starts from which a slot can be trained, in the order of trying them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from paris_p2p.records.head import Head
 from paris_p2p.records.resume import Resume
 
 MOST_RESUMES = 3
-"""Resume states of others that are tried: each is large, and anyone can sign one."""
+"""Most resume states of others that are tried: each is large, and anyone can sign one."""
 
 PATIENCE = 30.0
-"""Seconds without a byte after which a start that could be had a moment ago is passed over."""
+"""Seconds without a byte after which a start that was served a moment ago is passed over."""
 
 LAST_PATIENCE = 60.0
-"""Seconds that all starts which nobody serves now may cost together, before training begins from
-scratch: their peers may be back by then."""
+"""Seconds that all unserved starts may take together before training begins from scratch: their
+peers may return in that time."""
 
 LEAST_PATIENCE = 5.0
-"""Seconds that each of them has in any case: enough for a peer that lives, however many dead or
-invented ones come before it. Who answers late when many are asked is taken for gone."""
+"""Least seconds for each unserved start: enough for a live peer, however many dead or invented ones
+come before it. A live peer that answered late counts as unserved, too."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A state to train on from.
+    """A state to continue training from.
 
-    A private snapshot or somebody's resume state (both exact), a head (averaged weights only), or
-    none of them: from scratch.
+    It is a private snapshot or a published resume state (both exact), a head (averaged weights
+    only), or, with none of them, scratch.
     """
 
     step: int = 0
@@ -41,12 +41,12 @@ class Start:
 
     @property
     def published(self) -> Resume | Head | None:
-        """The record whose content is started from."""
+        """The record of the published content that this start uses."""
         return self.resume or self.head
 
     @property
     def is_exact(self) -> bool:
-        """Whether training goes on as if it had never stopped."""
+        """Whether training continues as if it had never stopped."""
         return self.snapshot is not None or self.resume is not None
 
     @property
@@ -70,15 +70,15 @@ def starts(
     spacing: int,
     published: Set[int] = frozenset(),
 ) -> list[Start]:
-    """Every start worth a try: the furthest step first, exact states before heads near them.
+    """Every start worth trying: the furthest step first, exact states before heads near them.
 
-    A head lacks the optimizer's moments, the random state and the order, so an exact state comes
-    before one that is less than `spacing` steps ahead: resume states are published so many steps
-    apart. `resumes` and `heads` are in the order of trust (`ranked_resumes`, `ranked_heads`), which
-    is kept.
+    A head lacks the optimizer's moments, the random state and the data order. So an exact state
+    comes before a head that is less than `spacing` steps ahead. `spacing` is the number of steps
+    between two resume states. `resumes` and `heads` keep the order of `ranked_resumes` and
+    `ranked_heads`.
 
-    At equal steps a snapshot comes before a resume state, which has to be fetched, when this peer
-    `published` that step itself; before that, nobody but it has seen what its snapshot is worth.
+    At equal steps, a snapshot comes before a resume state if this peer `published` that step, since
+    it needs no fetch. Otherwise it comes after: no other peer has tested that snapshot.
     """
     found = [
         *(start for start in snapshots if start.step in published),
@@ -95,12 +95,11 @@ def starts(
 
 
 def within_reach_first(found: Sequence[Start], served: Set[bytes]) -> list[tuple[Start, float]]:
-    """The starts in their order, those whose content is not among what is `served` put off.
+    """The starts with the seconds to wait for each, those with `served` content first.
 
-    Each with the seconds that it may be waited for. A peer that died is announced for minutes, and
-    anyone can sign records of content that nobody has: a start that can be had now comes before
-    one that has to be waited for, and the latter share LAST_PATIENCE evenly, so that the first of
-    them cannot use it up; LEAST_PATIENCE is left to each. From scratch comes last all the same.
+    A dead peer stays announced for minutes, and anyone can sign records of content that nobody has.
+    So the starts that nobody serves come later. They share LAST_PATIENCE evenly, so that the first
+    cannot use it up, but each gets at least LEAST_PATIENCE. Scratch comes last.
     """
     ordered = sorted(found, key=lambda start: (start.is_scratch, not _is_served(start, served)))
     put_off = sum(not _is_served(start, served) for start in found)
@@ -115,7 +114,7 @@ def _is_served(start: Start, served: Set[bytes]) -> bool:
 def parent_of(start: Start, heads: Iterable[Head], own: Author) -> bytes | None:
     """Manifest id of the newest known checkpoint that the state at `start` continues.
 
-    `heads` are those of the slot; `own` is the author of snapshots.
+    `heads` : the heads of the slot. `own` : the author of the snapshots.
     """
     if start.head is not None:
         return start.head.manifest
@@ -128,7 +127,7 @@ def parent_of(start: Start, heads: Iterable[Head], own: Author) -> bytes | None:
 
 
 def claimed_loss(start: Start, heads: Iterable[Head]) -> float | None:
-    """The held-out loss that the author of a start says it has; None where it says nothing.
+    """The held-out loss that the author of a start claims for it; None if there is no claim.
 
     A resume state is published together with a head of the same step and the same weights.
     """

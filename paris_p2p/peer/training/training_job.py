@@ -1,6 +1,6 @@
-"""A claimed slot, trained from the best start there is: attempt after attempt until one works.
+"""A claimed slot, trained from its best start: attempt after attempt until one works.
 
-What a start that fails says, and what comes of it, is decided in `verdicts`.
+`verdicts` decides the consequence of a failed start.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 LOCK_POLL = 0.2
 
 TRAINING: Final = "training"
-"""The kind of these jobs."""
+"""The kind of training jobs."""
 
 RETRY_PAUSES = (2.0, 10.0)
-"""Seconds before the same start is tried a second and a third time, where this machine failed."""
+"""Seconds before the second and third try of the same start, after a failure of this machine."""
 
 
 class TrainingJob:
@@ -56,24 +56,24 @@ class TrainingJob:
         self.id = membership.node.rng.randbytes(8).hex()
         self.run_id = membership.run_id
         self.expert: int | None = None
-        """The slot that was claimed, once it is."""
+        """The slot, once it is claimed."""
 
     @property
     def slot(self) -> int | None:
-        """The slot that was claimed or, before that, asked for."""
+        """The claimed slot or, before that, the requested one."""
         return self._request.expert if self.expert is None else self.expert
 
     def stop(self) -> None:
-        """Ask the job to finish its step, snapshot, publish and release."""
+        """Ask the job to finish its step, save a snapshot, publish, and release the slot."""
         self._stopped.set()
         if self._attempt is not None:
             self._attempt.stop()
 
     async def events(self) -> AsyncGenerator[Event]:
-        """Everything that happens, as flat JSON-able dictionaries with an "event" name.
+        """The job's events, as flat JSON-able dictionaries with an "event" name. Errors are raised.
 
         claimed, fetching, resuming, checking, retrying, passed_over, progress, snapshot, published,
-        resume_published, warning, done, released; errors are raised.
+        resume_published, warning, done, released.
         """
         membership = self._membership
         lease = await self._acquire()
@@ -106,7 +106,7 @@ class TrainingJob:
         yield {"event": "released", **slot}
 
     async def _acquire(self) -> Lease | None:
-        """The lease that was asked for, or None when the job is stopped before there is one."""
+        """The requested lease; None if the job is stopped before there is one."""
         request, membership = self._request, self._membership
         _check_trusted(membership)
         busy = membership.training | request.avoid
@@ -123,11 +123,11 @@ class TrainingJob:
         return None if claiming.cancelled() else claiming.result()
 
     async def _from_best_start(self, lease: Lease) -> AsyncGenerator[Event]:
-        """Train from the first start whose content can be had and is what it claims.
+        """Train from the first start whose content can be fetched and is what it claims.
 
-        Where this machine fails at two of them, or nothing but scratch is left beside one that it
-        failed at or that is still coming, that failure is raised. What was published meanwhile is
-        tried before scratch.
+        Starts published meanwhile are tried before scratch. A failure of this machine is raised if
+        it fails at a second start too. It is also raised instead of training from scratch, as is
+        the slowness of a start that is still coming.
         """
         contents = needed(self._membership.run, lease.expert)
         async for event in fetched(self._membership, contents, self._stopped.is_set):
@@ -170,7 +170,7 @@ class TrainingJob:
                 is_fresh = False
 
     async def _tries(self, turn: Turn, lease: Lease) -> AsyncGenerator[Event]:
-        """Train from a start; again after a pause where this machine fails at once."""
+        """Train from a start. If this machine fails at once, pause and try again."""
         start = turn.start
         for pause in (*RETRY_PAUSES, None):
             self._attempt = Attempt(self._membership, lease, start, self._request)
@@ -197,9 +197,9 @@ class TrainingJob:
         return verdict(error, start, seen, self._membership.swarm.online())
 
     async def _refute(self, start: Start, error: ParisError) -> tuple[Verdict, Path | None]:
-        """Never try `start` again, nor what its attempt made of it; where that is kept.
+        """Refute `start` and set its attempt's snapshots aside. Returns the path of a kept one.
 
-        What was only damaged on this disk still stands.
+        A start that was only damaged on this disk stands.
         """
         if start.published is not None and not await self._membership.condemn(
             start.published, error.message
@@ -213,10 +213,7 @@ class TrainingJob:
         )
 
     async def _starts(self, expert: int) -> list[tuple[Start, float]]:
-        """Where training can begin, by what this peer keeps and what the swarm announces now.
-
-        Each with the seconds that it may be waited for.
-        """
+        """The starts kept here or announced now, with the seconds to wait for each."""
         membership = self._membership
         folder = membership.slot_folder(expert)
         await self._left_alone(folder)
@@ -238,9 +235,9 @@ class TrainingJob:
         return within_reach_first(found, served)
 
     async def _left_alone(self, folder: Path) -> None:
-        """Wait until no worker of an earlier life writes here: it may be saving its last snapshot.
+        """Wait for a worker of an earlier session to end: it may be saving its last snapshot.
 
-        Raises HomeBusy, naming it, when it does not end.
+        Raises HomeBusy, naming the worker, if it does not end.
         """
         for _ in range(round(STOP_PATIENCE / LOCK_POLL)):
             with contextlib.suppress(HomeBusy), alone_in(folder):
@@ -252,7 +249,7 @@ class TrainingJob:
             return
 
     async def _is_served(self, content: bytes) -> bool:
-        """Whether a content is here, or a peer answers that has it."""
+        """Whether a content is here, or another peer serves it."""
         if await asyncio.to_thread(self._membership.node.blobs.complete, content):
             return True
         with contextlib.suppress(Unreachable, TimeoutError):
@@ -261,12 +258,12 @@ class TrainingJob:
 
 
 def _check_trusted(membership: Membership) -> None:
-    """NotAvailable where nobody would take what this peer trains."""
+    """NotAvailable if no peer of the run would accept this peer's checkpoints."""
     trusted = membership.run.publishers
     if trusted and membership.node.identity.author not in trusted:
         raise NotAvailable(
-            f"the run {membership.run.name} takes checkpoints only of authors that it names, and "
-            "this peer is none of them",
+            f"the run {membership.run.name} accepts checkpoints only from the authors that it "
+            "names, and this peer is not one of them",
             "Train as one of them (paris-peer identity import), or in another run",
         )
 

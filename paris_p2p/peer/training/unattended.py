@@ -1,6 +1,6 @@
-"""Training unattended: claim the expert that needs it most, train, and when that ends, claim again.
+"""Unattended training: claim the expert that needs it most, train it, then claim again.
 
-An expert whose peer is gone is taken over by whoever volunteers, with nobody typing anything.
+So volunteers take over the experts of peers that are gone, without any command.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from paris_p2p.peer.training.worker_handle import Event
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 10 * 60.0
-"""Seconds between a failure and the next claim: doubled with every failure, up to the longest."""
+"""Seconds between a failure and the next claim. They double with each failure up to the longest."""
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,13 @@ Tell = Callable[[Event], None]
 
 
 class UnattendedTraining:
-    """Trains one expert after the other until it is stopped, in whichever run it did least lately.
+    """Trains one expert after the other until it is stopped, in the run trained least recently.
 
     Parameters
     ----------
-    jobs : where each claim is a job, from choice to release. One that is stopped there leaves its
-        expert alone for the next claim.
+    jobs : runs each claim as a job. After a job is stopped there, the next claim avoids its expert.
     tell : called with the events of every job (see `TrainingJob.events`), and with "looking" and
-        "waiting" in between. Training goes on where it fails.
+        "waiting" in between. Its failures do not stop training.
     """
 
     def __init__(self, node: Node[Membership], jobs: Jobs, tell: Tell) -> None:
@@ -52,13 +51,13 @@ class UnattendedTraining:
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """Ask for an end: the job of now finishes its step, snapshots, publishes, releases."""
+        """Ask for an end. The current job finishes its step, saves, publishes and releases."""
         self._stopped.set()
         if self._job is not None:
             self._job.stop()
 
     async def run(self) -> None:
-        """Claim and train until `stop`. A failure is told and tried again after a pause."""
+        """Claim and train until `stop`. A failure is reported and followed by a pause."""
         while not self._stopped.is_set():
             try:
                 await self._train()
@@ -69,7 +68,7 @@ class UnattendedTraining:
                 await self._pause(ParisError(f"training failed: {error!r}"))
 
     async def _train(self) -> None:
-        """One claim from choice to release, in the first run that has a slot to have."""
+        """One claim from choice to release, in the first run with a free slot."""
         turns = await asyncio.to_thread(turns_of, list(self._node.memberships.values()))
         if not turns:
             raise ParisError("this peer takes part in no run")
@@ -82,7 +81,7 @@ class UnattendedTraining:
                     raise
 
     async def _train_in(self, membership: Membership, wait: bool) -> None:
-        """One claim in a run; where all its experts are held, `wait` for one or raise AllHeld."""
+        """One claim in a run. If all its experts are held, `wait` for one or raise AllHeld."""
         avoid = self._avoid.pop(membership.run_id, frozenset())
         request = TrainingRequest(wait=wait and not avoid, avoid=avoid)
         self._job = self._jobs.begin(TRAINING, TrainingJob(membership, request))
@@ -102,18 +101,18 @@ class UnattendedTraining:
             self._leave_alone(membership)
 
     def _leave_alone(self, membership: Membership) -> None:
-        """The expert of the job of now, for one attempt, should others need it."""
+        """Avoid the current job's expert in the next claim, in case others need this peer."""
         if self._job is not None and self._job.slot is not None:
             self._avoid[membership.run_id] = frozenset({self._job.slot})
 
     def _tell(self, event: Event) -> None:
-        """Pass an event on. The first failure to is logged, and the next after a success."""
+        """Pass an event on. Of failures in a row, only the first is logged."""
         try:
             self._teller(event)
             self._heard = True
         except Exception:
             if self._heard:
-                log.exception("nobody hears of the training, which goes on")
+                log.exception("training events cannot be reported; training goes on")
             self._heard = False
 
     async def _pause(self, error: ParisError) -> None:
@@ -126,19 +125,19 @@ class UnattendedTraining:
 
 
 def turns_of(memberships: Iterable[Membership]) -> list[Membership]:
-    """The runs in which to look for a slot: the one first that this home trained least lately."""
+    """The runs in which to look for a slot, the one trained least recently first."""
     return sorted(memberships, key=lambda one: (one.last_trained(), one.run_id))
 
 
 def pause_after(failures: int, rng: random.Random) -> float:
-    """Seconds to wait after so many failures in a row, before this one; 20% more or less."""
+    """Seconds to wait after a failure that follows `failures` in a row, 20% more or less."""
     longest = min(FIRST_PAUSE * 2.0 ** min(failures, 16), LONGEST_PAUSE)
     return longest * rng.uniform(0.8, 1.2)
 
 
 @contextlib.asynccontextmanager
 async def volunteering(node: Node[Membership], jobs: Jobs, tell: Tell) -> AsyncIterator[None]:
-    """Unattended training for as long as the block lasts; it ends with everything saved."""
+    """Unattended training inside the block. It ends with everything saved."""
     volunteer = UnattendedTraining(node, jobs, tell)
     training = asyncio.create_task(volunteer.run())
     try:

@@ -1,8 +1,8 @@
-"""What a failure says about the start that was tried: pure decisions.
+"""The consequence of a failure for the start that was tried: pure decisions.
 
-Only what was measured of a start condemns it. A machine without memory, a full disk or a killed
-process say nothing about it, and nothing may begin from scratch over a start that still stands: an
-hour of somebody's work would be thrown away for a few seconds' trouble.
+Only a measurement of a start condemns it. A machine without memory, a full disk or a killed process
+says nothing about the start. Training never begins from scratch while a start still stands: a few
+seconds of trouble would throw away an hour of work.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ PUBLISHED = ("published", "resume_published")
 
 
 class Verdict(Enum):
-    """What comes of a start that failed."""
+    """The consequence for a start that failed."""
 
     ENDED = "the failure is the job's: it says nothing about the start"
-    REFUTED = "worthless, and never to be tried again"
-    PASSED_OVER = "of no use now, and in nobody's way"
-    STANDING = "of no use on this machine now: another may do, but not from scratch"
+    REFUTED = "the start is worthless and is never tried again"
+    PASSED_OVER = "the start is of no use now: try the next one, even scratch"
+    STANDING = "the start is of no use on this machine now: try another one, but not scratch"
 
 
 def verdict(error: ParisError, start: Start, seen: Collection[str], online: bool) -> Verdict:
-    """What an `error` says about `start`, after the events `seen` of the attempt.
+    """The verdict on `start` after an `error`, given the events `seen` in the attempt.
 
-    A stranger's start that this machine cannot get a step from gives way to the next one, since it
-    may be made so; the own snapshot does not.
+    A stranger's start that crashes the worker gives way to the next one, since it may be made for
+    that. The own snapshot does not.
     """
     if start.is_scratch or any(event in seen for event in PUBLISHED):
         return Verdict.ENDED
@@ -50,9 +50,9 @@ def verdict(error: ParisError, start: Start, seen: Collection[str], online: bool
 
 
 def is_worth_another_try(error: ParisError, seen: Collection[str]) -> bool:
-    """Whether the same start may do better in a while: this machine failed before the first step.
+    """Whether to try the same start again, because this machine failed before the first step.
 
-    A process that froze has used up its lease's patience already.
+    A frozen process is not retried: it has used up the patience of its lease.
     """
     failed_here = isinstance(error, WorkerDied | DiskFull) and not isinstance(error, WorkerFroze)
     return failed_here and "progress" not in seen

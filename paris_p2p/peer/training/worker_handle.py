@@ -20,22 +20,21 @@ Event = dict[str, Any]
 
 MAX_LINE = 1 << 20
 STOP_PATIENCE = 120.0
-"""Seconds a worker has to write its snapshot and checkpoint before it is killed."""
+"""Seconds that a worker has to write its snapshot and checkpoint before it is killed."""
 
 SILENCE = LONGEST_STALL
-"""Seconds without a line after which a worker is taken for frozen: its lease lapses by then."""
+"""Seconds without a line after which a worker counts as frozen. Its lease has lapsed by then."""
 
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGFPE})
-"""Signals by which a program dies of what it reads. The others come from outside, or from a machine
-without memory."""
+"""Signals that bad input can cause. Others come from outside, or from a machine without memory."""
 
 
 class WorkerCrashed(WorkerDied):
-    """The training process broke down by itself, perhaps over the file it was reading."""
+    """The training process crashed by itself, perhaps because of the file that it read."""
 
 
 class WorkerFroze(WorkerDied):
-    """The training process said nothing for so long that it had to be killed."""
+    """The training process was silent for too long and was killed."""
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Worker:
     def stop(self) -> None:
         """Ask for an end after the current step, with a snapshot and a checkpoint.
 
-        By the end of its standard input, which it cannot miss however early it comes.
+        The signal is the end of its standard input. The process sees it however early it comes.
         """
         if not self._stopping and self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time() + STOP_PATIENCE)
@@ -65,8 +64,8 @@ class Worker:
     async def run(self, job: Event) -> AsyncGenerator[Event]:
         """The events of one job, until the process has ended.
 
-        Raises the error that the worker met, StartRefuted where that is about the job's start, and
-        WorkerDied when it met none and did not end well.
+        Raises the error that the worker reports, StartRefuted if its cause is the job's start, and
+        WorkerDied if the process fails without a report.
         """
         if self._stopping:
             return
@@ -94,7 +93,7 @@ class Worker:
             yield event
 
     async def _line(self, process: asyncio.subprocess.Process) -> bytes:
-        """The next line, b"" at the end. A process that is silent too long is killed."""
+        """The next line; b"" at the end. A process that is silent too long is killed."""
         assert process.stdout is not None
         try:
             async with asyncio.timeout(STOP_PATIENCE if self._stopping else SILENCE) as limit:
@@ -109,13 +108,13 @@ class Worker:
     @property
     def _remedy(self) -> str:
         return (
-            f"Its last words are in {self.log_file}; the same command resumes from the last "
+            f"Its last output is in {self.log_file}; the same command resumes from the last "
             "snapshot"
         )
 
 
 def _death(code: int, remedy: str) -> WorkerDied:
-    """What to say of a process that ended with this code, or minus the number of a signal."""
+    """The error for a process that ended with this code, or with minus the number of a signal."""
     if code >= 0:
         return WorkerDied(f"the training process ended with code {code}", remedy)
     by = signal.Signals(-code)
@@ -126,9 +125,9 @@ def _death(code: int, remedy: str) -> WorkerDied:
 
 
 async def _spawn(job_file: Path, log_file: Path) -> asyncio.subprocess.Process:
-    """The process in a session of its own, so that Ctrl-C is its parent's to pass on.
+    """Start the process in its own session, so that only its parent gets Ctrl-C.
 
-    Its standard input stays open as long as this process lives; end of file tells it to stop.
+    Its standard input stays open while this process lives. End of file tells it to stop.
     """
     with log_file.open("ab") as words:
         return await asyncio.create_subprocess_exec(
@@ -144,7 +143,7 @@ async def _spawn(job_file: Path, log_file: Path) -> asyncio.subprocess.Process:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Leave no process behind: ask, wait, and only then kill."""
+    """Leave no process behind: ask it to stop, wait, then kill it."""
     if process.returncode is not None:
         return
     assert process.stdin is not None and process.stdout is not None

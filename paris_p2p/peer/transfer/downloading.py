@@ -1,7 +1,7 @@
-"""One download: chunks from whoever has them into the store, as `scheduling` decides.
+"""One download: chunks from their sources into the store, as `scheduling` decides.
 
-A source is a conversation: chunks are asked for ahead, come in that order and are verified. What
-a source does wrong ends its conversation, never the download.
+Each source gets a conversation: chunks are requested ahead, arrive in that order, and are verified.
+A fault of a source ends its conversation, never the download.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from paris_p2p.records.manifest import CHUNK_SIZE
 log = logging.getLogger(__name__)
 
 LOOK = 0.1
-"""Seconds between two looks at who is slow, and at what an idle source could do."""
+"""Seconds between two looks for slow and idle sources."""
 
 LONGEST_PAUSE = 8.0
-"""Seconds between two look-ups of peers, at most; the pauses double up to it."""
+"""Most seconds between two look-ups of peers. The pauses double up to it."""
 
 SEEDS_AFTER = 3.0
 """Seconds without a byte from any peer after which the run's web servers are asked too."""
 
 WRITES = 4
-"""Chunks of one download that may be waiting to be written."""
+"""Most chunks of one download that wait to be written."""
 
 Clock = Callable[[], float]
 Lookup = Callable[[], Awaitable[Sequence[Source]]]
@@ -42,26 +42,26 @@ class Conversation(Protocol):
 
     @property
     def pending(self) -> int:
-        """How many chunks have been asked for and not yet received."""
+        """The number of chunks requested and not yet received."""
 
     async def request(self, ids: Sequence[bytes]) -> None:
-        """Ask for chunks."""
+        """Request chunks."""
 
     async def receive_into(self, buffer: memoryview) -> tuple[bytes, int | None]:
-        """The next chunk asked for and its size, once its verified bytes lie in `buffer`.
+        """The next requested chunk and its size, once its verified bytes lie in `buffer`.
 
-        None in place of the size when the source lacks it.
+        The size is None if the source lacks the chunk.
         """
 
 
 Open = Callable[[Source | Seed, Callable[[], None]], AbstractAsyncContextManager[Conversation]]
-"""Begins a conversation; the callback is to be called for every piece that arrives."""
+"""Begins a conversation, which calls the callback for every piece that arrives."""
 
 Keep = Callable[[bytes, bytes, memoryview], Awaitable[None]]
-"""Called with (source, chunk, its verified bytes), once for every chunk; the bytes go with it."""
+"""Called once per chunk with (source, chunk, verified bytes), which are valid during the call."""
 
 OnLie = Callable[[Source | Seed, LyingProvider], None]
-"""Called with a source that lied, and how."""
+"""Called with a source that lied, and the lie."""
 
 
 class Download:
@@ -69,10 +69,10 @@ class Download:
 
     Parameters
     ----------
-    lookup : finds the peers that provide them now; called again and again.
+    lookup : finds the current providers; called again and again.
     seeds : web servers, asked only when peers do not deliver.
-    clock : seconds that never go back.
-    on_lie : told who sent what was not asked for.
+    clock : monotonic seconds.
+    on_lie : called with each source that sends something else than the requested chunk.
     """
 
     def __init__(
@@ -96,42 +96,42 @@ class Download:
         self._on_lie = on_lie
         self._peers: Mapping[bytes, Source] = {}
         self._looked = False
-        self._talks: dict[bytes, asyncio.Task[None]] = {}
+        self._conversations: dict[bytes, asyncio.Task[None]] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(WRITES)
         self._buffers: list[memoryview] = []
         self._changed = asyncio.Event()
-        self._moved = clock()
+        self._last_byte_at = clock()
         self._failure: Exception | None = None
 
     async def run(self, patience: float, first_pause: float) -> int:
-        """Go on until all is kept or no byte has come for `patience` seconds.
+        """Download until all chunks are kept or no byte has come for `patience` seconds.
 
-        Returns how many chunks are missing then; what has come is kept. Look-ups are repeated
-        after `first_pause` seconds, then ever less often. Raises what `keep` raises.
+        Returns the number of missing chunks. Received chunks are kept. Look-ups are repeated after
+        `first_pause` seconds, then less and less often. Raises the errors of `keep`.
         """
-        scout = asyncio.create_task(self._scout(first_pause))
+        looking_up = asyncio.create_task(self._look_up_peers(first_pause))
         try:
-            while self._failure is None and (self._writes or self._hopeful(patience)):
-                self._recruit()
+            while self._failure is None and (self._writes or self._may_go_on(patience)):
+                self._begin_conversations()
                 await self._next_change()
         finally:
-            await end_tasks(scout, *self._talks.values(), *self._writes)
+            await end_tasks(looking_up, *self._conversations.values(), *self._writes)
         if self._failure is not None:
             raise self._failure
         return self._plan.missing
 
-    def _hopeful(self, patience: float) -> bool:
-        return self._plan.missing > 0 and self._clock() - self._moved <= patience
+    def _may_go_on(self, patience: float) -> bool:
+        return self._plan.missing > 0 and self._clock() - self._last_byte_at <= patience
 
-    async def _scout(self, pause: float) -> None:
-        """Keep the list of peers that provide the content fresh."""
+    async def _look_up_peers(self, pause: float) -> None:
+        """Keep the list of the content's providers fresh."""
         while True:
             try:
                 found = await self._lookup()
                 self._peers = {source.key: source for source in found} or self._peers
             except (ParisError, TimeoutError) as error:
-                log.debug("nobody can say who has this content: %s", error)
+                log.debug("cannot look up the providers of this content: %s", error)
             except Exception:
                 log.exception("a bug while looking for sources")
             self._looked = True
@@ -140,14 +140,14 @@ class Download:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _next_change(self) -> None:
-        """Until something has arrived or ended, or LOOK has passed."""
+        """Wait until something has arrived or ended, or LOOK seconds have passed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK):
                 await self._changed.wait()
         self._changed.clear()
 
-    def _recruit(self) -> None:
-        """Begin the conversations that the plan wants, with the best sources at hand."""
+    def _begin_conversations(self) -> None:
+        """Begin the conversations that the plan wants, with the best known sources."""
         now = self._clock()
         candidates = self._askable(self._peers, now)
         self._make_room(candidates, now)
@@ -159,37 +159,39 @@ class Download:
     def _begin(self, source: Source | Seed, now: float) -> None:
         key = source.key
         self._plan.join(key, now, self._reputation.strikes(key))
-        self._talks[key] = talk = asyncio.create_task(self._talk(source))
-        talk.add_done_callback(lambda _: self._ended(key))
+        self._conversations[key] = holding = asyncio.create_task(self._hold_conversation(source))
+        holding.add_done_callback(lambda _: self._ended(key))
 
     def _ended(self, key: bytes) -> None:
-        """However a conversation ended, even before it began: the source may be asked again."""
-        del self._talks[key]
+        """Forget a conversation that ended in any way, so that its source may be asked again."""
+        del self._conversations[key]
         self._plan.leave(key)
         self._changed.set()
 
     def _askable(self, sources: Iterable[bytes], now: float) -> list[bytes]:
-        return self._reputation.askable((key for key in sources if key not in self._talks), now)
+        return self._reputation.askable(
+            (key for key in sources if key not in self._conversations), now
+        )
 
     def _in_need(self, now: float) -> bool:
         """Whether the peers do not deliver."""
-        silent = not self._talks or now - self._moved > SEEDS_AFTER
+        silent = not self._conversations or now - self._last_byte_at > SEEDS_AFTER
         return self._looked and silent and self._plan.stuck(now)
 
     def _make_room(self, candidates: Sequence[bytes], now: float) -> None:
-        """Drop a source that does nothing, where there is one that will not be worse to try."""
+        """Drop a source that does nothing if a candidate is no worse."""
         idler = self._plan.superfluous(now)
         if idler is None or not candidates:
             return
         if self._reputation.strikes(candidates[0]) <= self._reputation.strikes(idler) + 1:
             self._reputation.failed(idler, now)
-            self._talks[idler].cancel()
+            self._conversations[idler].cancel()
 
-    async def _talk(self, source: Source | Seed) -> None:
-        """One conversation, from its opening to whatever ends it."""
+    async def _hold_conversation(self, source: Source | Seed) -> None:
+        """One conversation, from its opening to its end."""
         key = source.key
         try:
-            async with self._open(source, self._note_movement) as conversation:
+            async with self._open(source, self._note_byte) as conversation:
                 await self._converse(key, conversation)
             if self._plan.missing:
                 self._reputation.failed(key, self._clock())
@@ -205,7 +207,7 @@ class Download:
             self._reputation.failed(key, self._clock())
 
     async def _converse(self, key: bytes, conversation: Conversation) -> None:
-        """Ask and receive until `key` has nothing that is missing."""
+        """Request and receive until the source `key` has no missing chunk."""
         while self._plan.useful(key):
             if batch := self._plan.take(key, self._clock()):
                 await conversation.request(batch)
@@ -220,7 +222,7 @@ class Download:
         if size is None:
             self._plan.lacks(key, chunk, self._clock())
         elif self._plan.arrived(key, chunk, self._clock()):
-            self._note_movement()
+            self._note_byte()
             self._reputation.delivered(key)
             await self._room.acquire()
             writing = asyncio.create_task(self._write(key, chunk, buffer, size))
@@ -230,7 +232,7 @@ class Download:
         self._buffers.append(buffer)
 
     async def _write(self, key: bytes, chunk: bytes, buffer: memoryview, size: int) -> None:
-        """Keep a chunk while the next one comes in."""
+        """Keep a chunk while the next one arrives."""
         try:
             await self._keep(key, chunk, buffer[:size])
         except Exception as error:
@@ -243,5 +245,5 @@ class Download:
         self._writes.discard(writing)
         self._changed.set()
 
-    def _note_movement(self) -> None:
-        self._moved = self._clock()
+    def _note_byte(self) -> None:
+        self._last_byte_at = self._clock()

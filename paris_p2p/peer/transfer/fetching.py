@@ -1,8 +1,8 @@
-"""Content by its id from whoever provides it, verified, into one store.
+"""Fetching content by its id from its providers into one store, verified.
 
-Chunks already in the store are never asked for again, so an interrupted fetch goes on where it
-stopped. Who lied is not asked again by this process; who failed is asked less (`chunk_sources`).
-Which chunk is asked of whom is decided in `scheduling`, and done in `downloading`.
+Chunks in the store are never requested again, so an interrupted fetch continues where it stopped.
+This process never asks a liar again, and asks failing sources less often (`chunk_sources`).
+`scheduling` decides which source is asked for which chunk, and `downloading` does it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ PATIENCE = 30.0
 """Seconds without a single byte from anybody after which a fetch is given up."""
 
 CONVERSATIONS = 24
-"""Most sources asked at a time by all fetches together. Each holds a chunk of 1 MiB in memory, and
-each fetch a few more that are being written."""
+"""Most sources asked at a time by all fetches together. Each holds a chunk of 1 MiB in memory. Each
+fetch holds a few more that are being written."""
 
 OnBytes = Callable[[int, int], None]
 """Called with (bytes in the store, bytes in total) of the content being fetched."""
@@ -44,11 +44,11 @@ class Fetcher:
 
     Parameters
     ----------
-    first_wait : seconds after which providers are looked up a second time; then ever less often.
-    clock : seconds that never go back.
-    pacers : the limits of this peer's traffic; None: none.
-    allow_private_seeds : use web seeds of the run that are not on the public internet, too.
-    refusals : where liars are noted.
+    first_wait : seconds between the first two look-ups of providers; later pauses are longer.
+    clock : monotonic seconds.
+    pacers : the limits of this peer's traffic; None for no limits.
+    allow_private_seeds : also use web seeds that are not on the public internet.
+    refusals : notes the liars.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class Fetcher:
         """Verified bytes received, by provider."""
 
     def seen_through(self, swarm: Swarm, seeds: Sequence[Seed]) -> Fetcher:
-        """The same, asking those whom `swarm` shows, and web servers of a run.
+        """A fetcher that asks the peers of `swarm` and the web servers `seeds` of a run.
 
-        What one learns of its sources the other knows, and both have the same limits.
+        It shares the reputation of sources, the limits and the store with this one.
         """
         other = copy(self)
         other._swarm, other.seeds = swarm, seeds
         return other
 
     async def providers(self, content: bytes) -> list[Source]:
-        """Peers that announce `content`, those that never failed first.
+        """The peers that announce `content`, the fewest failures first.
 
-        This peer is left out, and so are those that have lied to it.
+        This peer and peers that have lied to it are left out.
         """
         entries = await read_pages(self._swarm, providers_key(content), SHARED_LEVELS)
         found = await asyncio.to_thread(presences, entries)
@@ -109,7 +109,7 @@ class Fetcher:
         most: int,
         patience: float | None = None,
     ) -> Manifest:
-        """Have all of `content` in the store, verified; errors as for its two steps."""
+        """Fetch all of `content` into the store, verified. Errors as for its two steps."""
         manifest = await self.manifest(content, most=most, patience=patience)
         await self.fetch_rest(manifest, on_bytes, patience)
         return manifest
@@ -117,17 +117,17 @@ class Fetcher:
     async def manifest(
         self, content: bytes, *, most: int, patience: float | None = None
     ) -> Manifest:
-        """What `content` is made of, before any of it is fetched.
+        """The manifest of `content`, fetched before its chunks.
 
-        `most` is the size in bytes that such content can have: BadContent for a longer one.
-        NoManifest when there is no such content, with what was fetched for it deleted again;
-        NotAvailable when nobody has given it for `patience` seconds (default: PATIENCE).
+        `most` is the most bytes that the content may have: BadContent if it has more. NoManifest if
+        the fetched bytes are not a manifest; they are deleted again. NotAvailable if no source has
+        sent it for `patience` seconds (None: PATIENCE).
         """
         manifest = await self._manifest(content, patience)
         if manifest.size > most:
             raise BadContent(
                 f"{content.hex()[:12]} says it has {manifest.size} bytes, over {most}",
-                "Whoever announced it is wrong or lying",
+                "Its announcer is wrong or lying",
             )
         return manifest
 
@@ -137,10 +137,10 @@ class Fetcher:
         on_bytes: OnBytes = lambda have, total: None,
         patience: float | None = None,
     ) -> None:
-        """Have all chunks of a content in the store.
+        """Fetch all missing chunks of a content into the store.
 
-        NotAvailable when nobody has given any of it for `patience` seconds (default: PATIENCE),
-        with what has come kept for the next time; DiskFull when the disk is full.
+        NotAvailable if no source has sent a byte for `patience` seconds (None: PATIENCE). Received
+        chunks are kept for the next time. DiskFull if the disk is full.
         """
         missing = await asyncio.to_thread(self._blobs.missing, manifest)
         progress = _Progress(manifest, missing, on_bytes)
@@ -165,7 +165,7 @@ class Fetcher:
         try:
             return await asyncio.to_thread(self._blobs.add_manifest, encoded)
         except NoManifest:
-            if not was_here:  # else it is a piece of something else
+            if not was_here:  # else it is a chunk of other content
                 await asyncio.to_thread(self._blobs.chunks.delete, content)
             raise
 
@@ -176,7 +176,7 @@ class Fetcher:
         on_kept: Callable[[bytes], None],
         patience: float | None,
     ) -> None:
-        """Have `chunks` of a content in the store; `on_kept` is told of each."""
+        """Fetch `chunks` of a content into the store, and call `on_kept` with each."""
 
         async def keep(source: bytes, chunk: bytes, data: memoryview) -> None:
             await asyncio.to_thread(self._blobs.chunks.put_verified, chunk, data)
@@ -197,14 +197,14 @@ class Fetcher:
         if left := await download.run(limit, self._first_wait):
             raise NotAvailable(
                 f"no reachable peer serves all of {content.hex()[:12]} ({left} chunks missing)",
-                "what has arrived is kept; try again when more peers are online",
+                "received chunks are kept; try again when more peers are online",
             )
 
     @asynccontextmanager
     async def _converse(
         self, source: Source | Seed, on_piece: Callable[[], None]
     ) -> AsyncIterator[Conversation]:
-        """A conversation with a source, once there is a place for it."""
+        """A conversation with a source, once one of CONVERSATIONS places is free."""
         async with self._places, self._begin(source, on_piece) as conversation:
             yield conversation
 
@@ -230,7 +230,7 @@ class Fetcher:
 
 
 class _Progress:
-    """Tells the listener how many bytes of a file are in the store, as its chunks come in."""
+    """Reports to `on_bytes` how many bytes of a content are in the store, as its chunks arrive."""
 
     def __init__(self, manifest: Manifest, missing: Iterable[bytes], on_bytes: OnBytes) -> None:
         self._size = manifest.size

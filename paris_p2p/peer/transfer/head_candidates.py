@@ -1,8 +1,8 @@
-"""Which heads of each slot can be had now: those that are here, and those that somebody serves.
+"""The heads of each slot that are available now: here, or served by a peer.
 
-Anyone can sign heads of content that nobody has, so all that could be better than what is here are
-asked for at once, and all together have SECONDS, however many there are. Only a slot of which
-nothing can be had uses that up.
+Anyone can sign heads of content that nobody has. So the providers of all heads that rank above
+those here are asked at once, within SECONDS in all. Only a slot without any available head uses
+them up.
 """
 
 from __future__ import annotations
@@ -22,49 +22,48 @@ from paris_p2p.peer.transfer.proof_of_storage import is_served
 from paris_p2p.records.head import Head
 
 SECONDS: Final = 15.0
-"""All that is looked for together: time for a peer that just died to be back."""
+"""Seconds for the whole search: enough for a peer that has just died to be back."""
 
 GRACE: Final = 3.0
-"""Seconds that better heads have to answer once something of every slot can be had."""
+"""Seconds left for better heads once every slot has an available head."""
 
 PAUSE: Final = 1.0
-"""Seconds before a head of which nothing can be had is asked for again."""
+"""Seconds before the providers of an unavailable head are asked again."""
 
 AT_ONCE: Final = 64
-"""Heads that are asked for at a time."""
+"""Most heads asked for at a time."""
 
 TURN: Final = 4.0
-"""Seconds that each has then: one whose provider lets us wait must not keep the others waiting."""
-
+"""Seconds for each question, so that a provider that lets us wait does not delay the others."""
 
 TELL: Final = 1.0
-"""Seconds without an answer after which the listener hears all the same."""
+"""Most seconds between two events while no answer comes."""
 
 
 @dataclass
 class Candidates:
-    """The heads of every slot, best first, and what is known of their content."""
+    """The heads of every slot, best first, and the availability of their content."""
 
     ranked: Mapping[int, Sequence[Head]]
     held: Set[bytes]
     answers: dict[bytes, bool] = field(default_factory=dict)
-    """Whether somebody serves a content, once that is known."""
+    """Whether a peer serves a content, once that is known."""
 
     def worth_asking(self) -> list[Head]:
-        """Heads that come before the first one held of their slot, the best of every slot first."""
+        """The heads ahead of the first one held of their slot, the best of every slot first."""
         better = [self._before_held(heads) for heads in self.ranked.values()]
         rows = zip_longest(*better)
         return [head for row in rows for head in row if head is not None]
 
     def has_something(self, slot: int) -> bool:
-        """Whether some head of the slot can be had."""
+        """Whether any head of the slot is available."""
         return any(self.usable(head) for head in self.ranked[slot])
 
     def usable(self, head: Head) -> bool:
         return head.manifest in self.held or self.answers.get(head.manifest, False)
 
     def order(self, slot: int) -> list[Head]:
-        """The order to try them in: what can be had, then what is not known to be nobody's."""
+        """The order of trying the heads: available ones, then those not known to be unserved."""
         heads = self.ranked[slot]
         unknown = [h for h in heads if not self.usable(h) and self.answers.get(h.manifest, True)]
         return [head for head in heads if self.usable(head)] + unknown
@@ -80,9 +79,9 @@ class Candidates:
 
 
 async def find_candidates(membership: Membership) -> AsyncGenerator[Report]:
-    """What sampling needs, like `heads_report`, but of each slot only heads that can be had.
+    """The data that sampling needs, like `heads_report`, but without heads known to be unserved.
 
-    "looking" events, then one "heads".
+    Yields "looking" events, then one "heads" event.
     """
     yield {"event": "looking", "candidates": 0, "answering": 0}
     await membership.survey()
@@ -118,7 +117,7 @@ async def _known(membership: Membership) -> Candidates:
 async def _asked(
     membership: Membership, candidates: Candidates, heads: Sequence[Head]
 ) -> AsyncGenerator[None]:
-    """Ask for all of these heads at once; a turn when there may be something new to tell."""
+    """Ask for all of these heads at once. Yields whenever there may be news to report."""
     places = asyncio.Semaphore(AT_ONCE)
     asking = {asyncio.create_task(_ask(membership, candidates, head, places)) for head in heads}
     now = asyncio.get_running_loop().time
@@ -140,7 +139,7 @@ async def _asked(
 async def _ask(
     membership: Membership, candidates: Candidates, head: Head, places: asyncio.Semaphore
 ) -> None:
-    """Whether somebody serves a head, asked again as long as nothing of its slot can be had."""
+    """Find out whether a peer serves a head. Ask again while its slot has no available head."""
     while True:
         async with places:
             answer = await _is_served(membership, head.manifest)
@@ -152,7 +151,7 @@ async def _ask(
 
 
 async def _is_served(membership: Membership, content: bytes) -> bool | None:
-    """Whether somebody serves a content; None when that could not be told in time."""
+    """Whether a peer serves a content; None if that was not found out in time."""
     with suppress(Unreachable, TimeoutError):
         async with asyncio.timeout(TURN):
             return await is_served(membership, content)

@@ -1,10 +1,10 @@
-"""Chunks from a web server that the run names: any static one over a copy of a store's folder.
+"""Chunks from a web server that the run names: any static server over a copy of a store's folder.
 
-The chunk `ab12...` lies at BASE/ab/ab12..., as in the store. A run's author is a stranger, and so
-is whoever owns the server: nothing is believed that does not match its hash, no redirect is
-followed, no proxy is used, no more is read than a chunk can have, and addresses that are not of the
-public internet are refused (`is_public`), so that a run cannot make its peers knock at doors inside
-their own networks. The address that was checked is the one that is dialled.
+The chunk `ab12...` lies at BASE/ab/ab12..., as in the store. The author of a run and the owner of
+its server are strangers. So every chunk is checked by its hash, and no more bytes are read than a
+chunk can have. Redirects and proxies are not used. Addresses outside the public internet are
+refused (`is_public`), so that a run cannot make its peers contact hosts inside their own networks.
+The checked address is the one that is dialled.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from paris_p2p.records.address import IpAddress, is_public
 from paris_p2p.records.manifest import content_id
 
 HEAD_PATIENCE = 2 * INACTIVITY
-"""Seconds a server has to begin its answer: "wait" (1xx) can be said for ever."""
+"""Seconds that a server has to begin its answer: it could send "wait" (1xx) for ever."""
 
 _OK = 200
 _MISSING = (404, 410)
 
 
 class SeedConversation:
-    """Asks one web server for chunks, one after the other. Keeps the `Conversation` contract."""
+    """Asks one web server for chunks, one after the other. Implements `Conversation`."""
 
     def __init__(
         self,
@@ -56,14 +56,14 @@ class SeedConversation:
         return len(self._wanted)
 
     async def request(self, ids: Sequence[bytes]) -> None:
-        """Line chunks up; the server hears of each when its turn comes."""
+        """Queue chunks. The server is asked for each when its turn comes."""
         self._wanted.extend(ids)
 
     async def receive_into(self, buffer: memoryview) -> tuple[bytes, int | None]:
-        """The next chunk and its size, verified, in `buffer`; None when the server lacks it.
+        """The next chunk and its size, verified, in `buffer`; None if the server lacks it.
 
         Raises LyingProvider for anything else than the chunk, ProviderBusy, Unreachable, and
-        StreamClosed for a server that falls silent or trickles.
+        StreamClosed for a server that is silent or too slow.
         """
         chunk = self._wanted[0]
         try:
@@ -72,14 +72,14 @@ class SeedConversation:
         except httpx.TimeoutException as error:
             raise StreamClosed("a web seed was silent") from error
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise Unreachable(f"a web seed does not answer as it should: {error!r:.200}") from error
+            raise Unreachable(f"a web seed gave an invalid answer: {error!r:.200}") from error
         if size is not None and content_id(buffer[:size]) != chunk:
             raise LyingProvider("a web seed sent something that is not the chunk")
         return self._wanted.popleft(), size
 
     @asynccontextmanager
     async def _get(self, chunk: bytes, address: IpAddress) -> AsyncIterator[httpx.Response]:
-        """The server's answer; dialled by address, asked by the name in its URL."""
+        """The server's answer. It is dialled by address, and asked by the name in its URL."""
         name = chunk.hex()
         path = f"{self._base.path.rstrip('/')}/{name[:2]}/{name}"
         request = self._client.build_request(
@@ -92,23 +92,23 @@ class SeedConversation:
             async with asyncio.timeout(HEAD_PATIENCE):
                 response = await self._client.send(request, stream=True)
         except TimeoutError as error:
-            raise StreamClosed("a web seed does not come to its answer") from error
+            raise StreamClosed("a web seed did not begin its answer in time") from error
         try:
             yield response
         finally:
             await response.aclose()
 
     async def _public_address(self) -> IpAddress:
-        """An address of the server that may be dialled. Every one must be."""
+        """An address of the server that may be dialled. All of its addresses must be public."""
         try:
             async with asyncio.timeout(INACTIVITY):
                 found = await _resolve(self._base.host, self._base.port or self._default_port())
         except (OSError, UnicodeError, TimeoutError) as error:
-            raise Unreachable(f"the web seed {self._base.host} is not known") from error
+            raise Unreachable(f"the web seed {self._base.host} has no known address") from error
         if not self._allow_private and not all(map(is_public, found)):
             raise Unreachable(
                 f"the web seed {self._base.host} is not on the public internet",
-                "set allow_private_seeds = true to use it all the same",
+                "set allow_private_seeds = true to use it anyway",
             )
         return found[0]
 
@@ -116,7 +116,7 @@ class SeedConversation:
         return 443 if self._base.scheme == "https" else 80
 
     async def _body(self, response: httpx.Response, buffer: memoryview) -> int | None:
-        """Bytes of what the server sends, unverified, in `buffer`; None when it lacks the chunk."""
+        """Size of the server's unverified bytes in `buffer`; None if it lacks the chunk."""
         if response.status_code in _MISSING:
             return None
         if response.status_code != _OK:
@@ -147,8 +147,8 @@ async def converse_with_seed(
 
     Parameters
     ----------
-    on_piece : called whenever a piece of a chunk has arrived.
-    allow_private : also talk to servers inside private networks, and on this machine.
+    on_piece : called for each piece of a chunk that arrives.
+    allow_private : also use servers inside private networks and on this machine.
     """
     options: dict[str, Any] = {
         "timeout": INACTIVITY,

@@ -22,11 +22,11 @@ async def obtain(
     most: int | None = None,
     patience: float | None = None,
 ) -> AsyncGenerator[dict[str, Any]]:
-    """Have contents as files, one after the other; yields "fetching" events in bytes.
+    """Obtain contents as files, one after the other. Yields "fetching" events in bytes.
 
-    `most` and `patience` are those of `Membership.fetch`, for each; so are the errors, and DiskFull
-    where the quota has no room for a content and its file. What rotted on this disk is fetched
-    again.
+    `most` and `patience` apply to each content, as in `Membership.fetch`. Errors are the same, and
+    DiskFull if the quota has no room for a content and its file. Chunks damaged on this disk are
+    fetched again.
     """
     for content in contents:
         async with (
@@ -43,7 +43,7 @@ async def obtain(
 
 
 def checkpoint_limit(membership: Membership, content: bytes) -> int:
-    """Bytes that a content can have which is asked for as a checkpoint, or as a part of the run."""
+    """Most bytes of a content that is requested as a checkpoint or as a part of the run."""
     heads = [record for record in membership.naming(content) if isinstance(record, Head)]
     if content in membership.run.content_ids() or not heads:
         return membership.limit(content)
@@ -79,7 +79,7 @@ async def _fetched(
     patience: float | None,
     promise: Promise,
 ) -> AsyncGenerator[tuple[int, int]]:
-    """(bytes here, bytes in all) while one content is fetched; its errors are raised."""
+    """(bytes here, bytes in all) while one content is fetched. Its errors are raised."""
     steps: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
 
     def tell(have: int, total: int) -> None:

@@ -1,7 +1,7 @@
-"""Whether those who say that they serve a content do: an announcement alone proves nothing.
+"""The check that a provider holds the content that it announces.
 
-A provider proves it by sending the manifest and one chunk of it, chosen at random by whoever asks.
-One who passes our question on to somebody who has the chunk proves that somebody has it.
+A provider proves it by sending the manifest and one chunk, chosen at random by the asker. A
+provider that forwards the question to another peer proves that the other peer has the chunk.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from paris_p2p.peer.transfer.chunk_sources import Source
 from paris_p2p.records.manifest import Manifest
 
 PATIENCE = 20.0
-"""Seconds a provider has to send what it is asked for."""
+"""Seconds that a provider has to send the requested bytes."""
 ASKED_PER_PROOF = 3
-"""Providers that are asked at most, for each that is needed."""
+"""Most providers asked for each proof that is needed."""
 ASKED_AT_ONCE = 8
-"""Providers that are asked, all at once, whether they are there at all."""
+"""Most providers asked, all at once, whether they serve a content at all."""
 QUESTIONS_PER_PEER = STREAMS_PER_PEER // 2
-"""Questions that one provider is asked at a time: it serves no more streams to one peer than it
-would, and fetches need some of them."""
+"""Most questions to one provider at a time. It limits the streams per peer, and fetches need some.
+"""
 
 Question = Callable[[ChunkClient], Awaitable[bool]]
 
 
 async def proven_providers(membership: Membership, content: bytes, enough: int) -> int:
-    """How many other peers prove to hold a content; counts no further than `enough` or a few more.
+    """How many other peers prove that they hold a content. Counts to `enough` or a few more.
 
-    At most ASKED_PER_PROOF * `enough` are asked. Where liars are so many that those do not suffice,
-    too few are counted, never too many.
+    At most ASKED_PER_PROOF * `enough` are asked. So with many liars too few are counted, never too
+    many.
     """
     sources = (await membership.fetcher.providers(content))[: ASKED_PER_PROOF * enough]
     question = partial(_sends_a_part, membership, content)
@@ -55,9 +55,9 @@ async def proven_providers(membership: Membership, content: bytes, enough: int) 
 
 
 async def is_served(membership: Membership, content: bytes) -> bool:
-    """Whether some other peer sends the manifest of a content within PATIENCE, or is too busy to.
+    """Whether another peer sends the manifest of a content within PATIENCE, or is too busy to.
 
-    That tells the living from the dead; whether they hold all of it, only fetching tells.
+    This tells live providers from dead ones. Only fetching tells whether they hold all of it.
     """
     sources = (await membership.fetcher.providers(content))[:ASKED_AT_ONCE]
     question = partial(_sends_manifest, content)
@@ -76,9 +76,9 @@ async def is_served(membership: Membership, content: bytes) -> bool:
 async def _ask(
     membership: Membership, source: Source, question: Question, *, busy: bool = False
 ) -> bool:
-    """What a provider's answer amounts to; `busy` when it has no time for it now.
+    """Whether a provider answers `question`; `busy` if it is too busy.
 
-    False when none comes within PATIENCE, the wait for a turn to ask this provider included.
+    False if no answer comes within PATIENCE, including the wait for a turn to ask this provider.
     """
     try:
         async with asyncio.timeout(PATIENCE), _turn_to_ask(membership, source.author):
@@ -94,7 +94,7 @@ async def _ask(
 
 
 def _turn_to_ask(membership: Membership, author: Author) -> asyncio.Semaphore:
-    """Held while a provider is asked; forgotten when nobody asks it any more."""
+    """A semaphore to hold while a provider is asked. It is forgotten when no question holds it."""
     return membership.node.asking.setdefault(author, asyncio.Semaphore(QUESTIONS_PER_PEER))
 
 

@@ -1,6 +1,6 @@
-"""Who serves what this peer may keep, and from which networks: looked up, and remembered.
+"""The providers of content that this peer may keep, and their networks: looked up and kept.
 
-Only of a few records of a slot, since anyone can sign some: `retention` says which.
+Only a few records of each slot are looked up, since anyone can sign some. `retention` chooses them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from paris_p2p.peer.upkeep.retention import (
 )
 
 UNSERVED = 600.0
-"""Seconds for which a content that nobody gave comes after those that somebody may have."""
+"""Seconds for which content that no provider sent comes after other content."""
 
 
 async def learn_providers(membership: Membership) -> None:
-    """Look up who serves the run's content and what records name that may be worth keeping.
+    """Look up the providers of the run's content, and of records that may be worth keeping.
 
-    The answer is in `membership.providers`. This peer is among those who serve what it holds.
+    The result is in `membership.providers`. This peer is a provider of the content that it holds.
     """
     _forget_unserved(membership)
     run, contents = membership.run, set(membership.run.content_ids())
@@ -47,7 +47,7 @@ async def learn_providers(membership: Membership) -> None:
 
 
 def wanted(membership: Membership) -> dict[bytes, int]:
-    """What the swarm should keep by what this peer knows; see `wanted_content`."""
+    """The contents that the swarm should keep, by this peer's knowledge; see `wanted_content`."""
     return wanted_content(
         membership.run,
         membership.heads,
@@ -58,9 +58,9 @@ def wanted(membership: Membership) -> dict[bytes, int]:
 
 
 def best_here(membership: Membership, here: Iterable[bytes]) -> dict[bytes, int]:
-    """What should be kept if there were nothing but what is `here`.
+    """The contents that should be kept if there were only those `here`.
 
-    A record that nobody else is known to serve any more has its place, too.
+    Content that no other peer is known to serve gets a place, too.
     """
     mine = {membership.node.identity.author: ""}
     providers = {content: membership.providers.get(content) or mine for content in here}
@@ -70,9 +70,9 @@ def best_here(membership: Membership, here: Iterable[bytes]) -> dict[bytes, int]
 
 
 async def served_only(membership: Membership, contents: Sequence[bytes]) -> set[bytes]:
-    """Those of `contents` that some other peer sends a part of; the others are remembered.
+    """The `contents` that another peer serves. The others are noted as unserved.
 
-    What the run is made of is not asked for: its web servers may have it where no peer has.
+    The run's own contents are not asked for: its web servers may have them.
     """
     asked = [content for content in contents if content not in membership.run.content_ids()]
     answers = await asyncio.gather(*(is_served(membership, content) for content in asked))
@@ -83,7 +83,7 @@ async def served_only(membership: Membership, contents: Sequence[bytes]) -> set[
 
 
 def note_unserved(membership: Membership, content: bytes) -> None:
-    """Nobody gave a content that was announced: it has no place before somebody does."""
+    """Note that no announced provider sent a content. It gets no place until one does."""
     membership.unserved[content] = membership.node.clock()
     membership.providers.pop(content, None)
 

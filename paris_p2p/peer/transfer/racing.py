@@ -1,10 +1,10 @@
-"""A fetch has to go at some pace; of several contents that would each do, a slow one is raced.
+"""A least pace for a fetch, and a race between alternative contents.
 
-Who serves a content may serve it as slowly as they like, and a trickle is enough to be waited for.
-So there is a least pace, relative to what is still to come. `at_pace` gives up a fetch that does
-not keep it. `first_complete` begins with the best content; while that does not keep the pace, the
-others are tried beside it, one at a time, and the quicker of the two goes on. Where all are slow,
-the line is what is slow: the quickest goes on alone, held to the pace that it showed.
+A provider could trickle bytes to keep a fetch waiting. So there is a least pace, relative to the
+bytes that are still missing. `at_pace` gives up a fetch that is slower. `first_complete` begins
+with the best content. While that is slower, the others are tried beside it, one at a time, and the
+faster of the two goes on. If all are slow, the cause is this peer's line: the fastest goes on
+alone, and must keep the pace that it has shown.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from paris_p2p.peer.upkeep.store_quota import NoRoom
 Event = dict[str, Any]
 
 Fetch = Callable[[bytes], AsyncGenerator[Event]]
-"""Has a content here, telling "fetching" events; NotAvailable or BadContent where it cannot."""
+"""Fetches a content, with "fetching" events. Raises NotAvailable or BadContent."""
 
 GLANCE: Final = 10.0
 """Seconds without a byte after which a content drops out of a race."""
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LeastPace:
-    """What a fetch has to keep up, from `look` seconds after its begin.
+    """The pace that a fetch must keep, from `look` seconds after its start.
 
-    At its rate so far it must take no longer than `soon` seconds in all, or than it would at `rate`
-    bytes a second, whichever is more.
+    At its rate so far, the whole fetch must take no longer than `soon` seconds, or than it would at
+    `rate` bytes a second, whichever is more.
     """
 
     look: float = 5.0
@@ -46,15 +46,15 @@ class LeastPace:
 
 
 class TooSlow(NotAvailable):
-    """Somebody serves it, more slowly than it is worth while there may be something else."""
+    """A fetch is slower than its least pace."""
 
 
 class StillComing(TooSlow):
-    """It comes all the same: perhaps it is the line of this peer that is slow."""
+    """A fetch is too slow, but bytes arrive: perhaps this peer's line is slow."""
 
 
 class Pace:
-    """How one fetch goes. Pure: `now` is an argument, in seconds of any clock."""
+    """The pace of one fetch. Pure: `now` is an argument, in seconds of any clock."""
 
     def __init__(self, least: LeastPace, now: float) -> None:
         self._least = least
@@ -63,22 +63,22 @@ class Pace:
         self._have = self._total = 0
 
     def told(self, have: int, total: int) -> None:
-        """So many bytes of so many are here; those of the first call were here before."""
+        """Note that `have` of `total` bytes are here. Those of the first call were here before."""
         self._at_first = have if self._at_first is None else self._at_first
         self._have, self._total = have, total
 
     @property
     def has_come(self) -> bool:
-        """Whether any of it has."""
+        """Whether any byte has arrived."""
         return self._have > (self._at_first or 0)
 
     def seconds(self, now: float) -> float:
-        """How long it takes in all, at its rate so far."""
+        """The seconds that the whole fetch takes at its rate so far."""
         got = self._have - (self._at_first or 0)
         return (now - self._began) * self._needed() / got if got else math.inf
 
     def falls_behind_at(self) -> float:
-        """When it begins to be too slow, if no more comes until then; never once it is complete."""
+        """The time from which it is too slow if no more bytes come; inf once it is complete."""
         if 0 < self._total <= self._have:
             return math.inf
         needed, least = self._needed(), self._least
@@ -87,7 +87,7 @@ class Pace:
         return self._began + max(least.look, allowed * got / needed if needed else 0.0)
 
     def begin_anew(self, now: float, look: float) -> None:
-        """From now on, it has to keep half of the pace that it showed, and `look` seconds first."""
+        """From now on require half of the pace that it has shown, after `look` seconds."""
         left = self._total - self._have
         self._least = LeastPace(look, 2 * self.seconds(now) * left / self._needed(), math.inf)
         self._began, self._at_first = now, self._have
@@ -99,9 +99,9 @@ class Pace:
 async def at_pace(
     fetching: AsyncGenerator[Event], least: LeastPace = LeastPace()
 ) -> AsyncGenerator[Event]:
-    """The events of one content's fetch; TooSlow once it falls behind the least pace.
+    """The events of one content's fetch. TooSlow once it falls behind the least pace.
 
-    Its first event is the begin: before that, room is made for it, and nothing can come.
+    Its pace counts from its first event. Before that, room is made and no byte can arrive.
     """
     now = asyncio.get_running_loop().time
     pace: Pace | None = None
@@ -116,9 +116,7 @@ async def at_pace(
                 if not limit.expired():
                     raise
                 kind = StillComing if pace is not None and pace.has_come else TooSlow
-                raise kind(
-                    "it comes too slowly to be waited for", "what has arrived is kept"
-                ) from error
+                raise kind("the download is too slow", "received chunks are kept") from error
             if event["event"] == "fetching":
                 pace = pace or Pace(least, now())
                 pace.told(event["bytes"], event["total"])
@@ -128,10 +126,10 @@ async def at_pace(
 async def first_complete(
     fetch: Fetch, contents: Sequence[bytes], least: LeastPace = LeastPace()
 ) -> AsyncGenerator[Event]:
-    """Have one of `contents`, best first, through `fetch`.
+    """Fetch one of `contents`, best first, with `fetch`.
 
-    "fetching" events, then one "complete" with the content that is here. NotAvailable when none
-    of them can be had. What comes of the others is kept.
+    Yields "fetching" events, then one "complete" event with the content that is here. NotAvailable
+    if none can be fetched. Received chunks of the others are kept.
     """
     async with aclosing(_Race(fetch, contents, least).events()) as events:
         async for event in events:
@@ -150,25 +148,25 @@ class _Race:
         self._last_begin = self._now()
         self._running: dict[bytes, tuple[asyncio.Task[None], Pace]] = {}
         self._dropped: list[asyncio.Task[None]] = []
-        self._told: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
     async def events(self) -> AsyncGenerator[Event]:
         try:
-            while self._recruit():
+            while self._begin_due():
                 event = await self._next()
                 if event is not None:
                     yield event
                     if event["event"] == "complete":
                         return
             raise self._no_room or NotAvailable(
-                "none of the candidates can be had", "try again when more peers are online"
+                "none of the candidates can be fetched", "try again when more peers are online"
             )
         finally:
             racing = [fetching for fetching, _ in self._running.values()]
             await end_tasks(*racing, *self._dropped)
 
-    def _recruit(self) -> bool:
-        """Begin what should be begun now; False when nothing is left to try."""
+    def _begin_due(self) -> bool:
+        """Begin the next fetch if it is time. False if nothing is left to try."""
         if not self._running:
             if not self._waiting:
                 self._waiting, self._set_aside = self._set_aside, []
@@ -190,16 +188,16 @@ class _Race:
         return all(pace.seconds(self._now()) < math.inf for _, pace in self._running.values())
 
     def _second_look(self) -> float:
-        """When those that were set aside are tried again, if what goes on is slow until then."""
+        """The time to retry those set aside, if the running fetches are still slow."""
         return self._last_begin + self._least.soon
 
     def _try_again(self) -> None:
-        """Try those that were set aside, for longer this time."""
+        """Retry those set aside, for longer this time."""
         self._waiting, self._set_aside = self._set_aside, []
         self._least = replace(self._least, look=self._least.soon)
 
     def _keep_quickest(self) -> Pace:
-        """Set all but the quickest aside; its pace."""
+        """Set all but the fastest fetch aside. Returns its pace."""
         now = self._now()
         quickest = min(self._running, key=lambda content: self._running[content][1].seconds(now))
         self._set_others_aside(quickest)
@@ -222,25 +220,25 @@ class _Race:
         pace = Pace(self._least, self._last_begin)
         fetching = asyncio.create_task(self._run(content, pace))
         self._running[content] = (fetching, pace)
-        fetching.add_done_callback(lambda _: self._told.put_nowait(None))
+        fetching.add_done_callback(lambda _: self._queue.put_nowait(None))
 
     async def _run(self, content: bytes, pace: Pace) -> None:
         try:
             if self._dropped:
-                await asyncio.wait(self._dropped)  # what they took is free then
+                await asyncio.wait(self._dropped)  # their room is free then
             async with aclosing(self._fetch(content)) as events:
                 async for event in events:
                     pace.told(event["bytes"], event["total"])
-                    self._told.put_nowait(event)
+                    self._queue.put_nowait(event)
         except NoRoom as error:
             self._note_no_room(content, error)
         except (BadContent, NotAvailable) as error:
             log.info("%s is passed over: %s", content.hex()[:12], error)
         else:
-            self._told.put_nowait({"event": "complete", "content": content.hex()})
+            self._queue.put_nowait({"event": "complete", "content": content.hex()})
 
     def _note_no_room(self, content: bytes, error: NoRoom) -> None:
-        """Pass it over; one that others left no room is next, and has all the room then."""
+        """Pass a content over. If rivals took its room, it is retried next, without them."""
         log.info("%s is passed over: %s", content.hex()[:12], error)
         has_rivals = content in self._running and len(self._running) > 1
         if has_rivals and content not in self._need_all_room:
@@ -250,14 +248,14 @@ class _Race:
             self._no_room = error
 
     async def _next(self) -> Event | None:
-        """The next event; None when it is time to look, or one has ended. Raises what it raised."""
+        """The next event; None if a look is due or a fetch has ended. Raises a fetch's error."""
         try:
             async with asyncio.timeout_at(self._next_look()):
-                event = await self._told.get()
+                event = await self._queue.get()
         except TimeoutError:
             return None
         if event is None:
-            self._dismiss()
+            self._remove_ended()
         return event
 
     def _next_look(self) -> float | None:
@@ -266,7 +264,7 @@ class _Race:
             return slow_at
         return max(slow_at, self._second_look()) if self._set_aside else None
 
-    def _dismiss(self) -> None:
+    def _remove_ended(self) -> None:
         for content, (fetching, _) in list(self._running.items()):
             if fetching.done():
                 del self._running[content]

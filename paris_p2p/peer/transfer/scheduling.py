@@ -1,9 +1,9 @@
-"""Who is asked for which chunk next: the decisions of a fetch, without any I/O.
+"""The next chunk to ask of each source: the decisions of a fetch, without any I/O.
 
-Every source works off its own short queue of chunks and is asked for more before that runs dry, so
-the fast ones get more. Where nothing is left to ask for, an idle source is asked for a chunk that
-a much slower one has not delivered yet; the first good copy counts. No chunk is asked of more than
-two at a time, and a source doubles for one chunk at a time, so little can be wasted.
+Every source has a short queue of requested chunks and is asked for more before it is empty, so fast
+sources get more. If no chunk is left to ask for, an idle source is asked for a chunk that a much
+slower one has not delivered yet. The first good copy counts. To limit waste, a chunk is asked of
+two sources at most, and a source doubles one chunk at a time.
 
 Pure: `now` is an argument, in seconds of any clock, the same one in every call.
 """
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 SOURCES = 4
-"""Sources asked at a time while none is slow."""
+"""Most sources asked at a time while none is slow."""
 
 MOST_SOURCES = 8
-"""Sources asked at a time when others are slow."""
+"""Most sources asked at a time when some are slow."""
 
 FIRST_WINDOW = 4
 FEWEST_AHEAD, MOST_AHEAD = 2, 16
-"""Chunks a source is asked for ahead: at first, and at least and at most once its pace is known."""
+"""Chunks asked of a source ahead: at first; then, once its pace is known, at least and at most."""
 
 HORIZON = 0.5
 """Seconds of work that a source is asked for ahead."""
@@ -31,18 +31,18 @@ SLOW_AFTER = 2.0
 """Seconds without a chunk after which a source counts as slow."""
 
 SLOWER, BRISK = 4.0, 0.125
-"""A source counts as slow when it takes so many times as long as the fastest and more than these
-seconds a chunk."""
+"""A source is slow if a chunk takes SLOWER times as long as from the fastest source, and more than
+BRISK seconds."""
 
 GIVEN_UP_AFTER, MOST_DOUBLINGS = 10.0, 6
-"""Seconds without a chunk after which a source may have to make room for another one, and how often
-they are doubled for a source that failed before: some are slow for everybody."""
+"""Seconds without a chunk after which a source may be dropped for another one, and how often they
+are doubled at most for a source that failed before: some are slow for everybody."""
 
 WORTH_DOUBLING = 2.0
-"""A chunk is asked of a second source when the first needs so many times as long for it."""
+"""A chunk is asked of a second source if the first needs so many times as long for it."""
 
 UNKNOWN_PACE = 1.0
-"""Seconds a chunk that a source is supposed to take before it has delivered one."""
+"""Assumed seconds per chunk of a source that has not delivered one yet."""
 
 SMOOTHING = 0.3
 """Weight of the newest chunk in a source's pace."""
@@ -50,24 +50,24 @@ SMOOTHING = 0.3
 
 @dataclass
 class _Work:
-    """What one source was asked for, oldest first, and how it goes."""
+    """The chunks asked of one source, oldest first, and its pace."""
 
     since: float
-    """When it last delivered, or was given work after having none."""
+    """When it last delivered, or was asked after being idle."""
     patience: float
-    """Seconds without a chunk after which it may have to make room."""
+    """Seconds without a chunk after which it may be dropped."""
     asked: dict[bytes, None] = field(default_factory=dict)
     lacking: set[bytes] = field(default_factory=set)
     pace: float | None = None
-    """Seconds a chunk, smoothed; None before the first."""
+    """Smoothed seconds per chunk; None before the first."""
 
     def expected_pace(self, now: float) -> float:
-        """Seconds a chunk will take, as far as can be told: a stall counts as slowness."""
+        """Expected seconds per chunk. A stall counts as slowness."""
         usual = UNKNOWN_PACE if self.pace is None else self.pace
         return max(usual, now - self.since) if self.asked else usual
 
     def window(self) -> int:
-        """Chunks it should be asked for ahead."""
+        """Chunks to ask for ahead."""
         if self.pace is None:
             return FIRST_WINDOW
         return max(FEWEST_AHEAD, min(MOST_AHEAD, int(HORIZON / max(self.pace, 1e-6))))
@@ -89,23 +89,23 @@ class Scheduler:
 
     @property
     def missing(self) -> int:
-        """How many chunks have not arrived."""
+        """The number of chunks that have not arrived."""
         return len(self._missing)
 
     def join(self, source: bytes, now: float, strikes: int = 0) -> None:
-        """A source is being contacted; it counts as slow when that takes long.
+        """Add a source that is being contacted. It counts as slow if that takes long.
 
-        One that had to make room before, `strikes` times in a row, gets twice the time each time.
+        Its time until it may be dropped doubles with each of its `strikes` (failures in a row).
         """
         self._work[source] = _Work(now, GIVEN_UP_AFTER * 2.0 ** min(strikes, MOST_DOUBLINGS))
 
     def leave(self, source: bytes) -> None:
-        """A source is gone: what it was asked for and nobody else is, must be asked again."""
+        """Remove a source. The chunks asked only of it are to be asked again."""
         for chunk in self._work.pop(source).asked:
             self._unask(chunk)
 
     def take(self, source: bytes, now: float) -> list[bytes]:
-        """Chunks to ask of `source` now, beyond those it was asked for already; often none."""
+        """More chunks to ask of `source` now; often none."""
         work = self._work[source]
         window = min(work.window(), self._share())
         if 2 * len(work.asked) > window:
@@ -120,7 +120,7 @@ class Scheduler:
         return batch
 
     def arrived(self, source: bytes, chunk: bytes, now: float) -> bool:
-        """`source` delivered a chunk it was asked for; True when it is the first to."""
+        """Note that `source` delivered a requested chunk. True if it is the first to deliver it."""
         work = self._work[source]
         work.delivered(now)
         self._forget(work, chunk)
@@ -130,7 +130,7 @@ class Scheduler:
         return first
 
     def lacks(self, source: bytes, chunk: bytes, now: float) -> None:
-        """`source` says that it does not have a chunk it was asked for."""
+        """Note that `source` lacks a requested chunk."""
         work = self._work[source]
         work.lacking.add(chunk)
         work.since = now
@@ -138,7 +138,7 @@ class Scheduler:
         self._unask(chunk)
 
     def useful(self, source: bytes) -> bool:
-        """Whether `source` may have anything that is still missing."""
+        """Whether `source` may have a missing chunk."""
         lacking = self._work[source].lacking
         return len(lacking) < len(self._missing) or not lacking.issuperset(self._missing)
 
@@ -152,17 +152,17 @@ class Scheduler:
         return work.pace is not None and work.pace > max(BRISK, SLOWER * min(paces))
 
     def wanted(self, now: float) -> int:
-        """How many more sources should be asked."""
+        """The number of further sources to ask."""
         brisk = sum(not self.slow(source, now) for source in self._work)
         enough = min(SOURCES, len(self._missing))
         return max(0, min(enough - brisk, MOST_SOURCES - len(self._work)))
 
     def stuck(self, now: float) -> bool:
-        """Whether nobody delivers as one should."""
+        """Whether all sources are slow."""
         return all(self.slow(source, now) for source in self._work)
 
     def superfluous(self, now: float) -> bytes | None:
-        """Where no room is left: the source that keeps us waiting longest, if it is too long."""
+        """The source that has been silent longest, if too long and no place is left; else None."""
         waits = [
             (now - work.since, source)
             for source, work in self._work.items()
@@ -171,18 +171,18 @@ class Scheduler:
         return max(waits)[1] if waits and len(self._work) >= MOST_SOURCES else None
 
     def sources(self) -> Collection[bytes]:
-        """Who is being asked, or contacted."""
+        """The sources that are being asked or contacted."""
         return self._work.keys()
 
     def _share(self) -> int:
-        """A fair part of what nobody was asked for yet: a short file is divided too."""
+        """A fair share of the unasked chunks, so that a short file is divided too."""
         return max(1, -(-len(self._unasked) // len(self._work)))
 
     def _new_to(self, work: _Work) -> Iterator[bytes]:
         return (chunk for chunk in self._unasked if chunk not in work.lacking)
 
     def _doubled(self, source: bytes, now: float) -> list[bytes]:
-        """The chunk that is furthest from arriving, if `source` would be much faster with it."""
+        """The chunk that is furthest from arriving, if `source` would deliver it much faster."""
         mine = self._work[source]
         waits = [
             (place * work.expected_pace(now), chunk)
@@ -206,7 +206,7 @@ class Scheduler:
             del self._askers[chunk]
 
     def _unask(self, chunk: bytes) -> None:
-        """One source fewer will deliver `chunk`."""
+        """Note that one source fewer will deliver `chunk`."""
         self._askers[chunk] -= 1
         if not self._askers[chunk]:
             del self._askers[chunk]

@@ -1,10 +1,10 @@
-"""The store: what is kept, copied for others, checked and let go.
+"""The store: retention, replication, checking and eviction.
 
-- `retention`           what to keep, copy and let go: pure decisions
-- `holdings`            what lies in the store, which runs name it, and what of it is kept
-- `store_quota`         room in the quota for what is about to be fetched
-- `replication`         keeping a run's content at enough providers
-- `garbage_collection`  letting go what is superseded, or what others hold when room is needed
-- `left_runs`           the runs that a home took part in before
-- `scrubbing`           reading the store again and again, so that damage is found
+- `retention`           the contents to keep, copy and evict: pure decisions
+- `holdings`            the contents of the store, the runs that name them, and the kept ones
+- `store_quota`         reserving room in the quota for a fetch
+- `replication`         keeping enough providers of a run's content
+- `garbage_collection`  deleting superseded content, and evicting other content to make room
+- `left_runs`           the runs that a home has left
+- `scrubbing`           reading the store again and again to find damage
 """

@@ -1,12 +1,13 @@
-"""Letting content go: what is superseded after a grace, what others hold when room is needed.
+"""Deleting superseded content after a grace, and evicting other content when room is needed.
 
-Kept in any case: what this author published last in every slot, of whatever run; what is being
-fetched; and every current content unless `replicas` other peers have just proven to hold it, or one
-where its run has more than its share (`yielding`). What else a run needs that this home has left
-goes where room is needed, and at once when it is left.
+Some content is always kept: the newest work of this author in every slot of every run, content in
+use, and current content. Current content is evicted only if `replicas` other peers have just proven
+to hold it, or one if its run takes more than its share (`yielding`). Other content of a run that
+this home has left is deleted on leaving, or when room is needed.
 
-A current content is given up in two steps, so that the holders of one content who all need room do
-not all drop it: each takes back its announcement, waits a random time, and looks who is left.
+Holders of the same current content may all need room. So that they do not all drop it, a peer
+evicts in two steps: it withdraws its provider record, waits a random time, and counts the
+remaining providers.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ log = logging.getLogger(__name__)
 
 PERIOD = 60.0
 GRACE = 15 * 60.0
-"""Seconds that a superseded content stays: whoever is fetching it can finish."""
+"""Seconds that superseded content stays, so that peers can finish fetching it."""
 STRAY = 60 * 60.0
-"""Seconds after which a chunk that no manifest names is what a killed process left."""
+"""Seconds after which a chunk that no manifest names counts as left by a killed process."""
 SETTLE = (2.0, 10.0)
-"""Seconds, at random, between taking back an announcement and looking who is left."""
+"""Range of the random seconds between withdrawing a provider record and counting providers."""
 
 LetGo = Callable[[], Awaitable[object]]
 
 
 async def collect(node: Node[Membership]) -> None:
-    """One round: let go what is superseded, and more where the quota is exceeded."""
+    """One round: delete superseded content, and evict more if the quota is exceeded."""
     for membership in list(node.memberships.values()):
         await _let_formers_go(membership, membership.heads)
         await _let_formers_go(membership, membership.resumes)
@@ -62,7 +63,7 @@ async def collect(node: Node[Membership]) -> None:
     await asyncio.to_thread(_note_uses, node, keep)
     stored = await asyncio.to_thread(stored_contents, node)
     for content in superseded(stored, keep, node.clock() - GRACE):
-        await _drop(node, content, "there is newer")
+        await _drop(node, content, "superseded")
     await asyncio.to_thread(node.blobs.sweep, run_records(node), node.clock() - STRAY)
     if not await make_room(node, 0, grace=GRACE):
         await evict(node, 0)
@@ -71,12 +72,13 @@ async def collect(node: Node[Membership]) -> None:
 async def make_room(
     node: Node[Membership], size: int, asker: Membership | None = None, grace: float = 0.0
 ) -> bool:
-    """Let go what nobody should miss until `size` more bytes fit into the quota; whether they do.
+    """Drop dispensable data until `size` more bytes fit into the quota. Returns whether they fit.
 
-    First what is superseded, then files that can be made again, then what runs that were left are
-    made of, then what is outranked; of these contents only what was of no use for `grace` seconds.
-    `asker` is whom the room is for, None where the quota is exceeded: whose content may go depends
-    on it (see `yielding`).
+    The order is superseded content, files that can be made again, content of left runs, outranked
+    content. Content must be unused for `grace` seconds.
+
+    asker : the membership that needs the room, which decides whose content may go (see `yielding`);
+        None if the quota is exceeded.
     """
     if await has_room(node, size):
         return True
@@ -88,7 +90,7 @@ async def make_room(
 
 
 async def make_room_for(asker: Membership, size: int, *, evicting: bool) -> bool:
-    """As `make_room` and, `evicting`, `evict`, or let go nothing where both are not enough."""
+    """Like `make_room` and, with `evicting`, `evict`. Drops nothing if both are not enough."""
     if not await can_make_room(asker, size, evicting=evicting):
         return False
     node = asker.node
@@ -98,7 +100,7 @@ async def make_room_for(asker: Membership, size: int, *, evicting: bool) -> bool
 
 
 async def can_make_room(asker: Membership, size: int, *, evicting: bool) -> bool:
-    """Whether `make_room_for` would, by what is known of who holds what else."""
+    """Whether `make_room_for` would succeed, by the known providers."""
     node = asker.node
     needed = size - await _room(node)
     if needed > 0:
@@ -112,7 +114,7 @@ async def can_make_room(asker: Membership, size: int, *, evicting: bool) -> bool
 
 
 async def evict(node: Node[Membership], size: int, asker: Membership | None = None) -> bool:
-    """Let go current contents that others hold until `size` more bytes fit; whether they do."""
+    """Evict current contents that others hold until `size` more bytes fit. Returns whether."""
     sizes, least = await asyncio.to_thread(_evictable, node, size, asker)
     counts = await asyncio.gather(*(_others(node, content) for content in sizes))
     needed = size - await _room(node)
@@ -122,25 +124,25 @@ async def evict(node: Node[Membership], size: int, asker: Membership | None = No
 
 
 async def has_room(node: Node[Membership], size: int) -> bool:
-    """Whether `size` more bytes fit into the quota, with all that is promised room there."""
+    """Whether `size` more bytes fit into the quota beside all promises."""
     return await _room(node) >= size
 
 
 async def free_left(node: Node[Membership], run_id: bytes) -> None:
-    """Let go at once what only a run needs that was left, but not what this author published."""
+    """Delete content that only a left run needs, except this author's newest work."""
     needed = await asyncio.to_thread(needed_by_left, node, run_id)
     for content in sorted(needed):
         await _drop(node, content, "its run was left")
 
 
 async def _room(node: Node[Membership]) -> int:
-    """Bytes that the quota has left; less than none where it is exceeded."""
+    """Free bytes of the quota; negative if it is exceeded."""
     spoken_for = sum(promise.size for promise in node.promises)
     return node.config.store_quota - await asyncio.to_thread(node.blobs.usage) - spoken_for
 
 
 async def _let_formers_go(membership: Membership, book: RecordBook[Record]) -> None:
-    """What authors published before counts no more once enough peers prove to hold their newest."""
+    """Delete former records whose successor's content is here, or proven at enough peers."""
     node = membership.node
     for former, newest in book.formers():
         here = await asyncio.to_thread(node.blobs.complete, newest.manifest)
@@ -152,7 +154,7 @@ async def _let_formers_go(membership: Membership, book: RecordBook[Record]) -> N
 async def _dispensable(
     node: Node[Membership], size: int, asker: Membership | None, before: float
 ) -> list[tuple[int, LetGo]]:
-    """What to do one after the other until there is room, and how many bytes each gives."""
+    """The actions that make room, in order, each with the bytes that it frees."""
     keep = await asyncio.to_thread(kept_contents, node)
     stored = await asyncio.to_thread(stored_contents, node)
     sizes = {item.content: item.size for item in stored}
@@ -164,40 +166,40 @@ async def _dispensable(
     unused = node.clock() - GRACE
     files = await asyncio.to_thread(unused_files, node, unused)
     return [
-        *drops(superseded(stored, keep, before), "there is newer"),
+        *drops(superseded(stored, keep, before), "superseded"),
         *((size, partial(node.let_go_file, content, unused)) for size, content in files),
         *drops(left(stored, keep, before), "its run was left"),
-        *drops(filter(may_go, outranked(stored, keep, before)), "there is better"),
+        *drops(filter(may_go, outranked(stored, keep, before)), "outranked"),
     ]
 
 
 async def _evict(node: Node[Membership], content: bytes, least: int) -> None:
-    """Drop a current content, unless too few hold it once this peer has stopped saying it does."""
+    """Drop a current content, unless too few peers prove to hold it after the withdrawal."""
     async with _given_up(node, content) as tellers:
         await asyncio.sleep(node.rng.uniform(*SETTLE))
         proven = [await proven_providers(one, content, least) for one in naming(node, content)]
         if min(proven, default=least) >= least and await node.let_go(content):
-            log.info("made room: others hold %s", content.hex()[:12])
+            log.info("evicted %s: others hold it", content.hex()[:12])
         else:
             await _announce_again(tellers, content)
 
 
 async def _drop(node: Node[Membership], content: bytes, why: str) -> None:
-    """Drop a content that nobody should miss, unless somebody has begun to use it."""
+    """Drop a dispensable content, unless it is in use."""
     if content in node.in_use:
         return
     async with _given_up(node, content) as tellers:
         if await node.let_go(content):
-            log.info("let go %s: %s", content.hex()[:12], why)
+            log.info("deleted %s: %s", content.hex()[:12], why)
         elif await asyncio.to_thread(node.blobs.complete, content):
             await _announce_again(tellers, content)
 
 
 @asynccontextmanager
 async def _given_up(node: Node[Membership], content: bytes) -> AsyncIterator[list[Membership]]:
-    """What was announced is taken back; whoever is interrupted inside may have kept it.
+    """Withdraw the announcements of a content. An error inside allows them again.
 
-    Yields those that had it announced.
+    Yields the memberships that had announced it.
     """
     memberships = list(node.memberships.values())
     tellers = [one for one in memberships if content in node.provider_records.of(one.run_id)]
@@ -217,7 +219,7 @@ async def _announce_again(tellers: Sequence[Membership], content: bytes) -> None
 
 
 def _may_go(node: Node[Membership], size: int, asker: Membership | None) -> Callable[[bytes], bool]:
-    """Whether a content may go so that `asker` gets so many bytes: all runs that name it yield."""
+    """Returns a check whether a content may go for `asker`: all runs that name it must yield."""
     named = {run_id: one.contents() for run_id, one in node.memberships.items()}
     sizes = {content: size_here(node, content) for content in node.blobs.known()}
     quota, asking = node.config.store_quota, asker.run_id if asker is not None else None
@@ -228,10 +230,10 @@ def _may_go(node: Node[Membership], size: int, asker: Membership | None) -> Call
 def _evictable(
     node: Node[Membership], size: int, asker: Membership | None
 ) -> tuple[dict[bytes, int], dict[bytes, int]]:
-    """Current contents that are here as a whole, may go for `asker` and are not this author's own.
+    """Complete current contents that may go for `asker` and are not this author's own.
 
-    The bytes of each, and how many others have to hold it: as many as should, but only one where
-    the run of another has more than its share.
+    Returns the bytes of each, and how many others must hold it: `replicas`, but only one for the
+    content of another run that takes more than its share.
     """
     may_go, replicas = _may_go(node, size, asker), node.config.replicas
     candidates = filter(may_go, kept_contents(node) - own_contents(node) - node.in_use.keys())
@@ -246,21 +248,21 @@ def _evictable(
 
 
 async def _others(node: Node[Membership], content: bytes) -> int:
-    """How many others provide a content, to each of the runs that name it."""
+    """The number of other providers of a content: the least over the runs that name it."""
     runs = naming(node, content)
     found = await asyncio.gather(*(one.fetcher.providers(content) for one in runs))
     return min(map(len, found), default=0)
 
 
 def _known_others(node: Node[Membership], content: bytes) -> int:
-    """Likewise, as far as that was looked up."""
+    """Like `_others`, at the last look-up."""
     own = {node.identity.author}
     found = [one.providers.get(content, {}).keys() - own for one in naming(node, content)]
     return min(map(len, found), default=0)
 
 
 def _note_uses(node: Node[Membership], keep: Set[bytes]) -> None:
-    """Remember on disk that these are of use now: the grace of what is not counts from here."""
+    """Note on disk that these contents are of use now. A grace counts from the last note."""
     now = node.clock()
     for content in keep:
         node.blobs.note_use(content, now)

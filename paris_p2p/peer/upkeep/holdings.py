@@ -1,6 +1,6 @@
-"""What lies in the store, which runs name it, and what of it is kept. Blocking.
+"""The contents of the store, the runs that name them, and the kept ones. Blocking.
 
-A content may be named by several of a node's runs: it is of use as long as it is to one of them.
+Several runs of a node may name a content. It is of use while it is of use to one of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def stored_contents(node: Node[Membership]) -> list[Stored]:
 
 
 def naming(node: Node[Membership], content: bytes) -> list[Membership]:
-    """Those whose run names a content."""
+    """The memberships whose run names a content."""
     return [one for one in node.memberships.values() if one.names(content)]
 
 
@@ -50,9 +50,9 @@ def size_here(node: Node[Membership], content: bytes) -> int:
 
 
 def kept_contents(node: Node[Membership]) -> set[bytes]:
-    """Contents that are not let go: what is wanted, the best of what is really here, and own work.
+    """The contents to keep: wanted content, the best content here, own work, and content in use.
 
-    The best of what is here too, because a record that ranks first may name nothing real.
+    The best content here is kept because the first-ranked record may name nothing real.
     """
     here = {content for content in node.blobs.known() if node.blobs.complete(content)}
     current = set[bytes]()
@@ -62,7 +62,7 @@ def kept_contents(node: Node[Membership]) -> set[bytes]:
 
 
 def own_contents(node: Node[Membership]) -> set[bytes]:
-    """What this author published last in every slot, of the runs of now and of others before."""
+    """This author's newest contents in every slot, in current and left runs."""
     author, runs = node.identity.author, node.home.runs_dir
     own = set[bytes]()
     for membership in list(node.memberships.values()):
@@ -75,7 +75,7 @@ def own_contents(node: Node[Membership]) -> set[bytes]:
 
 
 def needed_by_left(node: Node[Membership], run_id: bytes) -> set[bytes]:
-    """What a run needs that was left, and neither a run of now does nor another that was left."""
+    """Contents here that only this left run needs: no current run and no other left run does."""
     others = node.left_runs.contents(but=run_id) | own_contents(node) | node.in_use.keys()
     for membership in list(node.memberships.values()):
         others |= membership.contents()
@@ -83,8 +83,7 @@ def needed_by_left(node: Node[Membership], run_id: bytes) -> set[bytes]:
 
 
 def unused_files(node: Node[Membership], before: float) -> list[tuple[int, bytes]]:
-    """Bytes and contents of made files that nothing uses and nothing did since `before`, the
-    longest unused first."""
+    """Bytes and contents of made files not used since `before`, the longest unused first."""
     used = node.blobs.files()
     unused = sorted(
         (content for content in used.keys() - node.in_use.keys() if used[content] < before),
@@ -95,5 +94,5 @@ def unused_files(node: Node[Membership], before: float) -> list[tuple[int, bytes
 
 
 def run_records(node: Node[Membership]) -> set[bytes]:
-    """Chunks that are records of runs, and so of no file."""
+    """The chunks that are run records, and so belong to no file."""
     return {*node.memberships, *node.left_runs.ids()}

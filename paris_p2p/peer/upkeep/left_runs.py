@@ -1,6 +1,6 @@
-"""The runs that a home took part in before: what they are made of, and what was published in them.
+"""The runs that a home has left: their own contents, and the contents published in them.
 
-Nothing of a run changes while it is left, so it is read once.
+A left run does not change, so it is read once.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class LeftRuns:
 
     Parameters
     ----------
-    folder : where a home keeps a folder for each run.
-    chunks : where the records of the runs lie.
-    taken : ids of the runs that the node takes part in now.
+    folder : holds a folder for each run.
+    chunks : holds the run records.
+    taken : ids of the runs that the node takes part in.
     """
 
     def __init__(self, folder: Path, chunks: ChunkStore, taken: Container[bytes]) -> None:
@@ -34,7 +34,7 @@ class LeftRuns:
         self._known: dict[bytes, set[bytes]] = {}
 
     def forget(self, run_id: bytes) -> None:
-        """Read a run again: it has just been left."""
+        """Forget a run that has just been left, so that it is read again."""
         self._known.pop(run_id, None)
 
     def ids(self) -> list[bytes]:
@@ -42,13 +42,13 @@ class LeftRuns:
         return [run_id for run_id in found if run_id not in self._taken]
 
     def contents(self, but: bytes = b"") -> set[bytes]:
-        """Manifest ids of all that these runs, `but` one of them, need: see `contents_of`."""
+        """Manifest ids of all contents of these runs except the run `but`: see `contents_of`."""
         left = self.ids()
         self._known = {run_id: self.contents_of(run_id) for run_id in left}
         return set().union(*(self._known[run_id] for run_id in left if run_id != but))
 
     def contents_of(self, run_id: bytes) -> set[bytes]:
-        """What a run that was left is made of, and all that its records name."""
+        """A left run's own contents, and all that its records name."""
         if run_id in self._known:
             return self._known[run_id]
         named = {record.manifest for record in _records_in(self._folder / run_id.hex())}

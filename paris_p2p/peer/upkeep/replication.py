@@ -1,14 +1,14 @@
-"""Keeping a run's content at enough providers: notice what is thin, fetch it, serve it.
+"""Keeping enough providers of a run's content: notice thin content, fetch it, serve it.
 
-Each peer decides alone, from the number of providers it sees and a random back-off, so that a
-hundred peers do not all copy the same shard at once. Copies for others stop at the quota; where
-something thin does not fit, content that enough others hold makes room (see `garbage_collection`).
+Each peer decides alone, from the number of providers that it sees and a random back-off, so that a
+hundred peers do not copy the same shard at once. Copies stop at the quota. If thin content does not
+fit, content that enough others hold makes room (see `garbage_collection`).
 
-Providers can be made up, and whoever announced a few of them for everything would keep everybody
-from copying. So now and then a peer asks the providers of one content to prove that they hold it.
+Providers can be faked: a few false ones for every content would stop all copying. So now and then a
+peer asks the providers of one content to prove that they hold it.
 
-A seed has its disk to give and nothing else: it copies everything the run wants, however many hold
-it already, the thinnest first and without a wait, until its quota is used.
+A seed only gives its disk. It copies everything that the run wants, with any number of providers,
+the thinnest first and without back-off, until its quota is used.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ FIRST = 3.0
 """Seconds after joining until the first look."""
 MAX_BACKOFF = 4.0
 DOUBT = 0.05
-"""Share of rounds in which the providers of one content are asked for proof: every ten minutes."""
+"""Share of rounds in which the providers of one content must prove it: every ten minutes."""
 PATIENCE = 20.0
 """Seconds without a byte after which a copy is left for the next round."""
 LEAST = LeastPace(look=30.0, rate=64 * 1024.0)
-"""What a copy has to keep up, or is left for other content for a while."""
+"""The least pace of a copy. A slower one is left for other content for a while."""
 AT_ONCE = 2
 """Contents copied at the same time."""
 LOOKS = 4
-"""How often in a round it is looked again what is wanted, without what nobody sent."""
+"""Most times in a round that the wanted content is worked out, without content that nobody sent."""
 
 
 async def replicate(node: Node[Membership]) -> None:
-    """One round: look at what the runs want, copy what is thin, announce it.
+    """One round: look at the contents that the runs want, copy the thin ones, announce them.
 
-    The runs take turns, so that none waits for all that another wants. One that cannot be looked at
-    now keeps none of the others waiting: that is raised when their copies are done.
+    The runs take turns, so that none waits for all copies of another. If a run cannot be looked at,
+    its error is raised after the copies of the others.
 
-    Raises DiskFull when the disk is full before the quota is.
+    Raises DiskFull if the disk is full before the quota is.
     """
     memberships = list(node.memberships.values())
     found = await asyncio.gather(*map(_look, memberships), return_exceptions=True)
@@ -68,7 +68,7 @@ async def replicate(node: Node[Membership]) -> None:
     for membership, copies in zip(memberships, worth, strict=True):
         if node.rng.random() < DOUBT:
             copied = {copy.thin.content for copy in copies}
-            await _doubt_one(membership, wanted(membership).keys() - copied)
+            await _challenge_one(membership, wanted(membership).keys() - copied)
     for one in found:
         if isinstance(one, BaseException):
             raise one
@@ -76,7 +76,7 @@ async def replicate(node: Node[Membership]) -> None:
 
 @dataclass(frozen=True)
 class Copy:
-    """A content that is worth copying for a run."""
+    """A content worth copying for a run."""
 
     membership: Membership
     thin: Thin
@@ -86,13 +86,13 @@ T = TypeVar("T")
 
 
 def alternating(several: Sequence[Sequence[T]]) -> list[T]:
-    """The first of each, then the second of each, and so on."""
+    """The first item of each, then the second of each, and so on."""
     longest = max(map(len, several), default=0)
     return [items[turn] for turn in range(longest) for items in several if turn < len(items)]
 
 
 async def _look(membership: Membership) -> list[Copy]:
-    """What is worth copying for a run, the thinnest first."""
+    """The contents worth copying for a run, the thinnest first."""
     await membership.survey()
     await learn_resumes(membership, membership.run.slots())
     await learn_providers(membership)
@@ -100,7 +100,7 @@ async def _look(membership: Membership) -> list[Copy]:
 
 
 async def _copy_in_turn(turns: Iterator[Copy]) -> None:
-    """Copy what comes next, as long as it is still thin, until there is no more."""
+    """Copy the next contents that are still thin, until there are no more."""
     for copy in turns:
         membership, content = copy.membership, copy.thin.content
         node = membership.node
@@ -110,7 +110,7 @@ async def _copy_in_turn(turns: Iterator[Copy]) -> None:
 
 
 async def _obtainable(membership: Membership) -> list[Thin]:
-    """What is worth copying, without what nobody sends: that makes place for others."""
+    """The contents worth copying that a peer sends. Unserved ones leave their place to others."""
     for _ in range(LOOKS):
         worth = await _worth_copying(membership)
         there = await served_only(membership, [thin.content for thin in worth])
@@ -120,8 +120,7 @@ async def _obtainable(membership: Membership) -> list[Thin]:
 
 
 async def _worth_copying(membership: Membership) -> list[Thin]:
-    """What to copy as far as it is known who provides it, the thinnest first, equals in random
-    order."""
+    """The contents to copy by their known providers, thinnest first, equals in random order."""
     contents = wanted(membership).keys()
     here = await asyncio.to_thread(_here, membership, contents)
     missing = {content for content in contents if not here.get(content)}
@@ -132,7 +131,7 @@ async def _worth_copying(membership: Membership) -> list[Thin]:
 
 
 async def _is_still_thin(membership: Membership, content: bytes) -> bool:
-    """Whether to copy a content now: others may have, and its record may have gone."""
+    """Whether to copy a content still: others may have copied it, or its record may be gone."""
     if content not in wanted(membership):
         return False
     here = await asyncio.to_thread(_here, membership, {content})
@@ -141,8 +140,8 @@ async def _is_still_thin(membership: Membership, content: bytes) -> bool:
     return bool(worth_copying(missing, here.keys(), providers, _replicas(membership)))
 
 
-async def _doubt_one(membership: Membership, contents: Set[bytes]) -> None:
-    """Copy one content that seems to have enough providers, unless they prove it."""
+async def _challenge_one(membership: Membership, contents: Set[bytes]) -> None:
+    """Choose a content that seems to have enough providers. Copy it unless they prove it."""
     here = await asyncio.to_thread(_here, membership, contents)
     missing = sorted(contents - here.keys())
     if not missing:
@@ -153,7 +152,7 @@ async def _doubt_one(membership: Membership, contents: Set[bytes]) -> None:
 
 
 async def _copy(membership: Membership, content: bytes) -> None:
-    """Fetch a content, as far as there is room for it, and say that this peer serves it."""
+    """Fetch a content if there is room for it, and announce that this peer serves it."""
     most, thin = wanted(membership).get(content), _known_thin(membership, content)
     if most is None or not await may_have_room(membership, content, evicting=thin):
         return
@@ -171,7 +170,7 @@ async def _copy(membership: Membership, content: bytes) -> None:
 
 
 async def _fetch(membership: Membership, content: bytes, promise: Promise, most: int) -> None:
-    """TooSlow where it falls behind the least pace; what has arrived is kept."""
+    """Fetch a content. TooSlow if it falls behind the least pace; received chunks are kept."""
     now = asyncio.get_running_loop().time()
     pace = Pace(_least(membership.node.config.download_limit), now)
     try:
@@ -187,11 +186,11 @@ async def _fetch(membership: Membership, content: bytes, promise: Promise, most:
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise TooSlow("it comes too slowly, others may come faster") from error
+        raise TooSlow("the download is too slow; other content comes first") from error
 
 
 def _least(limit: int) -> LeastPace:
-    """No faster than the `limit` of all downloads (bytes a second; 0: none) lets copies come."""
+    """The least pace, no faster than the download `limit` allows (bytes a second; 0 for none)."""
     return replace(LEAST, rate=min(LEAST.rate, limit / AT_ONCE / 2)) if limit else LEAST
 
 
@@ -204,7 +203,7 @@ def _replicas(membership: Membership) -> int | None:
 
 
 def _here(membership: Membership, contents: Set[bytes]) -> dict[bytes, bool]:
-    """Those of which something is in the store, and whether all is."""
+    """The contents that are in the store at least in part; each with whether it is complete."""
     known = membership.node.blobs.known()
     return {
         content: membership.node.blobs.complete(content) for content in contents if content in known

@@ -1,16 +1,16 @@
-"""What should be kept, copied and let go: pure decisions over what is known.
+"""The contents to keep, copy and evict: pure decisions.
 
-A content is *current* while the run is made of it, or one of the records of a slot that count names
-it. A checkpoint or resume state is *superseded* when its author has published a newer one, so that
-no record names it any more; *outranked* when others' records come before its own; *left* when only
-a run names it that this home has left.
+A content is *current* while it is part of the run, or a record of a slot that counts names it. A
+checkpoint or resume state is *superseded* when its author has published a newer one, so that no
+record names it any more. It is *outranked* when others' records come before its own. It is *left*
+when only a run that this home has left names it.
 
-What is outranked or left goes only where room is needed: ranks follow what authors say, and nobody
-should be able to have everybody's work thrown away by saying more.
+Outranked and left content goes only when room is needed. Ranks follow the claims of authors, and
+nobody should be able to evict everybody's work by claiming more.
 
-For the same reason the places among what is kept do not go by rank alone. Keys and steps cost
-nothing, networks and disks do: a record has a place once somebody serves what it names, and those
-who serve from one network have one place between them (`shared_out`).
+For the same reason places do not go by rank alone. Keys and steps cost nothing, but networks and
+disks do. A record gets a place only if its content is served, and all providers in one network
+share one place (`shared_out`).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from paris_p2p.records.resume import Resume, ranked_resumes
 from paris_p2p.records.run import RunManifest
 
 HEADS_KEPT = 3
-"""Heads of each slot that are worth copying at most, each from another network."""
+"""Most heads of each slot that are worth copying, each from another network."""
 HEADS_ALIKE = 2
-"""Those that are however few networks they come from."""
+"""Heads of each slot that are worth copying even from one network."""
 RESUMES_KEPT = 2
-"""Resume states of each slot that are: as large as eight heads, and only saving time."""
+"""Like HEADS_KEPT, for resume states: each is as large as eight heads, and only saves time."""
 RESUMES_ALIKE = 1
 LOOKED_UP = 8
-"""Records of a slot and kind whose providers are looked up, where there are more."""
+"""Most records of a slot and kind whose providers are looked up."""
 TRAINED = ("checkpoint", "resume")
 """Kinds of content that newer ones supersede."""
 
 ProviderNetworks = Mapping[Author, str]
-"""Peers that serve a content or announce a record, and the network of each: "" when unknown."""
+"""Peers that serve a content or announce a record, and the network of each ("" if unknown)."""
 
 
 @dataclass(frozen=True)
@@ -50,39 +50,38 @@ class Stored:
 
     content: bytes
     kind: str
-    """The kind in its manifest; "" where that is damaged."""
+    """The kind in its manifest; "" if that is damaged."""
     named: bool
-    """Whether a head or resume state that is known names it."""
+    """Whether a known head or resume state names it."""
     last_use: float
-    """When it was wanted or used last, in Unix seconds."""
+    """When it was last wanted or used, in Unix seconds."""
     left: bool = False
-    """Whether only a run that this home has left names it."""
+    """Whether only a left run names it."""
     size: int = 0
     """Bytes of it that are here."""
 
 
 @dataclass(frozen=True)
 class Thin:
-    """A content worth copying, and how many peers provide it."""
+    """A content worth copying, and its number of providers."""
 
     content: bytes
     providers: int
 
 
 def content_limit(run: RunManifest, record: Head | Resume) -> int:
-    """Bytes that what a record names can have at most."""
+    """Most bytes of the content that a record names."""
     limit = run.resume_limit if isinstance(record, Resume) else run.checkpoint_limit
     return limit(record.expert)
 
 
 def possible_heads(run: RunManifest, heads: Iterable[Head]) -> list[Head]:
-    """Heads of a slot that count, the best first. One that claims more bytes than its kind can have
-    does not."""
+    """The heads of a slot that count, best first, without those that claim too many bytes."""
     return ranked_heads((head for head in heads if _fits(run, head)), run.publishers)
 
 
 def possible_resumes(run: RunManifest, resumes: Iterable[Resume]) -> list[Resume]:
-    """Likewise resume states."""
+    """Like `possible_heads`, for resume states."""
     return ranked_resumes((one for one in resumes if _fits(run, one)), run.publishers)
 
 
@@ -93,12 +92,12 @@ def wanted_content(
     providers: Mapping[bytes, ProviderNetworks],
     counts: Callable[[Head | Resume], bool] = lambda record: True,
 ) -> dict[bytes, int]:
-    """What the swarm should keep, each with the bytes that it can have at most.
+    """The contents that the swarm should keep, each with its most bytes.
 
-    The run's own content, and of each slot the heads and resume states that have a place. More than
-    one, so that one that is worthless does not displace the others. Only records that `counts`
-    accepts and whose content has `providers` are looked at.
-    (The run record itself is one chunk that every peer of the run holds anyway.)
+    They are the run's own content, and the heads and resume states of each slot that have a place.
+    There is more than one place, so that a worthless record does not displace the others. Only
+    records that `counts` accepts and whose content has `providers` get one. The run record is not
+    included: every peer of the run holds it anyway.
     """
 
     def kept(ranked: Sequence[Record], most: int, alike: int) -> list[Record]:
@@ -120,11 +119,11 @@ def wanted_content(
 def shared_out(
     records: Sequence[Record], origins: Mapping[Record, ProviderNetworks], most: int, alike: int
 ) -> list[Record]:
-    """Which of `records`, the best first, have a place: at most `most`, shared out by network.
+    """The `records`, best first, that have a place: at most `most`, shared out by network.
 
-    One after the other takes the place of a network that serves it: its author's own, else one that
-    is no author's own, else the busiest, since honest peers copy what others flood them with. Where
-    this gives fewer than `alike`, the best of the others make up for it.
+    In turn, each record takes the place of a network that serves it: its author's own, else one
+    that is no author's own, else the one that serves most records, since honest peers copy even a
+    flood. If fewer than `alike` get a place, the best others fill up.
     """
     networks = {record: set(origins[record].values()) for record in records}
     own = {record: origins[record].get(record.author) for record in records}
@@ -150,16 +149,16 @@ def worth_looking_up(
     origins: Mapping[Record, ProviderNetworks],
     unserved: Container[bytes],
 ) -> list[Record]:
-    """Those of a slot's ranked records whose providers to look up, as they are announced.
+    """The ranked records of a slot whose providers to look up, shared out by announcers' networks.
 
-    What nobody gave when it was wanted last comes after the others.
+    Records of `unserved` content come after the others.
     """
     later = sorted(records, key=lambda record: record.manifest in unserved)
     return shared_out(later, origins, LOOKED_UP, LOOKED_UP)
 
 
 def own_content(author: Author, heads: HeadBook, resumes: RecordBook[Resume]) -> set[bytes]:
-    """What an author published last in every slot."""
+    """An author's newest contents in every slot."""
     return {head.manifest for head in heads.all() if head.author == author} | {
         resume.manifest for resume in resumes.all() if resume.author == author
     }
@@ -171,11 +170,10 @@ def worth_copying(
     providers: Mapping[bytes, int],
     replicas: int | None,
 ) -> list[Thin]:
-    """Which of the `missing` contents this peer should copy, the thinnest first.
+    """The `missing` contents that this peer should copy, the thinnest first.
 
-    Those with fewer than `replicas` providers (None: all of them), and those that are here in part:
-    damaged, or not fetched to the end. Content that nobody provides is left out: there is nowhere
-    to fetch it from.
+    They have fewer than `replicas` providers (None: any number), or they have `begun`: they are
+    here in part, damaged or half fetched. Contents without a provider are left out.
     """
     found = [Thin(content, providers.get(content, 0)) for content in missing]
     worth = [
@@ -188,8 +186,8 @@ def worth_copying(
 
 
 def superseded(stored: Iterable[Stored], keep: Container[bytes], before: float) -> list[bytes]:
-    """Contents to let go: superseded, and of no use since `before`. The longest unused first."""
-    return _gone(
+    """Superseded contents that are unused since `before`, the longest unused first."""
+    return _by_last_use(
         item
         for item in stored
         if not item.named and not item.left and _is_trained(item) and _may_go(item, keep, before)
@@ -197,11 +195,11 @@ def superseded(stored: Iterable[Stored], keep: Container[bytes], before: float) 
 
 
 def left(stored: Iterable[Stored], keep: Container[bytes], before: float) -> list[bytes]:
-    """Likewise those of runs that were left, to let go where room is needed.
+    """Likewise contents of left runs, to evict when room is needed.
 
-    So is what nothing names and no newer one supersedes: nobody can tell what it is for.
+    So are contents that no record names and no newer one supersedes: their use is unknown.
     """
-    return _gone(
+    return _by_last_use(
         item
         for item in stored
         if not item.named and (item.left or not _is_trained(item)) and _may_go(item, keep, before)
@@ -209,17 +207,17 @@ def left(stored: Iterable[Stored], keep: Container[bytes], before: float) -> lis
 
 
 def outranked(stored: Iterable[Stored], keep: Container[bytes], before: float) -> list[bytes]:
-    """Likewise those that are outranked."""
-    return _gone(item for item in stored if item.named and _may_go(item, keep, before))
+    """Likewise outranked contents."""
+    return _by_last_use(item for item in stored if item.named and _may_go(item, keep, before))
 
 
 def to_evict(
     others: Mapping[bytes, int], sizes: Mapping[bytes, int], least: Mapping[bytes, int], needed: int
 ) -> list[bytes]:
-    """Which current contents to do without so that `needed` bytes become free; the fewest that do.
+    """Current contents to evict so that `needed` bytes become free, as few as suffice.
 
-    Only those that at least so many others provide, the most provided first. Nothing where all
-    of them together are not enough: then it would be for nothing.
+    Each must have at least `least` other providers. Those with the most go first. The result is
+    empty if all of them together are not enough.
     """
     enough = [content for content, count in others.items() if count >= least[content]]
     chosen: list[bytes] = []
@@ -234,8 +232,10 @@ def to_evict(
 def bytes_taken(
     named: Mapping[bytes, Collection[bytes]], sizes: Mapping[bytes, int]
 ) -> dict[bytes, Fraction]:
-    """Bytes that each run takes, from the contents that it names and the bytes of each that are
-    here. What several runs name counts in equal parts."""
+    """The bytes that each run takes, from its `named` contents and the bytes of each that are here.
+
+    A content that several runs name counts in equal parts.
+    """
     sharers = Counter(content for contents in named.values() for content in contents)
     return {
         run: sum((Fraction(sizes.get(one, 0), sharers[one]) for one in contents), Fraction())
@@ -248,9 +248,9 @@ def yielding(
 ) -> set[bytes]:
     """The runs whose content may go so that `asker` gets `size` bytes more.
 
-    Each run is entitled to an equal share of the quota. One that would stay within its share may
-    have content let go of runs that are over theirs; one that would not, only its own.
-    Where nobody asks, for the quota is exceeded: those over their share, else all.
+    Each run is entitled to an equal share of the quota. If the asker stays within its share, runs
+    over their share yield, as does the asker. Otherwise only the asker yields. Without an asker
+    (the quota is exceeded), the runs over their share yield, else all.
     """
     share = Fraction(quota, max(1, len(taken)))
     over = {run for run, size_taken in taken.items() if size_taken > share}
@@ -271,5 +271,5 @@ def _is_trained(item: Stored) -> bool:
     return item.kind in TRAINED or not item.kind
 
 
-def _gone(items: Iterable[Stored]) -> list[bytes]:
+def _by_last_use(items: Iterable[Stored]) -> list[bytes]:
     return [item.content for item in sorted(items, key=lambda item: (item.last_use, item.content))]

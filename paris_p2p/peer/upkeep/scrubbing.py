@@ -1,8 +1,7 @@
-"""Reading the whole store again and again, slowly, so that damage is found while it can be healed.
+"""Reading the whole store again and again, slowly, to find damage while it can be healed.
 
-A chunk that nobody asks for is never read, and a disk that forgets it says nothing. What a scrub
-finds damaged it removes: this peer stops announcing the content, and fetches the chunk again from
-others when it replicates.
+A chunk that nobody asks for is never read, so its damage would go unnoticed. A scrub removes the
+damaged chunks. This peer stops announcing their content, and replication fetches them again.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ log = logging.getLogger(__name__)
 
 PERIOD = 10.0
 PIECES = 16
-"""Pieces of at most 1 MiB read each time: at most 1.7 MB/s, a store of 50 GB in some nine hours."""
+"""Pieces of at most 1 MiB read per PERIOD: at most 1.7 MB/s, 50 GB in about nine hours."""
 
 
 class Scrub:
-    """Walks round and round through one store, PIECES steps each time it is called."""
+    """Walks through one store in a circle, PIECES steps per call."""
 
     def __init__(self) -> None:
         self._rest: Iterator[bool] = iter(())
 
     async def __call__(self, node: Node[Membership]) -> None:
-        """Read a few pieces; where one is damaged, announce at once only what is still whole."""
+        """Read a few pieces. If one is damaged, at once announce only content that is complete."""
         damaged = await asyncio.to_thread(self._step, node.blobs)
         if damaged:
             log.error("%d damaged pieces removed from the store: is the disk failing?", damaged)

@@ -1,7 +1,7 @@
-"""Room in the quota for what is about to be fetched, and for the file that is made of it.
+"""Reserving room in the quota for a fetch, and for the file that is made of the content.
 
-It is promised until it is on the disk, so that two fetches do not count on the same room. All or
-nothing: nothing is let go for what would not fit all the same, nor for what nobody proves to have.
+The room is promised until the data is on the disk, so that two fetches do not count on the same
+room. Nothing is evicted for content that still would not fit, or that no peer proves to hold.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from paris_p2p.records.manifest import Manifest
 
 
 class NoRoom(DiskFull):
-    """The quota has no room: not the disk, which may have."""
+    """The quota has no room, although the disk may have."""
 
 
 @asynccontextmanager
 async def room_for(
     membership: Membership, manifest: Manifest, *, as_file: bool, evicting: bool
 ) -> AsyncIterator[Promise]:
-    """Have room for what is not here of a content, while inside.
+    """Reserve room inside the block for the missing part of a content.
 
     Parameters
     ----------
-    as_file : for the file made of it, too.
-    evicting : current contents that enough others hold may make room.
+    as_file : reserve room for the file made of it, too.
+    evicting : whether current contents that enough others hold may be evicted.
 
-    Raises NoRoom where the quota has no room, NotAvailable where room would have to be made for
-    what nobody has.
+    Raises NoRoom if the quota has no room, NotAvailable if room would have to be made for content
+    that no peer proves to hold.
     """
     absent, file = await asyncio.to_thread(_absent, membership, manifest, as_file)
     promise = Promise(absent, file)
@@ -49,7 +49,7 @@ async def room_for(
 
 
 async def may_have_room(membership: Membership, content: bytes, *, evicting: bool) -> bool:
-    """Whether it is worth asking for a content, by its manifest or else by what its records say."""
+    """Whether a content may fit, by the size in its manifest, or else in its records."""
     manifest = await asyncio.to_thread(membership.node.blobs.manifest, content)
     if manifest is not None:
         size, _ = await asyncio.to_thread(_absent, membership, manifest, False)
@@ -59,7 +59,7 @@ async def may_have_room(membership: Membership, content: bytes, *, evicting: boo
 
 
 async def _promised(membership: Membership, promise: Promise) -> bool:
-    """Promise the room where there is enough; whether there is."""
+    """Promise the room if there is enough. Returns whether it was promised."""
     async with membership.node.admitting:
         fits = not promise.size or await has_room(membership.node, promise.size)
         if fits:
@@ -73,22 +73,22 @@ async def _make_room(
     name = manifest.id.hex()[:12]
     strangers = manifest.id not in membership.run.content_ids()
     if needs_source and strangers and not await proven_providers(membership, manifest.id, 1):
-        raise NotAvailable(f"nobody proves to have {name}, and there is no room for it")
+        raise NotAvailable(f"no peer proves that it holds {name}, and there is no room for it")
     if not await make_room_for(membership, size, evicting=evicting):
         raise NoRoom(
-            f"{name} needs {_told(size)} and the store's quota of "
-            f"{_told(membership.node.config.store_quota)} has no room for them",
+            f"{name} needs {_megabytes(size)} and the store's quota of "
+            f"{_megabytes(membership.node.config.store_quota)} has no room for it",
             "set a larger store_quota in config.toml, or start the peer with --store-quota",
         )
 
 
 def _absent(membership: Membership, manifest: Manifest, as_file: bool) -> tuple[int, int]:
-    """Bytes of a content that are not here, and of its file where that is still to be made."""
+    """Bytes of a content that are not here, and of its file if that is still to be made."""
     missing = set(membership.node.blobs.missing(manifest))
     lengths = {chunk: manifest.length(i) for i, chunk in enumerate(manifest.chunks)}
     is_made = not as_file or manifest.id in membership.node.blobs.files()
     return sum(lengths[chunk] for chunk in missing), 0 if is_made else manifest.size
 
 
-def _told(size: int) -> str:
+def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""What is no artefact, or another one than it is taken for, is refused."""
+"""A file that is not an artefact, or is another one than expected, is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is not there is found out without libp2p, so that it dials when somebody is."""
+"""A TCP probe finds absent peers without libp2p, which then dials only peers that are there."""
 
 from __future__ import annotations
 

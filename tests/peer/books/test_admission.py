@@ -1,4 +1,4 @@
-"""Who does not count takes no room: books filled by strangers with throw-away keys."""
+"""Records that do not count take no room, even when strangers flood a book with throw-away keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was refused is remembered, bounded, and told."""
+"""Refusals are kept, bounded and reported."""
 
 from __future__ import annotations
 

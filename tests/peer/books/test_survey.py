@@ -1,4 +1,4 @@
-"""What is read of the swarm: only what checks, in the order asked for, some at a time."""
+"""Reading the swarm: only valid records, in the requested order, some at a time."""
 
 from __future__ import annotations
 

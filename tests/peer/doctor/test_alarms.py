@@ -1,4 +1,4 @@
-"""What a running node warns of: said once in the log, shown for as long as it is so."""
+"""Warnings of a running node: logged once, and shown while they hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asked to dial back, about what, and what comes of it."""
+"""Dial-backs: the peers that are asked, the questions, and the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sampling process may ask for: encoders of the run, and heads that it was offered."""
+"""The sampling process may ask for encoders of the run, and for heads that it was offered."""
 
 from __future__ import annotations
 

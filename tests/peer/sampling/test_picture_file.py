@@ -1,4 +1,4 @@
-"""Where a picture goes: refused before any work, or written, or saved elsewhere."""
+"""A picture file is refused before any work, or written, or saved elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published is there for others, whatever the clock did before."""
+"""Published work is there for others, even if the clock was set before."""
 
 from __future__ import annotations
 

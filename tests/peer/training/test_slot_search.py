@@ -1,4 +1,4 @@
-"""Where and when a claimant looks, with made-up times."""
+"""The places and times of a claimant's looks, with made-up times."""
 
 from __future__ import annotations
 

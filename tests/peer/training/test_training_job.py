@@ -739,7 +739,7 @@ async def test_a_start_that_is_served_too_slowly_gives_way_to_one_behind_it(
     events = await run(peer)
 
     (told,) = [event for event in events if event["event"] == "passed_over"]
-    assert told["step"] == 90 and "too slowly" in told["reason"]
+    assert told["step"] == 90 and "too slow" in told["reason"]
     assert [event["step"] for event in events if event["event"] == "resuming"] == [40]
 
 

@@ -1,4 +1,4 @@
-"""Which heads can be had: at once those that are here, and none that is only claimed."""
+"""Available heads: those that are here at once, and none that is only announced."""
 
 from __future__ import annotations
 

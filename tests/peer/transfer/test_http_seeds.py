@@ -150,7 +150,7 @@ async def test_a_server_that_says_wait_for_ever_is_left(monkeypatch: pytest.Monk
     with answering(wait) as url:
         try:
             async with asyncio.timeout(10):
-                with pytest.raises(StreamClosed, match="does not come to its answer"):
+                with pytest.raises(StreamClosed, match="did not begin its answer in time"):
                     await ask(url)
         finally:
             left.set()

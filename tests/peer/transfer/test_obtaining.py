@@ -112,7 +112,7 @@ async def test_what_nothing_names_is_refused_and_nobody_is_asked_for_it(tmp_path
     content = holder.node.blobs.add_bytes(b"anything", "checkpoint", "weights").id
     await holder.announcer.content(content)
 
-    with pytest.raises(NotAvailable, match="nothing that this peer knows"):
+    with pytest.raises(NotAvailable, match="no record of the run"):
         await obtained(seeker, content)
 
     assert not seeker.node.blobs.chunks.has(content)

@@ -1,4 +1,4 @@
-"""A trickle is not waited for: the least pace, and contents of which any will do."""
+"""A fetch does not wait for a trickle: the least pace, and races of alternative contents."""
 
 from __future__ import annotations
 

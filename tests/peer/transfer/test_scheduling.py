@@ -1,4 +1,4 @@
-"""Who is asked for what next, on a clock that the tests turn."""
+"""The next chunk asked of each source, on a clock that the tests set."""
 
 from __future__ import annotations
 

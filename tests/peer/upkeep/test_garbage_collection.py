@@ -1,4 +1,4 @@
-"""What is let go, when, and what never is."""
+"""The content that is deleted or evicted, when, and the content that never is."""
 
 from __future__ import annotations
 
