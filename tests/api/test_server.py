@@ -473,6 +473,7 @@ async def test_a_job_tells_its_run_and_each_run_its_jobs(tmp_path: Path) -> None
             assert all(row["run"] != peer.run_id.hex() for row in rows)
 
 
+@pytest.mark.real_time  # starlette reads files in threads of its own
 async def test_the_picture_of_a_job_can_be_had_while_it_is_kept(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
     api = Api(peer.node, TOKEN)
