@@ -480,7 +480,7 @@ async def test_the_picture_of_a_job_can_be_had_while_it_is_kept(tmp_path: Path) 
     api.jobs.begin("sampling", Errand("drawn"))
     async with calling(api) as client:
         early = await client.get("/v1/jobs/drawn/picture")
-        file = PictureCache(peer.node.home.pictures_dir).place("drawn")
+        file = PictureCache.of(peer.node.home).place("drawn")
         file.write_bytes(b"a picture")
         there = await client.get("/v1/jobs/drawn/picture")
         other = await client.get("/v1/jobs/never/picture")

@@ -528,7 +528,7 @@ async def test_work_that_nobody_would_take_is_not_begun(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     peer.run = replace(peer.run, trusted_authors=(CREATOR.author,))
-    with pytest.raises(NotAvailable, match="only of authors that it names"):
+    with pytest.raises(NotAvailable, match="only from the authors that it names"):
         await run(peer)
     peer.run = replace(peer.run, trusted_authors=(CREATOR.author, peer.node.identity.author))
     assert (await run(peer))[-1]["event"] == "released"
