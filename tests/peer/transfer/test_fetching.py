@@ -1,5 +1,4 @@
 import asyncio
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ import pytest
 
 from paris_p2p.errors import BadContent, DiskFull, NotAvailable
 from paris_p2p.identity import Identity
-from paris_p2p.network import chunk_protocol
-from paris_p2p.network.chunk_protocol import BUSY, serve_chunks
+from paris_p2p.network.chunk_protocol import BUSY, READY, serve_chunks
 from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.serving import ChunkReader, serve
 from paris_p2p.peer.transfer import scheduling
@@ -132,15 +130,12 @@ async def test_nobody_serves_it(tmp_path: Path) -> None:
         await seeker.fetcher.fetch(manifest_of(0).id, most=MAX_SIZE, patience=0.3)
 
 
-async def test_a_provider_that_trickles_does_not_hold_a_fetch_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(chunk_protocol, "PIECE_PATIENCE", 0.3)
-
+async def test_a_provider_that_trickles_does_not_hold_a_fetch_up(tmp_path: Path) -> None:
     async def trickle(author: bytes, stream: Stream) -> None:
+        await stream.write(READY)
         while True:
             await stream.write(b"x")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(1)
 
     world = PeerWorld(tmp_path)
     honest, slow, seeker = await world.join(), await world.join(serve=trickle), await world.join()
@@ -333,7 +328,8 @@ async def test_many_that_trickle_do_not_hide_one_that_delivers(
     for _ in range(scheduling.MOST_SOURCES):
         await hold(await world.join(serve=trickle), 0)
     seeker = await world.join()
-    seeker.fetcher._reputation.failed(honest.node.identity.author, time.monotonic() - 60)
+    now = asyncio.get_running_loop().time()
+    seeker.fetcher._reputation.failed(honest.node.identity.author, now - 60)
 
     await asyncio.wait_for(seeker.fetcher.fetch(content, most=MAX_SIZE), 60)
 
