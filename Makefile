@@ -10,11 +10,11 @@ demo: $(READY)
 	$(BIN)/python -m peers.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What is neither slow nor starts processes: an answer while one works, no proof.
 quick: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not process"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not process"
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos --minutes 30

@@ -87,11 +87,6 @@ class Home:
         return self.path / "runs"
 
     @property
-    def pictures_dir(self) -> Path:
-        """Finished pictures, until they were taken."""
-        return self.cache_dir / "pictures"
-
-    @property
     def runs_file(self) -> Path:
         """The runs that this home has joined: see peer/run_choice.py."""
         return self.path / "runs.json"

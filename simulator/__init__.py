@@ -3,7 +3,7 @@
 The simulator runs the code of a real peer (`Claimant`, `Lease`, `SlotSearch`, `read_claims`, and
 through them `choose_expert` and `claim_winner`) and replaces only its surroundings:
 
-    clock.py      an event loop whose time jumps to the next timer; nothing sleeps
+    clock.py      an event loop whose time jumps to the next timer; tests of peers use it, too
     network.py    claims in a simulated DHT: latency, loss, partitions, expiry, full keys
     world.py      the state that all peers share: the run, its newest heads
     peers.py      trainers that step, crash, return; Sybils and stallers

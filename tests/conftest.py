@@ -16,7 +16,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Chaos first, for it mostly waits; then the files with the most tests, so that none is last
-    that would leave a worker idle for long."""
+    """Long files first: chaos, then those with slow tests, then those with many tests. So no worker
+    is left alone with a long one."""
     sizes = Counter(item.path for item in items)
-    items.sort(key=lambda item: ("chaos" not in item.path.parts, -sizes[item.path]))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(
+        key=lambda item: ("chaos" not in item.path.parts, item.path not in slow, -sizes[item.path])
+    )

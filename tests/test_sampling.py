@@ -14,6 +14,8 @@ from paris_p2p.errors import Interrupted, WorkerDied
 from paris_p2p.sampling.pictures import read_provenance
 from peers.local_swarm import LocalSwarm, Process, local_swarm, wait_until
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 
 @pytest.fixture
 def swarm(tmp_path: Path) -> Iterator[LocalSwarm]:

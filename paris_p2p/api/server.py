@@ -261,8 +261,8 @@ class Api:
         return StreamingResponse(kept_alive(encode_job(events)), media_type="text/event-stream")
 
     async def _picture(self, request: Request) -> Response:
-        pictures = PictureCache(self._node.home.pictures_dir)
-        return FileResponse(pictures.find(self._named(request).id), media_type="image/png")
+        picture = PictureCache.of(self._node.home).find(self._named(request).id)
+        return FileResponse(picture, media_type="image/png")
 
     async def _stop(self, request: Request) -> Response:
         job = self._named(request)

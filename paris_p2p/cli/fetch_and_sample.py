@@ -45,8 +45,8 @@ def fetch_and_sample(
     top_k: Annotated[
         int | None, typer.Option(help="Mix this many experts (implies --strategy top-k).")
     ] = None,
-    sampler: Annotated[str, typer.Option(help="euler, heun, unipc, dpm++ or deis.")] = "euler",
-    steps: Annotated[int, typer.Option(help="Steps of the sampler.")] = 30,
+    sampler: Annotated[str, typer.Option(help="euler, heun, unipc, dpm++ or deis.")] = "dpm++",
+    steps: Annotated[int, typer.Option(help="Steps of the sampler.")] = 16,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale.")] = 5.0,
     guidance_routing: Annotated[
         str,

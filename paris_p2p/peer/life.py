@@ -51,6 +51,7 @@ async def running_node(
     seed: bool,
     replicate: bool,
     swarm_fingerprint: str = "",
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Node[Membership]]:
     """A node that serves, announces and replicates until the block ends.
 
@@ -61,6 +62,7 @@ async def running_node(
     seed : take the shipped run's content into the store first.
     replicate : copy content that has too few providers.
     swarm_fingerprint : identifies a private swarm; "" for the open one.
+    clock : Unix time.
 
     Raises the errors of `join` if no run can be joined, or a run that `config` names cannot.
     UsageProblem if the saved runs are in another swarm.
@@ -68,7 +70,7 @@ async def running_node(
     sweep_partial_files(home.path)
     expect_same_swarm(home, swarm_fingerprint)
     await asyncio.to_thread(sweep_unfinished, home.snapshots_dir)
-    node = _new_node(home, identity, swarm, config)
+    node = _new_node(home, identity, swarm, config, clock)
     node.shipped, node.swarm_fingerprint = shipped, swarm_fingerprint
     await _join_all(node, session_runs(home, config, shipped))
     if seed and shipped is not None and shipped.id in node.memberships:
@@ -86,18 +88,25 @@ async def running_node(
         await _withdraw(node)
 
 
-def _new_node(home: Home, identity: Identity, swarm: Swarm, config: PeerConfig) -> Node[Membership]:
+def _new_node(
+    home: Home,
+    identity: Identity,
+    swarm: Swarm,
+    config: PeerConfig,
+    clock: Callable[[], float],
+) -> Node[Membership]:
     """A node without runs that announces and serves nothing yet."""
     blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
-    refusals = Refusals(home.refusals_file, time.time)
+    refusals = Refusals(home.refusals_file, clock)
     fetcher = Fetcher(
         swarm,
         blobs,
+        clock=asyncio.get_running_loop().time,
         pacers=Pacers(Pacer(config.upload_limit or None), Pacer(config.download_limit or None)),
         allow_private_seeds=config.allow_private_seeds,
         refusals=refusals,
     )
-    return Node(home, identity, swarm, blobs, fetcher, config, refusals=refusals)
+    return Node(home, identity, swarm, blobs, fetcher, config, clock, refusals=refusals)
 
 
 async def _join_all(node: Node[Membership], runs: Sequence[bytes]) -> None:

@@ -35,8 +35,9 @@ class SampleRequest:
     strategy: str = AUTO
     top_k: int | None = None
     """How many experts "top-k" mixes; None with every other strategy."""
-    sampler: str = "euler"
-    steps: int = 30
+    sampler: str = "dpm++"
+    steps: int = 16
+    """As good as 50 steps, and as near to the end of the path as 30 of Euler's: bench.samplers."""
     guidance: float = 5.0
     guidance_routing: str = "shared"
     seed: int = 0

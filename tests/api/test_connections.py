@@ -18,6 +18,8 @@ from paris_p2p.api.server import Api
 from paris_p2p.home import Home
 from tests.peer.worlds import PeerWorld
 
+pytestmark = pytest.mark.real_time
+
 MOST = 8
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

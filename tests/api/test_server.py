@@ -28,8 +28,6 @@ from paris_p2p.peer.doctor.peer_checks import Row
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.sampling.picture_cache import PictureCache
 from paris_p2p.peer.sampling.worker_handle import Sampler
-from paris_p2p.peer.training import claiming
-from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.codec import encode
 from paris_p2p.records.keys import heads_key
 from paris_p2p.records.manifest import CHUNK_SIZE, MAX_CHUNKS, MAX_SIZE, Manifest
@@ -92,10 +90,7 @@ async def test_fetch_streams_progress_and_ends_with_the_file(tmp_path: Path) -> 
     assert peer.node.blobs.read(content) == content_of(0)
 
 
-async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+async def test_a_failed_fetch_ends_with_the_error_and_its_exit_code(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
     async with calling(peer) as client:
         response = await client.post("/v1/fetch", json={"contents": [manifest_of(0).id.hex()]})
@@ -341,7 +336,6 @@ async def test_a_job_goes_on_without_a_listener_until_it_is_told_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch)
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
     api = Api(peer.node, TOKEN)
@@ -382,7 +376,6 @@ async def test_a_peer_that_leaves_lets_its_jobs_end_in_good_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch)
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
     api = Api(peer.node, TOKEN)
@@ -479,13 +472,14 @@ async def test_a_job_tells_its_run_and_each_run_its_jobs(tmp_path: Path) -> None
             assert all(row["run"] != peer.run_id.hex() for row in rows)
 
 
+@pytest.mark.real_time  # starlette reads files in threads of its own
 async def test_the_picture_of_a_job_can_be_had_while_it_is_kept(tmp_path: Path) -> None:
     peer = await PeerWorld(tmp_path).join()
     api = Api(peer.node, TOKEN)
     api.jobs.begin("sampling", Errand("drawn"))
     async with calling(api) as client:
         early = await client.get("/v1/jobs/drawn/picture")
-        file = PictureCache(peer.node.home.pictures_dir).place("drawn")
+        file = PictureCache.of(peer.node.home).place("drawn")
         file.write_bytes(b"a picture")
         there = await client.get("/v1/jobs/drawn/picture")
         other = await client.get("/v1/jobs/never/picture")

@@ -33,6 +33,8 @@ from tests.chaos.small_run import seed_small_run
 DOOR = "door"
 DUTY_CYCLE = "25%"
 """Steps of the small run take milliseconds. Trainers without a rest would keep every core busy."""
+PUBLISH_EVERY = 20
+"""Steps between two checkpoints: seconds, at that pace."""
 SMALL_DISK = "v0"
 """Whose home is on a small file system of its own."""
 FILLER = "filler"
@@ -54,7 +56,9 @@ class Arena:
         self.gates = gates
         self.sockets = sockets
         self.volunteers = [f"v{number}" for number in range(volunteers)]
-        self.run_id = seed_small_run(Home(swarm.home(DOOR)), time.time()).hex()
+        self.run_id = seed_small_run(
+            Home(swarm.home(DOOR)), time.time(), publish_every=PUBLISH_EVERY
+        ).hex()
         self._places = {name: self._place(name) for name in (DOOR, *self.volunteers)}
         self._frozen: set[str] = set()
         self._authors: set[bytes] = set()

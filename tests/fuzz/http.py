@@ -52,7 +52,7 @@ BODIES: tuple[dict[str, Any], ...] = (
 @contextmanager
 def targets(loop: asyncio.AbstractEventLoop) -> Iterator[list[Target]]:
     with TemporaryDirectory(prefix="paris-fuzz-") as folder:
-        peer = loop.run_until_complete(PeerWorld(Path(folder)).join())
+        peer = loop.run_until_complete(_peer_in(Path(folder)))
         yield [Target("local API", 10, on_loop(loop, Caller(peer).call))]
         loop.run_until_complete(peer.swarm.close())
 
@@ -122,3 +122,7 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _jsonable(item) for key, item in value.items()}
     return [_jsonable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+async def _peer_in(folder: Path) -> Membership:
+    return await PeerWorld(folder).join()

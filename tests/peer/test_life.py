@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +12,9 @@ from paris_p2p.errors import BadContent, ClockSkew, NotAvailable
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.in_memory_swarm import MemorySwarm
-from paris_p2p.peer import joining
 from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.peer.joining import check_clock
-from paris_p2p.peer.life import running_node
 from paris_p2p.peer.report import heads_report
 from paris_p2p.peer.shipped_run import ShippedRun, seed_shipped_run
 from paris_p2p.records.codec import encode
@@ -39,7 +36,7 @@ from tests.peer.worlds import (
 
 async def newcomer(world: PeerWorld, clock_ahead: float = 0) -> tuple[Identity, MemorySwarm]:
     identity = Identity.generate()
-    clock = lambda: time.time() + clock_ahead  # noqa: E731
+    clock = lambda: world.network.clock() + clock_ahead  # noqa: E731
     swarm = world.network.join(identity.author, clock=clock)
     await swarm.connect(world.peers[0].swarm.addresses()[0])
     return identity, swarm
@@ -58,9 +55,7 @@ async def test_a_run_known_by_its_id_alone_is_fetched_from_a_peer(tmp_path: Path
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=(holder.run_id.hex(),))
 
-    async with running_node(
-        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-    ) as node:
+    async with world.living(home_in(tmp_path), identity, swarm, config) as node:
         (peer,) = node.memberships.values()
         assert peer.run == holder.run
         assert len(await read_peers(holder.swarm, holder.run_id)) == 2
@@ -78,9 +73,7 @@ async def test_a_home_of_version_0_1_0_opens_with_its_folder_of_handovers(tmp_pa
     kept.write_bytes(b"signed by two keys")
     config = PeerConfig(run=(holder.run_id.hex(),))
 
-    async with running_node(
-        home, identity, swarm, config, None, seed=False, replicate=False
-    ) as node:
+    async with world.living(home, identity, swarm, config) as node:
         (peer,) = node.memberships.values()
         assert peer.run == holder.run
     assert kept.read_bytes() == b"signed by two keys"
@@ -110,9 +103,7 @@ async def test_a_home_of_version_0_1_0_opens_unharmed(tmp_path: Path) -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_bytes(data)
 
-    async with running_node(
-        home, identity, swarm, load(home, {}, {}), None, seed=False, replicate=False
-    ) as node:
+    async with world.living(home, identity, swarm, load(home, {}, {})) as node:
         (peer,) = node.memberships.values()
         assert peer.run_id == holder.run_id
         assert peer.heads.newest(0, identity.author) == head
@@ -129,9 +120,7 @@ async def test_a_head_that_names_a_part_of_the_run_does_not_count(tmp_path: Path
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=(holder.run_id.hex(),))
 
-    async with running_node(
-        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-    ) as node:
+    async with world.living(home_in(tmp_path), identity, swarm, config) as node:
         (peer,) = node.memberships.values()
         for part in (peer.run_id, *peer.run.content_ids()):
             with pytest.raises(BadContent):
@@ -139,16 +128,13 @@ async def test_a_head_that_names_a_part_of_the_run_does_not_count(tmp_path: Path
         peer.heads.add(head_of(holder, 0, 5, b"c" * 32).seal(holder.node.identity))
 
 
-async def test_no_peer_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "RUN_PATIENCE", 0.1)
+async def test_no_peer_has_the_run(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     await world.join()
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=("ab" * 32,))
     with pytest.raises(NotAvailable):
-        async with running_node(
-            home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-        ):
+        async with world.living(home_in(tmp_path), identity, swarm, config):
             pass
 
 
@@ -159,9 +145,7 @@ async def test_others_word_that_the_clock_is_off_is_a_warning_and_no_refusal(
     await (await world.join()).announcer.everything()
     identity, swarm = await newcomer(world, clock_ahead=60)
     config = PeerConfig(run=(run_id(world.sealed).hex(),))
-    async with running_node(
-        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-    ) as node:
+    async with world.living(home_in(tmp_path), identity, swarm, config) as node:
         (peer,) = node.memberships.values()
         (warning,) = peer.node.alarms.all()
     assert "60 s ahead" in warning and "timedatectl" in warning
@@ -174,22 +158,14 @@ def test_a_clock_from_before_the_run_is_refused() -> None:
     assert "timedatectl" in caught.value.remedy
 
 
-async def test_a_peer_copies_what_has_too_few_providers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from paris_p2p.peer.upkeep import replication
-
-    monkeypatch.setattr(replication, "FIRST", 0.01)
-    monkeypatch.setattr(replication, "MAX_BACKOFF", 0.0)
+async def test_a_peer_copies_what_has_too_few_providers(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder = await world.join()
     await holder.announcer.everything()
     contents = [await hold(holder, index) for index in range(2)]
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=(holder.run_id.hex(),))
-    async with running_node(
-        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=True
-    ) as node:
+    async with world.living(home_in(tmp_path), identity, swarm, config, replicate=True) as node:
         (peer,) = node.memberships.values()
         await eventually(lambda: all(peer.node.blobs.complete(content) for content in contents))
 
@@ -246,9 +222,7 @@ async def test_no_crowd_of_strangers_hides_what_trusted_authors_publish(tmp_path
     identity, swarm = await newcomer(world)
     config = PeerConfig(run=(holder.run_id.hex(),))
 
-    async with running_node(
-        home_in(tmp_path), identity, swarm, config, None, seed=False, replicate=False
-    ) as node:
+    async with world.living(home_in(tmp_path), identity, swarm, config) as node:
         (peer,) = node.memberships.values()
         report = await heads_report(peer)
         assert [row["step"] for row in report["heads"]["0"]] == [7]

@@ -15,12 +15,11 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.upkeep import replication
 from paris_p2p.peer.upkeep.replication import replicate
 from paris_p2p.records.head import Head
-from tests.peer.worlds import PeerWorld, content_of, eventually, head_of, hold, manifest_of
+from tests.peer.worlds import PeerWorld, content_of, head_of, hold, manifest_of, meanwhile
 
 
 @pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "MAX_BACKOFF", 0.0)
+def no_doubts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replication, "DOUBT", 0.0)
 
 
@@ -142,9 +141,9 @@ async def test_whoever_begins_to_use_a_content_that_is_going_waits_and_fetches_i
 
     monkeypatch.setattr(peer.node.blobs, "drop", slow)
     letting_go = asyncio.create_task(peer.node.let_go(content))
-    await eventually(going.is_set)
+    await meanwhile(going.is_set)
     fetching = asyncio.create_task(peer.fetch(content))
-    await eventually(lambda: content in peer.node.in_use)
+    await meanwhile(lambda: content in peer.node.in_use)
     released.set()
 
     assert await letting_go
@@ -166,7 +165,7 @@ async def test_a_drop_that_is_cancelled_is_finished_before_anybody_goes_on(
 
     monkeypatch.setattr(peer.node.blobs, "drop", slow)
     letting_go = asyncio.create_task(peer.node.let_go(content))
-    await eventually(going.is_set)
+    await meanwhile(going.is_set)
     letting_go.cancel()
     begun = asyncio.Event()
 
@@ -176,7 +175,7 @@ async def test_a_drop_that_is_cancelled_is_finished_before_anybody_goes_on(
             return any(map(peer.node.blobs.chunks.has, manifest_of(0).chunks))
 
     using = asyncio.create_task(use())
-    await eventually(lambda: content in peer.node.in_use)
+    await meanwhile(lambda: content in peer.node.in_use)
     assert not begun.is_set()
     released.set()
     assert not await using

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +13,9 @@ from paris_p2p.config import PeerConfig
 from paris_p2p.errors import BadContent, NotAvailable, UsageProblem
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from paris_p2p.peer import joining
 from paris_p2p.peer.books.survey import read_peers
 from paris_p2p.peer.jobs import Jobs
 from paris_p2p.peer.joining import join_for_good, leave_for_good
-from paris_p2p.peer.life import running_node
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.run_choice import (
     choose,
@@ -28,24 +25,14 @@ from paris_p2p.peer.run_choice import (
     session_runs,
 )
 from paris_p2p.peer.serving import ChunkReader
-from paris_p2p.peer.training import claiming, unattended
 from paris_p2p.peer.training.claiming import claimant_of
 from paris_p2p.peer.training.unattended import UnattendedTraining, turns_of
-from paris_p2p.peer.upkeep import garbage_collection, replication
 from paris_p2p.peer.upkeep.garbage_collection import make_room_for
 from paris_p2p.peer.upkeep.replication import alternating, replicate
 from paris_p2p.records.manifest import CHUNK_SIZE
 from paris_p2p.records.run import run_id
 from tests.peer.several_runs import another_run, in_both, run_of
 from tests.peer.worlds import PeerWorld, eventually, head_of, hold, manifest_of
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "MAX_BACKOFF", 0.0)
-    monkeypatch.setattr(garbage_collection, "SETTLE", (0.0, 0.0))
-    monkeypatch.setattr(claiming, "SETTLE", 0.05)
-    monkeypatch.setattr(joining, "RUN_PATIENCE", 0.2)
 
 
 def publish(peer: Membership, slot: int, step: int, weights: bytes) -> bytes:
@@ -143,7 +130,7 @@ async def test_the_run_trained_least_lately_has_the_next_turn(tmp_path: Path) ->
     assert turns_of([first, second]) == [second, first]
     second.slot_folder(1)
     folder = first.slot_folder(0)
-    later = time.time() + 60
+    later = world.network.clock() + 60
 
     os.utime(second.slot_folder(1), (later, later))
     assert folder.exists() and turns_of([second, first]) == [first, second]
@@ -258,9 +245,7 @@ async def test_a_run_that_is_joined_is_joined_after_the_next_start_too(tmp_path:
     config = PeerConfig(run=(holder.run_id.hex(),))
     swarm = world.network.join(identity.author)
     await swarm.connect(holder.swarm.addresses()[0])
-    async with running_node(
-        home, identity, swarm, config, None, seed=False, replicate=False
-    ) as node:
+    async with world.living(home, identity, swarm, config) as node:
         with pytest.raises(NotAvailable):
             await join_for_good(node, bytes(32))
         joined = await join_for_good(node, run_id(other))
@@ -269,9 +254,7 @@ async def test_a_run_that_is_joined_is_joined_after_the_next_start_too(tmp_path:
         assert list(node.memberships) == [holder.run_id, run_id(other)]
     assert read_joined(home, None) == [run_id(other)]
 
-    async with running_node(
-        home, identity, swarm, PeerConfig(), None, seed=False, replicate=False
-    ) as node:
+    async with world.living(home, identity, swarm, PeerConfig()) as node:
         assert list(node.memberships) == [run_id(other)]
 
 
@@ -347,7 +330,7 @@ async def test_no_head_of_an_open_run_gives_away_what_members_have(tmp_path: Pat
         replace(head_of(open_, 0, step, content), author=stranger.author).seal(stranger)
         for step, content in enumerate((secret, forged.id), start=1)
     ]
-    open_.heads.hear(0, {sealed: {stranger.author: time.time() + 60} for sealed in false})
+    open_.heads.hear(0, {sealed: {stranger.author: node.clock() + 60} for sealed in false})
     assert open_.names(secret) and open_.names(forged.id)
 
     read = ChunkReader(node)
@@ -384,10 +367,7 @@ async def test_a_run_that_was_left_is_not_spoken_of_by_a_round_that_had_begun(
     assert await read_peers(first.swarm, second.run_id) == []
 
 
-async def test_unattended_training_goes_where_there_is_a_slot_to_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(unattended, "FIRST_PAUSE", 0.05)
+async def test_unattended_training_goes_where_there_is_a_slot_to_have(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     other = await world.join()
     first, second = await in_both(world, another_run("another-run"))
@@ -396,10 +376,10 @@ async def test_unattended_training_goes_where_there_is_a_slot_to_have(
         lease.begin(0)
         lease.advance(1)
         assert await lease.renew()
-    os.utime(second.slot_folder(0), (time.time() + 60,) * 2)
+    os.utime(second.slot_folder(0), (first.node.clock() + 60,) * 2)
     assert turns_of([first, second])[0] is first
     tried: list[dict[str, object]] = []
-    volunteer = UnattendedTraining(first.node, Jobs(time.time), tried.append)
+    volunteer = UnattendedTraining(first.node, Jobs(first.node.clock), tried.append)
     running = asyncio.create_task(volunteer.run())
     await eventually(lambda: bool(first.training or second.training))
     assert second.training and not first.training

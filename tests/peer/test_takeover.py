@@ -13,7 +13,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.training import claiming, training_job
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.publishing import Checkpoint, publish, publish_resume
 from paris_p2p.peer.training.snapshots import snapshots
@@ -78,12 +77,6 @@ async def world_of(files: RunFiles, folder: Path) -> PeerWorld:
         name = "clip.safetensors" if kind == "encoder" else path.name
         await first.announcer.content(first.node.blobs.add_file(path, kind, name).id)
     return world
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
-    monkeypatch.setattr(training_job, "RETRY_PAUSES", (0.01, 0.01))
 
 
 @pytest.mark.slow

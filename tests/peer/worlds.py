@@ -7,9 +7,11 @@ import inspect
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paris_p2p.config import PeerConfig
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
 from paris_p2p.network.chunk_protocol import CHUNK_PROTOCOL, serve_chunks
@@ -17,6 +19,7 @@ from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Handler, Stream
 from paris_p2p.peer import joining, serving
 from paris_p2p.peer.books.refusals import Refusals
+from paris_p2p.peer.life import running_node
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
 from paris_p2p.peer.transfer.fetching import Fetcher
@@ -84,19 +87,31 @@ def make_run() -> bytes:
     ).seal(CREATOR)
 
 
+class Clock:
+    """Unix time that passes as the running loop's does, and as much more as a test adds."""
+
+    def __init__(self) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._start = time.time() - self._time()
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return self._start + self._time() + self.ahead
+
+
 @dataclass
 class PeerWorld:
     """Some peers of one run that all know each other."""
 
     folder: Path
-    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+    network: MemoryNetwork = field(default_factory=lambda: MemoryNetwork(Clock()))
     sealed: bytes = field(default_factory=make_run)
     peers: list[Membership] = field(default_factory=list)
 
     async def join(self, *, serve: Handler | None = None, host: str = "127.0.0.1") -> Membership:
         """One more peer, at `host`; `serve` replaces its honest chunk service."""
         identity = Identity.generate()
-        swarm = self.network.join(identity.author, inactivity=0.5, host=host)
+        swarm = self.network.join(identity.author, host=host)
         if self.peers:
             await swarm.connect(self.peers[0].swarm.addresses()[0])
         node = self._build(identity, swarm)
@@ -115,6 +130,20 @@ class PeerWorld:
         peer.heads._counts = peer.resumes._counts = peer.counts
         return peer
 
+    def living(
+        self,
+        home: Home,
+        identity: Identity,
+        swarm: MemorySwarm,
+        config: PeerConfig,
+        replicate: bool = False,
+    ) -> AbstractAsyncContextManager[Node[Membership]]:
+        """The life of a node as its command has it, by the clock of this world."""
+        clock = self.network.clock
+        return running_node(
+            home, identity, swarm, config, None, seed=False, replicate=replicate, clock=clock
+        )
+
     def _build(self, identity: Identity, swarm: MemorySwarm) -> Node[Membership]:
         home = Home(self.folder / f"home-{len(self.peers)}")
         home.create()
@@ -125,7 +154,7 @@ class PeerWorld:
             identity=identity,
             swarm=swarm,
             blobs=blobs,
-            fetcher=Fetcher(swarm, blobs, first_wait=0.01, refusals=refusals),
+            fetcher=Fetcher(swarm, blobs, clock=asyncio.get_running_loop().time, refusals=refusals),
             clock=self.network.clock,
             rng=random.Random(len(self.peers)),
             refusals=refusals,
@@ -167,12 +196,27 @@ def head_of(
     )
 
 
-async def eventually(condition: Callable[[], bool | Awaitable[bool]], patience: float = 20) -> None:
-    """Wait until `condition` holds; fails after `patience` seconds."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+async def eventually(
+    condition: Callable[[], bool | Awaitable[bool]], patience: float = 600
+) -> None:
+    """Wait until `condition` holds; fails after `patience` seconds of the running loop.
+
+    The longer it has waited, the longer it waits before it looks again.
+    """
+    now = asyncio.get_running_loop().time
+    began = now()
+    while (waited := now() - began) < patience:
         verdict = condition()
         if await verdict if inspect.isawaitable(verdict) else verdict:
             return
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(max(0.02, waited / 50))
+    raise AssertionError("the condition never came true")
+
+
+async def meanwhile(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds while a thread works, in which time stands still."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.to_thread(time.sleep, 0.01)
     raise AssertionError("the condition never came true")

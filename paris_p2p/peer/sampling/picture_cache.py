@@ -7,6 +7,7 @@ from typing import Final
 
 from paris_p2p.errors import NotAvailable
 from paris_p2p.files import sweep_partial_files
+from paris_p2p.home import Home
 
 MOST_PICTURES: Final = 16
 MOST_BYTES: Final = 256 << 20
@@ -18,6 +19,11 @@ class PictureCache:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    @classmethod
+    def of(cls, home: Home) -> PictureCache:
+        """The cache of the peer that owns `home`."""
+        return cls(home.cache_dir / "pictures")
 
     def place(self, job: str) -> Path:
         """The path for a job's picture. Deletes the oldest pictures beyond the limits first."""

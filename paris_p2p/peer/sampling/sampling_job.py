@@ -88,7 +88,7 @@ class SamplingJob:
         self, process: SamplingProcess, found: Event, answers: Answers
     ) -> AsyncGenerator[Event]:
         """The process's events until the picture is there. Answers its questions meanwhile."""
-        pictures = PictureCache(self._membership.node.home.pictures_dir)
+        pictures = PictureCache.of(self._membership.node.home)
         file = await asyncio.to_thread(pictures.place, self.id)
         job = {
             "id": self.id,

@@ -2,8 +2,8 @@
 
 Every source has a short queue of requested chunks and is asked for more before it is empty, so fast
 sources get more. If no chunk is left to ask for, an idle source is asked for a chunk that a much
-slower one has not delivered yet. The first good copy counts. To limit waste, a chunk is asked of
-two sources at most, and a source doubles one chunk at a time.
+slower one has not delivered yet. The first good copy counts. To limit waste, a source doubles one
+chunk at a time, and a chunk is asked of a third source only when both others have long been silent.
 
 Pure: `now` is an argument, in seconds of any clock, the same one in every call.
 """
@@ -189,10 +189,15 @@ class Scheduler:
             for other, work in self._work.items()
             if other != source
             for place, chunk in enumerate(work.asked, 1)
-            if self._askers[chunk] == 1 and chunk in self._missing and chunk not in mine.lacking
+            if chunk in self._missing and chunk not in mine.lacking and self._may_double(chunk, now)
         ]
         longest, chunk = max(waits, default=(0.0, b""))
         return [chunk] if longest > WORTH_DOUBLING * mine.expected_pace(now) else []
+
+    def _may_double(self, chunk: bytes, now: float) -> bool:
+        """Whether one source alone was asked for a chunk, or all that were are silent."""
+        askers = [work for work in self._work.values() if chunk in work.asked]
+        return len(askers) == 1 or all(now - work.since > GIVEN_UP_AFTER for work in askers)
 
     def _ask(self, work: _Work, chunk: bytes) -> None:
         work.asked[chunk] = None

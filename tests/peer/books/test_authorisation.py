@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from paris_p2p.peer.shipped_run import ShippedRun
 from paris_p2p.records.claim import LEASE, Claim
 from paris_p2p.records.keys import claims_key
 from paris_p2p.records.run import RunManifest, run_id
-from tests.peer.worlds import CREATOR, make_run
+from tests.peer.worlds import CREATOR, Clock, make_run
 
 ALICE, BOB, STRANGER = (Identity(bytes([number] * 32)) for number in range(1, 4))
 
@@ -40,7 +39,7 @@ class Closed:
     def __init__(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
         self.folder = folder
         self.stack = stack
-        self.network = MemoryNetwork()
+        self.network = MemoryNetwork(Clock())
         self.sealed = closed_run(ALICE, BOB)
         self.first: Membership | None = None
 
@@ -60,7 +59,14 @@ class Closed:
             home.path / "shipped_run", run_id(self.sealed), RunManifest.unseal(self.sealed)
         )
         living = running_node(
-            home, identity, swarm, PeerConfig(), shipped, seed=False, replicate=False
+            home,
+            identity,
+            swarm,
+            PeerConfig(),
+            shipped,
+            seed=False,
+            replicate=False,
+            clock=self.network.clock,
         )
         node = await self.stack.enter_async_context(living)
         (peer,) = node.memberships.values()
@@ -96,7 +102,7 @@ async def test_members_serve_and_hear_each_other_and_nobody_else(closed: Closed)
     assert await closed.asks(STRANGER, of=alice) is None
     stranger = closed.network.find(ALICE.author, STRANGER.author)
     assert stranger is not None
-    now = time.time()
+    now = closed.network.clock()
     for identity, swarm in ((BOB, bob.swarm), (STRANGER, stranger)):
         claim = Claim(
             run=alice.run_id,

@@ -32,7 +32,7 @@ from paris_p2p.peer.books.contributions import (
 from paris_p2p.peer.serving import serve
 from paris_p2p.records.contribution import Contribution
 from paris_p2p.records.head import Head
-from tests.peer.worlds import PeerWorld, eventually
+from tests.peer.worlds import Clock, PeerWorld, eventually
 
 ALICE, BOB, MALLORY = (Identity(bytes([number] * 32)) for number in range(3))
 RUN = bytes(32)
@@ -100,7 +100,9 @@ def test_whatever_a_killed_process_left_of_an_entry_is_cut_off(tmp_path: Path) -
     whole = file_of(tmp_path).read_bytes()
     logs_in(tmp_path, 200)
     both = file_of(tmp_path).read_bytes()
-    for length in range(len(whole), len(both), 7):
+    cuts = range(len(whole), len(both), 7)
+    assert len(cuts) > 10
+    for length in cuts:
         file_of(tmp_path).write_bytes(both[:length])
         logs = ContributionLogs(tmp_path)
         assert len(logs.entries(ALICE.author)) == 1
@@ -218,7 +220,7 @@ class Peers:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.network = MemoryNetwork()
+        self.network = MemoryNetwork(Clock())
         self.swarms: list[MemorySwarm] = []
 
     async def join(self, identity: Identity, *steps: int) -> tuple[MemorySwarm, ContributionLogs]:
@@ -237,7 +239,7 @@ class Peers:
 
 
 @pytest.fixture
-def peers(tmp_path: Path) -> Peers:
+async def peers(tmp_path: Path) -> Peers:
     return Peers(tmp_path)
 
 
@@ -368,7 +370,6 @@ async def readers_of(
 async def test_who_takes_too_long_over_a_log_makes_room_for_others(
     peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contributions, "PATIENCE", 0.2)
     monkeypatch.setattr(contributions, "READERS", 1)
     server, (slow, other) = await readers_of(peers, tmp_path, 2)
     stream, begun = await reading(slow, server)

@@ -139,8 +139,9 @@ async def test_presence_is_never_checked_on_the_loop(
 ) -> None:
     world = PeerWorld(tmp_path)
     reader, holder = await world.join(), await world.join()
-    content = await hold(holder, 0)
     await holder.announcer.everything()
+    await asyncio.sleep(1)
+    content = await hold(holder, 0)
 
     checks = Checks(Presence, monkeypatch)
     assert len(await reader.fetcher.providers(content)) == 1

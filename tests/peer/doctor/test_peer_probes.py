@@ -10,7 +10,6 @@ import pytest
 from paris_p2p.errors import Unreachable
 from paris_p2p.identity import Identity
 from paris_p2p.network.in_memory_swarm import MemoryNetwork
-from paris_p2p.peer.doctor import peer_probes
 from paris_p2p.peer.doctor.peer_checks import CheckState
 from paris_p2p.peer.doctor.peer_probes import (
     CHUNKS_CHECKED,
@@ -57,7 +56,6 @@ async def test_a_libp2p_that_is_down_gives_rows_and_no_traceback(
     async def down(*_: object, **__: object) -> None:
         raise Unreachable("libp2p is not running")
 
-    monkeypatch.setattr(peer_probes, "RETRIES", (0.0, 0.0))
     for name in ("lookup", "open", "clock_skew"):
         monkeypatch.setattr(peer.swarm, name, down)
     rows = {row.check: row for row in await peer_checkup(peer.node, [peer])}

@@ -12,7 +12,6 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.report import head_row
 from paris_p2p.peer.sampling.answers import Answers
 from paris_p2p.peer.sampling.worker_handle import Senseless
-from paris_p2p.peer.transfer import fetching
 from paris_p2p.records.run import Artefact
 from tests.peer.worlds import PeerWorld, head_of
 
@@ -57,9 +56,8 @@ async def test_the_first_head_that_can_be_had_is_given_as_a_file(tmp_path: Path)
 
 
 async def test_an_encoder_of_the_run_is_given_and_where_nobody_has_it_that_is_the_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(fetching, "PATIENCE", 0.1)
     peer = await PeerWorld(tmp_path).join()
     here = peer.node.blobs.add_bytes(b"encoder", "encoder", "encoder").id
     artefacts = [Artefact("content", content.hex()) for content in (here, bytes(32))]

@@ -27,6 +27,8 @@ from tests.peer.worlds import CREATOR, PeerWorld, head_of
 from tests.sampling.shelf import Shelf, make_tiny_run
 from tests.sampling.shelf import full_shelf as full_shelf  # a fixture
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 REQUEST = SampleRequest(("a red apple",), steps=2, strategy="full", seed=5)
 LONG = replace(REQUEST, steps=1000)
 

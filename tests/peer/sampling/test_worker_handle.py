@@ -19,6 +19,8 @@ from paris_p2p.peer.sampling import worker_handle
 from paris_p2p.peer.sampling.worker_handle import Sampler, SamplingProcess, Senseless
 from tests.peer.worlds import eventually
 
+pytestmark = pytest.mark.process
+
 SCRIPT = """
 import json, os, signal, sys
 def say(**message): print(json.dumps(message), flush=True)

@@ -11,21 +11,14 @@ from paris_p2p.identity import Identity
 from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.network.swarm import Entry
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.training import claiming, slot_search
-from paris_p2p.peer.training import lease as lease_module
 from paris_p2p.peer.training.claiming import Claimant, claimant_of
 from paris_p2p.peer.training.lease import Lease, LeaseLost
-from paris_p2p.records.claim import LEASE, SAMPLE, SlotState
+from paris_p2p.records.claim import LEASE, RENEW, SAMPLE, SlotState
 from paris_p2p.records.device_fit import Device, least_memory
 from paris_p2p.records.run import ROUTER, ExpertSlot
 from simulator.world import RUN_ID, make_run
 from tests.peer.worlds import PeerWorld, eventually
 from tests.records.test_claim import NOW, incumbent
-
-
-@pytest.fixture(autouse=True)
-def short_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claiming, "SETTLE", 0.05)
 
 
 class Lookups:
@@ -103,10 +96,7 @@ async def test_a_restarted_peer_gets_its_own_slot_back(tmp_path: Path) -> None:
     assert (await claim(peer)).expert == 1
 
 
-async def test_a_lease_that_another_has_won_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease_module, "RENEW", 0.02)
+async def test_a_lease_that_another_has_won_is_lost(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     one, two = await world.join(), await world.join()
     mine = await claim(one, 0)
@@ -121,7 +111,7 @@ async def test_a_lease_that_another_has_won_is_lost(
     await others.renew()
 
     with pytest.raises(LeaseLost, match=two.node.identity.peer_id):
-        await asyncio.wait_for(mine.keep(), 5)
+        await asyncio.wait_for(mine.keep(), RENEW)
 
 
 async def test_a_slot_this_peer_trains_already_is_not_claimed_twice(tmp_path: Path) -> None:
@@ -138,7 +128,6 @@ async def test_a_slot_this_peer_trains_already_is_not_claimed_twice(tmp_path: Pa
 async def test_who_waits_gets_the_slot_that_falls_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slot_search, "FIRST_WAIT", 0.05)
     world = PeerWorld(tmp_path)
     one, two, three = [await world.join() for _ in range(3)]
     held = [await claim(one), await claim(two)]
@@ -155,7 +144,6 @@ async def test_who_waits_gets_the_slot_that_falls_free(
 async def test_a_wanted_slot_is_waited_for_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slot_search, "FIRST_WAIT", 0.05)
     world = PeerWorld(tmp_path)
     one, two = await world.join(), await world.join()
     held = await claim(one, 1)
@@ -233,7 +221,6 @@ async def test_a_lease_just_settled_yields_to_a_better_ticket(tmp_path: Path) ->
 async def test_a_lease_held_undisputed_for_a_while_yields_to_no_ticket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_module, "RENEW", 0.02)
     world = PeerWorld(tmp_path)
     one, two = await world.join(), await world.join()
     lease = await claim(one, 0)
@@ -308,8 +295,7 @@ async def test_a_search_looks_at_a_sample_and_widens_until_it_has_seen_all() -> 
     assert sorted(slot for look in held.looks for slot in look) == list(range(64))
 
 
-async def test_one_who_waits_looks_at_a_sample_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slot_search, "FIRST_WAIT", 0.01)
+async def test_one_who_waits_looks_at_a_sample_at_a_time() -> None:
     held = Held64()
     waiting = asyncio.create_task(held.claimant().acquire(wait=True))
     await eventually(lambda: len(held.looks) >= 4)

@@ -12,7 +12,6 @@ from paris_p2p.identity import Identity
 from paris_p2p.network.in_memory_swarm import MemoryNetwork, MemorySwarm
 from paris_p2p.network.swarm import Entry
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.training import claiming
 from paris_p2p.peer.training import lease as lease_module
 from paris_p2p.peer.training.claiming import claimant_of
 from paris_p2p.peer.training.lease import (
@@ -31,12 +30,6 @@ from tests.records.test_claim import NOW, incumbent
 
 ME, RIVAL = Identity(bytes([1] * 32)), Identity(bytes([2] * 32))
 INTERVAL = 1000
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
-    monkeypatch.setattr(lease_module, "RENEW", 0.02)
 
 
 @dataclass
@@ -193,8 +186,6 @@ def test_a_renewal_may_fail_whole_and_the_next_is_in_time() -> None:
 async def test_a_lease_is_renewed_in_time_whatever_hangs(
     monkeypatch: pytest.MonkeyPatch, hanging: str
 ) -> None:
-    monkeypatch.setattr(lease_module, "LOOK_FIRST", 0.01)
-    monkeypatch.setattr(lease_module, "STORE_PATIENCE", 0.01)
     desk = await Desk.of()
     swarm, stores = desk.swarms[ME.author], 0
     store = swarm.store

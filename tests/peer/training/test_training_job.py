@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.books.survey import read_claims
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.serving import ChunkReader
-from paris_p2p.peer.training import claiming, starting_order, training_job, worker_handle
+from paris_p2p.peer.training import starting_order, training_job, worker_handle
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.claiming import claimant_of
 from paris_p2p.peer.training.snapshots import snapshots
@@ -39,44 +40,63 @@ from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import CHUNK_SIZE
 from paris_p2p.records.resume import Resume
 from paris_p2p.training.worker import alone_in
-from tests.peer.stand_in import SCRIPT, install
+from tests.peer.stand_in import StandIn, install
 from tests.peer.worlds import CREATOR, PeerWorld, eventually, head_of, hold
 
-KILLED = """
-if content and not (folder / "spared").exists():
-    import os, signal
-    (folder / "spared").touch() if content == b"killed once" else None
-    os.kill(os.getpid(), signal.SIGKILL)
-if content == b"poison":
-"""
-FULL = """
-if content:
-    fail("no room left on the disk", 8)
-if content == b"poison":
-"""
-BAD_SHARD = """
-if content:
-    fail("the shard is damaged", 4)
-if content == b"poison":
-"""
-SNAPSHOTS = (
-    '    write("checkpoint"',
-    '    write("snapshot", b"own state")\n    write("checkpoint"',
-)
-"""Lets the stand-in write its state, too."""
-KILLED_BY_POISON = """
-if content == b"poison":
-    import os, signal
-    os.kill(os.getpid(), signal.SIGSEGV)
-if False:
-"""
+
+class Killed(StandIn):
+    """Killed by its machine over all it can start from; over b"killed once" the first time only."""
+
+    def examine(self, content: bytes) -> None:
+        spared = self.folder / "spared"
+        if content and not spared.exists():
+            if content == b"killed once":
+                spared.touch()
+            self.end(-signal.SIGKILL)
+        super().examine(content)
+
+
+class DiskIsFull(StandIn):
+    def examine(self, content: bytes) -> None:
+        if content:
+            self.fail("no room left on the disk", 8)
+
+
+class ShardIsBad(StandIn):
+    def examine(self, content: bytes) -> None:
+        if content:
+            self.fail("the shard is damaged", 4)
+
+
+class EndsInNothing(StandIn):
+    """Writes its state, too; far ahead, the figures of its checkpoint are absurd."""
+
+    def write(self, kind: str, content: bytes, **figures: float) -> None:
+        if kind == "checkpoint":
+            super().write("snapshot", b"own state")
+            figures["held_out_loss"] = 1e9 if self.step > 2**40 else 0.4
+        super().write(kind, content, **figures)
+
+
+class KilledByPoison(StandIn):
+    def examine(self, content: bytes) -> None:
+        if content == b"poison":
+            self.end(-signal.SIGSEGV)
+
+
+class Diverging(StandIn):
+    def examine(self, content: bytes) -> None:
+        self.fail("the loss exploded", 11)
+
+
+class Frozen(StandIn):
+    async def work(self) -> None:
+        await asyncio.Event().wait()
 
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
-    monkeypatch.setattr(training_job, "RETRY_PAUSES", (0.01, 0.01))
 
 
 async def trainer(world: PeerWorld) -> Membership:
@@ -225,11 +245,11 @@ async def test_a_head_that_cannot_be_trained_on_is_passed_over(
     assert steps == [41]
 
 
-@pytest.mark.parametrize("fault", [KILLED, FULL], ids=["killed", "disk full"])
+@pytest.mark.parametrize("fault", [Killed, DiskIsFull])
 async def test_a_fault_of_this_machine_throws_no_work_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[StandIn]
 ) -> None:
-    install(monkeypatch, SCRIPT.replace('if content == b"poison":', fault))
+    install(monkeypatch, fault)
     world = PeerWorld(tmp_path)
     peer, author = await trainer(world), await world.join()
     publish(author, b"weights at step 40", 40)
@@ -250,7 +270,7 @@ async def test_a_fault_of_this_machine_throws_no_work_away(
 async def test_a_worker_killed_once_before_its_first_step_goes_on_from_the_same_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, SCRIPT.replace('if content == b"poison":', KILLED))
+    install(monkeypatch, Killed)
     world = PeerWorld(tmp_path)
     peer, author = await trainer(world), await world.join()
     publish(author, b"killed once", 40)
@@ -265,7 +285,7 @@ async def test_a_worker_killed_once_before_its_first_step_goes_on_from_the_same_
 async def test_what_a_machine_cannot_start_from_gives_way_to_another_but_not_to_scratch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, SCRIPT.replace('if content == b"poison":', KILLED))
+    install(monkeypatch, Killed)
     world = PeerWorld(tmp_path)
     peer, honest, large = await trainer(world), await world.join(), await world.join()
     publish(honest, b"killed once", 40)
@@ -284,7 +304,7 @@ async def test_what_a_machine_cannot_start_from_gives_way_to_another_but_not_to_
 async def test_an_own_snapshot_that_the_machine_fails_at_stays_for_the_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, SCRIPT.replace('if content == b"poison":', KILLED))
+    install(monkeypatch, Killed)
     world = PeerWorld(tmp_path)
     peer, author = await trainer(world), await world.join()
     publish(author, b"weights at step 40", 40)
@@ -302,7 +322,7 @@ async def test_an_own_snapshot_that_the_machine_fails_at_stays_for_the_next_time
 async def test_a_damaged_shard_says_nothing_about_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, SCRIPT.replace('if content == b"poison":', BAD_SHARD))
+    install(monkeypatch, ShardIsBad)
     world = PeerWorld(tmp_path)
     peer, author = await trainer(world), await world.join()
     publish(author, b"weights at step 40", 40)
@@ -315,8 +335,7 @@ async def test_a_damaged_shard_says_nothing_about_the_start(
 async def test_a_state_that_leads_to_nothing_publishable_gives_way_to_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explodes = ('"held_out_loss": 0.4', '"held_out_loss": 1e9 if step > 2**40 else 0.4')
-    install(monkeypatch, SCRIPT.replace(*SNAPSHOTS).replace(*explodes))
+    install(monkeypatch, EndsInNothing)
     world = PeerWorld(tmp_path)
     peer, honest, liar = await trainer(world), await world.join(), await world.join()
     publish(honest, b"weights at step 100", 100)
@@ -375,15 +394,17 @@ async def test_a_damaged_snapshot_does_not_hide_a_sound_one(tmp_path: Path) -> N
 async def test_the_time_that_training_took_does_not_depend_on_the_wall_clock(
     tmp_path: Path,
 ) -> None:
-    peer = await trainer(PeerWorld(tmp_path))
+    world = PeerWorld(tmp_path)
+    peer = await trainer(world)
     job = TrainingJob(peer, TrainingRequest(expert=0))
     seconds = []
     async for event in job.events():
         if event["event"] == "progress":
             seconds.append(event["seconds"])
-            peer.node.clock = lambda: time.time() - 3600
+            peer.node.clock = lambda: world.network.clock() - 3600
+            await asyncio.sleep(100)
             job.stop()
-    assert len(seconds) == 2 and 0 == seconds[0] <= seconds[1]
+    assert seconds == pytest.approx([0, 100])
 
 
 async def test_a_head_that_nobody_serves_is_passed_over(tmp_path: Path) -> None:
@@ -507,7 +528,7 @@ async def test_work_that_nobody_would_take_is_not_begun(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     peer.run = replace(peer.run, trusted_authors=(CREATOR.author,))
-    with pytest.raises(NotAvailable, match="only of authors that it names"):
+    with pytest.raises(NotAvailable, match="only from the authors that it names"):
         await run(peer)
     peer.run = replace(peer.run, trusted_authors=(CREATOR.author, peer.node.identity.author))
     assert (await run(peer))[-1]["event"] == "released"
@@ -537,7 +558,6 @@ async def test_a_job_stopped_while_its_claim_settles_takes_it_back(
 
     async def announce(key: str, value: bytes, expires: float) -> bool:
         stored = await store(key, value, expires)
-        monkeypatch.setattr(claiming, "SETTLE", 600)
         announced.set()
         return stored
 
@@ -625,9 +645,7 @@ async def test_a_worker_that_just_dies_is_told_with_its_code(tmp_path: Path) -> 
 async def test_a_worker_that_is_frozen_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, "import time; time.sleep(600)")
-    monkeypatch.setattr(worker_handle, "SILENCE", 0.3)
-    monkeypatch.setattr(worker_handle, "STOP_PATIENCE", 30.0)
+    install(monkeypatch, Frozen)
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     with pytest.raises(WorkerDied, match="did not answer"):
@@ -637,7 +655,15 @@ async def test_a_worker_that_is_frozen_is_killed(
 async def test_a_worker_that_does_not_stop_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, 'import time; print(\'{"event": "ready"}\', flush=True); time.sleep(600)')
+    async def spawn(job_file: Path, log_file: Path) -> asyncio.subprocess.Process:
+        """A real process, for once."""
+        script = 'import time; print(\'{"event": "ready"}\', flush=True); time.sleep(600)'
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, stdin=pipe, stdout=pipe
+        )
+
+    monkeypatch.setattr(worker_handle, "_spawn", spawn)
     monkeypatch.setattr(worker_handle, "STOP_PATIENCE", 0.3)
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
@@ -651,7 +677,7 @@ async def test_a_worker_that_does_not_stop_is_killed(
 async def test_a_strangers_state_that_kills_the_worker_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, SCRIPT.replace('if content == b"poison":', KILLED_BY_POISON))
+    install(monkeypatch, KilledByPoison)
     world = PeerWorld(tmp_path)
     peer, liar = await trainer(world), await world.join()
     publish_state(liar, b"poison", 10**9)
@@ -665,7 +691,7 @@ async def test_a_strangers_state_that_kills_the_worker_is_passed_over(
 async def test_training_that_diverges_from_scratch_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, SCRIPT.replace('content == b"explosive"', "True"))
+    install(monkeypatch, Diverging)
     world = PeerWorld(tmp_path)
     peer = await trainer(world)
     with pytest.raises(TrainingDiverged):
@@ -704,7 +730,6 @@ async def trickling(world: PeerWorld, weights: bytes, step: int, pause: float) -
 async def test_a_start_that_is_served_too_slowly_gives_way_to_one_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starting_order, "BRISK", LeastPace(look=0.2, soon=0.1))
     world = PeerWorld(tmp_path)
     peer, honest = await trainer(world), await world.join()
     publish(honest, b"weights at step 40", 40)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +16,42 @@ from paris_p2p.network.in_memory_swarm import MemoryNetwork
 from paris_p2p.peer.books.resume_states import learn_resumes
 from paris_p2p.peer.jobs import Jobs
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.training import claiming, slot_search, training_job, unattended
+from paris_p2p.peer.training import unattended
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.training_job import TrainingJob
 from paris_p2p.peer.training.unattended import LONGEST_PAUSE, UnattendedTraining, pause_after
 from paris_p2p.records.claim import LEASE
-from tests.peer.stand_in import SCRIPT, install
-from tests.peer.worlds import PeerWorld, eventually, hold
+from tests.peer.stand_in import StandIn, install
+from tests.peer.worlds import Clock, PeerWorld, eventually, hold
 
-CRASH_AT_FIRST = """
-import os, pathlib, sys
-marker = pathlib.Path(sys.argv[1]).parent / "crashed"
-crashes = len(marker.read_text()) if marker.exists() else 0
-if crashes < 3:
-    marker.write_text("." * (crashes + 1))
-    os._exit(13)
-"""
-ALWAYS_CRASH_AT_THE_FIRST = """
-import pathlib, sys
-slot = pathlib.Path(sys.argv[1]).parent
-first = slot.parent / "first"
-if not first.exists():
-    first.write_text(slot.name)
-if first.read_text() == slot.name:
-    sys.exit(13)
-"""
+
+class CrashesAtFirst(StandIn):
+    """Three times, before it does anything."""
+
+    async def work(self) -> None:
+        marker = self.folder / "crashed"
+        crashes = len(marker.read_text()) if marker.exists() else 0
+        if crashes < 3:
+            marker.write_text("." * (crashes + 1))
+            self.end(13)
+        await super().work()
+
+
+class CrashesAtTheFirstSlot(StandIn):
+    """Always, at whatever slot it is given first."""
+
+    async def work(self) -> None:
+        first = self.folder.parent / "first"
+        if not first.exists():
+            first.write_text(self.folder.name)
+        if first.read_text() == self.folder.name:
+            self.end(13)
+        await super().work()
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
-    monkeypatch.setattr(claiming, "SETTLE", 0.02)
-    monkeypatch.setattr(slot_search, "FIRST_WAIT", 0.05)
-    monkeypatch.setattr(unattended, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(training_job, "RETRY_PAUSES", (0.01, 0.01))
-
-
-@dataclass
-class Clock:
-    """The time, and how far a test has moved it."""
-
-    ahead: float = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
 
 
 class Unattended:
@@ -183,7 +173,7 @@ async def test_a_claim_is_a_job_and_one_that_is_stopped_leaves_its_expert_to_oth
 async def test_a_trainer_that_crashes_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, CRASH_AT_FIRST + SCRIPT)
+    install(monkeypatch, CrashesAtFirst)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
     await hold(peer, 1)
@@ -198,7 +188,7 @@ async def test_a_trainer_that_crashes_is_tried_again(
 async def test_an_expert_that_cannot_be_trained_here_does_not_stand_before_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, ALWAYS_CRASH_AT_THE_FIRST + SCRIPT)
+    install(monkeypatch, CrashesAtTheFirstSlot)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
     await hold(peer, 1)
@@ -214,7 +204,7 @@ async def test_an_expert_that_cannot_be_trained_here_does_not_stand_before_the_o
 async def test_the_only_expert_that_is_free_is_tried_again_although_it_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, ALWAYS_CRASH_AT_THE_FIRST + SCRIPT)
+    install(monkeypatch, CrashesAtTheFirstSlot)
     peer = await PeerWorld(tmp_path).join()
     await hold(peer, 0)
     peer.training.add(1)

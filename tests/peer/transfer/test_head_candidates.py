@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.transfer import head_candidates
-from paris_p2p.peer.transfer.head_candidates import Candidates, find_candidates
+from paris_p2p.peer.transfer.head_candidates import (
+    GRACE,
+    PAUSE,
+    SECONDS,
+    Candidates,
+    find_candidates,
+)
 from paris_p2p.records.head import Head, ranked_heads
 from tests.peer.worlds import PeerWorld, head_of
 
@@ -74,16 +80,14 @@ async def test_what_is_here_needs_nobody(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def test_invented_heads_come_after_none_and_cost_a_home_that_holds_everything_no_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     world = PeerWorld(tmp_path)
     peer = await world.join()
     await publish(peer, 0, 90)
     await invent(world, peer, 10)
-    for wait in ("SECONDS", "GRACE", "PAUSE"):
-        monkeypatch.setattr(head_candidates, wait, 3600.0)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PAUSE / 2):
         looking, heads = await found_by(peer)
 
     assert steps(heads["0"]) == [90]
@@ -108,49 +112,39 @@ async def test_a_better_head_that_somebody_serves_comes_before_the_one_that_is_h
 
 
 async def test_those_who_let_wait_are_left_for_last_after_one_grace_for_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(head_candidates, "GRACE", 0.2)
-    monkeypatch.setattr(head_candidates, "SECONDS", 3600.0)
-    monkeypatch.setattr(head_candidates, "TURN", 3600.0)
-    monkeypatch.setattr("paris_p2p.peer.transfer.proof_of_storage.PATIENCE", 3600.0)
     world = PeerWorld(tmp_path)
     peer = await world.join()
     await publish(peer, 0, 50)
     await invent(world, peer, 10, announced=True)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(GRACE + PAUSE / 2):
         _, heads = await found_by(peer)
 
     assert steps(heads["0"])[0] == 50
 
 
 async def test_of_a_slot_without_anything_the_search_ends_after_its_one_budget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(head_candidates, "SECONDS", 0.3)
-    monkeypatch.setattr(head_candidates, "PAUSE", 0.05)
     world = PeerWorld(tmp_path)
     peer = await world.join()
     await invent(world, peer, 10)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SECONDS + PAUSE):
         _, heads = await found_by(peer)
 
     assert heads == {"-1": [], "0": [], "1": []}
 
 
-async def test_a_peer_that_comes_back_meanwhile_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(head_candidates, "SECONDS", 60.0)
-    monkeypatch.setattr(head_candidates, "PAUSE", 0.05)
+async def test_a_peer_that_comes_back_meanwhile_is_found(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     peer, other = await world.join(), await world.join()
     content = other.node.blobs.add_bytes(b"weights", "checkpoint", "weights.safetensors").id
     peer.heads.add(head_of(other, 0, 9, content).seal(other.node.identity))
     searching = asyncio.create_task(found_by(peer))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(3 * PAUSE)
     assert not searching.done()
 
     await other.announcer.content(content)
@@ -163,9 +157,6 @@ async def test_one_whose_provider_lets_wait_takes_no_other_ones_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(head_candidates, "AT_ONCE", 2)
-    monkeypatch.setattr(head_candidates, "TURN", 0.1)
-    monkeypatch.setattr(head_candidates, "SECONDS", 60.0)
-    monkeypatch.setattr("paris_p2p.peer.transfer.proof_of_storage.PATIENCE", 3600.0)
     world = PeerWorld(tmp_path)
     peer, other = await world.join(), await world.join()
     await invent(world, peer, 6, announced=True)

@@ -110,6 +110,18 @@ def test_equal_sources_are_not_asked_twice() -> None:
     assert play.wasted == 0
 
 
+def test_a_third_source_is_asked_when_two_have_long_been_silent() -> None:
+    plan = Scheduler(chunks(1))
+    for source in (b"a", b"b", b"c", b"d"):
+        plan.join(source, now=0.0)
+    assert plan.take(b"a", now=0.0) == chunks(1)
+    assert plan.take(b"b", now=5.0) == chunks(1)
+    assert plan.take(b"c", now=5.0 + GIVEN_UP_AFTER) == []
+    later = 5.1 + GIVEN_UP_AFTER
+    assert plan.take(b"c", now=later) == chunks(1)
+    assert plan.take(b"d", now=later + 1.0) == [], "the third has its time, too"
+
+
 def test_the_chunks_of_a_source_that_leaves_are_asked_again() -> None:
     plan = Scheduler(chunks(3))
     plan.join(b"a", 0.0)

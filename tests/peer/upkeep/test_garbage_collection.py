@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,35 +23,19 @@ from paris_p2p.peer.upkeep import garbage_collection
 from paris_p2p.peer.upkeep.garbage_collection import GRACE, collect, make_room
 from paris_p2p.records.head import Head
 from paris_p2p.records.keys import heads_key
-from tests.peer.worlds import PeerWorld, eventually, has_nothing, head_of, hold, manifest_of
+from tests.peer.worlds import Clock, PeerWorld, has_nothing, head_of, hold, manifest_of, meanwhile
 
 LetGo = Callable[[Membership, bytes], Coroutine[Any, Any, None]]
 
 
-@dataclass
-class Clock:
-    """Real time, and as much more as a test wants to pass."""
-
-    ahead: float = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
-
-
 @pytest.fixture
-def clock() -> Clock:
+async def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def world(tmp_path: Path, clock: Clock) -> PeerWorld:
+async def world(tmp_path: Path, clock: Clock) -> PeerWorld:
     return PeerWorld(tmp_path, MemoryNetwork(clock))
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(garbage_collection, "SETTLE", (0.0, 0.0))
-    yield
 
 
 def publish(peer: Membership, by: Membership, slot: int, step: int, data: bytes) -> bytes:
@@ -297,9 +281,9 @@ async def test_whoever_begins_to_fetch_what_is_being_collected_has_it_in_the_end
 
     monkeypatch.setattr(keeper.node.blobs, "drop", slow)
     collecting_all = asyncio.create_task(collect(keeper.node))
-    await eventually(dropping.is_set)
+    await meanwhile(dropping.is_set)
     fetching = asyncio.create_task(keeper.fetch(old))
-    await eventually(lambda: bool(keeper.node.in_use))
+    await meanwhile(lambda: bool(keeper.node.in_use))
     released.set()
     await collecting_all
     await fetching
@@ -443,6 +427,7 @@ async def test_publishing_at_the_quota_collects_first_and_publishes_in_any_case(
         head = await publish_file(author, Checkpoint(file, 0, step, step, 1.0, 1.0, None))
         published.append(head.manifest)
         await author.announcer.everything()
+        await asyncio.sleep(1)
 
     assert [author.node.blobs.complete(content) for content in published] == [False, True, True]
     assert len(await (await world.join()).fetcher.providers(published[-1])) == 1
@@ -512,7 +497,7 @@ async def test_publications_at_the_quota_do_not_throw_each_other_away(
     first = asyncio.create_task(publish_slot(0))
     await reached.wait()
     second = asyncio.create_task(publish_slot(1))
-    await asyncio.wait([second], timeout=0.3)
+    await asyncio.to_thread(time.sleep, 0.3)
     released.set()
 
     for head in await asyncio.gather(first, second):

@@ -12,7 +12,6 @@ import pytest
 from paris_p2p.network.chunk_protocol import serve_chunks
 from paris_p2p.network.swarm import Stream
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.transfer.racing import LeastPace
 from paris_p2p.peer.upkeep import garbage_collection, replication
 from paris_p2p.peer.upkeep.replication import replicate
 from paris_p2p.records.codec import encode
@@ -26,11 +25,8 @@ SMALL, LARGE = manifest_of(1), manifest_of(0)
 
 
 @pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "MAX_BACKOFF", 0.0)
-    monkeypatch.setattr(replication, "PATIENCE", 0.5)
+def no_doubts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replication, "DOUBT", 0.0)
-    monkeypatch.setattr(garbage_collection, "SETTLE", (0.0, 0.0))
 
 
 def set_quota(peer: Membership, room: int) -> None:
@@ -335,22 +331,19 @@ async def test_what_nobody_gave_comes_after_what_somebody_may_have(tmp_path: Pat
 
 
 async def trickle(author: bytes, stream: Stream) -> None:
-    """A chunk service that sends a manifest at once and of the rest a chunk every 0.3 seconds."""
+    """A chunk service that sends a manifest at once and of the rest a chunk a minute."""
 
     async def read(chunk: bytes) -> bytes:
         if chunk == LARGE.id:
             return LARGE.encode()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(60)
         start = LARGE.chunks.index(chunk) * CHUNK_SIZE
         return content_of(0)[start : start + CHUNK_SIZE]
 
     await serve_chunks(stream, read)
 
 
-async def test_a_copy_that_comes_too_slowly_is_left_for_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replication, "LEAST", LeastPace(look=0.1, soon=0.1, rate=1e9))
+async def test_a_copy_that_comes_too_slowly_is_left_for_a_while(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     tar_pit, peer = await world.join(serve=trickle), await world.join()
     await hold(tar_pit, 0)
