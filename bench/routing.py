@@ -7,7 +7,7 @@ Standard errors count concepts, not pictures, as a concept's pictures share thei
 The second table draws captions by several strategies, from the same noise. A picture is right when
 the nearest real one (in latent space) is of the concept asked for. The oracle is the one expert of
 the caption's true cluster. Bytes are what a newcomer fetches for one prompt: the encoders, the
-router, and the experts that draw it.
+router, and the experts that draw it; those of a guidance branch of its own are not counted.
 """
 
 from __future__ import annotations
