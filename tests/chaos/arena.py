@@ -66,7 +66,7 @@ class Arena:
         self._enemies: list[Enemy] = []
 
     def begin(self) -> None:
-        """Everybody up, a router published, every expert held."""
+        """Everybody up, every expert held, and a head of every slot at two peers."""
         self._give_a_small_disk(SMALL_DISK)
         self.start(DOOR)
         router = self.swarm.run(DOOR, "claim-expert", "--router", "--steps", "3", "--threads", "1")
@@ -74,7 +74,7 @@ class Arena:
         for name in self.volunteers:
             self.start(name)
         self.until_held("every expert to be held at first")
-        wait_until(self._all_published, "a head of every expert", PATIENCE)
+        wait_until(self._all_copied, "two peers to hold a head of every slot", PATIENCE)
         self.begun_anew([])
 
     # Doing
@@ -234,8 +234,13 @@ class Arena:
         shutil.rmtree(self.swarm.home(newcomer))
         return {**read_provenance(picture)[0], "said": f"{command.words()}\n{log[-LOG_TOLD:]}"}
 
-    def _all_published(self) -> bool:
-        return set(self.heads()) == {row["slot"] for row in self.status(DOOR)["slots"]}
+    def _all_copied(self) -> bool:
+        """Whether no slot's heads would be lost with one peer."""
+        homes = (Home(self.swarm.home(name)) for name in self.living())
+        held = Counter(
+            slot for home in homes for slot in {head.expert for head in self._heads_in(home)}
+        )
+        return all(held[row["slot"]] > 1 for row in self.status(DOOR)["slots"])
 
     def _place(self, name: str) -> tuple[str, int, int]:
         """A peer's own loopback address, its port, and its gate's."""

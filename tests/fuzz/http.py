@@ -36,12 +36,16 @@ PATHS = (
     "/v1/jobs",
     "/v1/jobs/none",
     "/v1/jobs/none/events",
+    "/v1/jobs/none/picture",
+    "/v1/runs",
+    "/v1/runs/none",
 )
-KEYS = ("address", "contents", "expert", "kind", "prompts")
+KEYS = ("address", "contents", "expert", "kind", "prompts", "run")
 ODD_PATHS = ("/", "/v1/", "/v1/../v1/ping", "/v1/ping/", "/v2/ping", "//v1/ping", "/v1/%00")
 BODIES: tuple[dict[str, Any], ...] = (
     {"address": "/ip4/127.0.0.1/tcp/1/p2p/12D3KooW"},
     {"contents": []},
+    {"run": "zz" * 32},
     {"contents": ["zz" * 32]},
     {"kind": "training", "expert": 77},
     {"kind": "sampling", "prompts": [], "steps": 2, "guidance": 1.5, "top_k": None},
@@ -53,7 +57,9 @@ BODIES: tuple[dict[str, Any], ...] = (
 def targets(loop: asyncio.AbstractEventLoop) -> Iterator[list[Target]]:
     with TemporaryDirectory(prefix="paris-fuzz-") as folder:
         peer = loop.run_until_complete(_peer_in(Path(folder)))
-        yield [Target("local API", 10, on_loop(loop, Caller(peer).call))]
+        caller = Caller(peer)
+        yield [Target("local API", 10, on_loop(loop, caller.call))]
+        loop.run_until_complete(caller.close())
         loop.run_until_complete(peer.swarm.close())
 
 
@@ -61,7 +67,10 @@ class Caller:
     """A program, or a web page, on the peer's own machine."""
 
     def __init__(self, peer: Membership) -> None:
-        self._app = Api(peer.node, TOKEN).app
+        self._api = Api(peer.node, TOKEN)
+
+    async def close(self) -> None:
+        await self._api.close()
 
     async def call(self, mutator: Mutator) -> None:
         """Without the token nothing is answered; with it, never an internal error."""
@@ -91,7 +100,7 @@ class Caller:
             sent.append(message)
 
         scope = SCOPE | {"method": method, "path": path, "headers": headers}
-        await self._app(scope, receive, send)
+        await self._api.app(scope, receive, send)
         return int(sent[0]["status"])
 
 
