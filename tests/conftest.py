@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first: chaos, then those with slow tests, then those with many tests. So no worker
-    is left alone with a long one."""
+    """Chaos first, for it takes longest. Files with slow tests, which mostly wait for processes, are
+    spread evenly among those that compute; of both kinds the ones with most tests come first."""
     sizes = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(
-        key=lambda item: ("chaos" not in item.path.parts, item.path not in slow, -sizes[item.path])
-    )
+    turns: dict[Path, float] = {}
+    for kind in (slow, sizes.keys() - slow):
+        largest_first = sorted(kind, key=lambda path: (-sizes[path], path))
+        turns |= {path: turn / len(kind) for turn, path in enumerate(largest_first)}
+    items.sort(key=lambda item: ("chaos" not in item.path.parts, turns[item.path], item.path))
