@@ -17,8 +17,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Chaos first, for it takes longest. Files with slow tests, which mostly wait for processes, are
-    spread evenly among those that compute; of both kinds the ones with most tests come first."""
+    """Chaos first, for it takes longest. Files with slow tests mostly wait for processes: they are
+    spread evenly among those that compute. Of both kinds the ones with most tests come first."""
     sizes = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     turns: dict[Path, float] = {}
