@@ -18,11 +18,13 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Chaos first, for it takes longest. Files with slow tests mostly wait for processes: they are
-    spread evenly among those that compute. Of both kinds the ones with most tests come first."""
+    spread evenly among those that compute, the few long stories first. Of the others the ones with
+    most tests come first."""
     sizes = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
+    waiting = sorted(slow, key=lambda path: (sizes[path], path))
+    computing = sorted(sizes.keys() - slow, key=lambda path: (-sizes[path], path))
     turns: dict[Path, float] = {}
-    for kind in (slow, sizes.keys() - slow):
-        largest_first = sorted(kind, key=lambda path: (-sizes[path], path))
-        turns |= {path: turn / len(kind) for turn, path in enumerate(largest_first)}
+    for files in (waiting, computing):
+        turns |= {path: turn / len(files) for turn, path in enumerate(files)}
     items.sort(key=lambda item: ("chaos" not in item.path.parts, turns[item.path], item.path))
