@@ -271,9 +271,15 @@ class RunIds(Addresses):
         return super().read(value)
 
     def parse(self, text: str) -> str:
-        if not re.fullmatch("[0-9a-f]{64}", text):
-            raise UsageProblem(f"{text!r} is not a run's id", "It has 64 hex digits, in lower case")
-        return text
+        return run_id_of(text).hex()
+
+
+def run_id_of(text: object) -> bytes:
+    """The id of a run in hex. UsageProblem where it is none."""
+    if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{64}", text):
+        remedy = "It has 64 hex digits, in lower case"
+        raise UsageProblem(f"{str(text)[:80]!r} is not a run's id", remedy)
+    return bytes.fromhex(text)
 
 
 class Switch(Setting):

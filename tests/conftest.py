@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,14 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first: chaos, then those with slow tests, then those with many tests. So no worker
-    is left alone with a long one."""
+    """Chaos first, for it takes longest. Files with slow tests mostly wait for processes: they are
+    spread evenly among those that compute, the few long stories first. Of the others the ones with
+    most tests come first."""
     sizes = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(
-        key=lambda item: ("chaos" not in item.path.parts, item.path not in slow, -sizes[item.path])
-    )
+    waiting = sorted(slow, key=lambda path: (sizes[path], path))
+    computing = sorted(sizes.keys() - slow, key=lambda path: (-sizes[path], path))
+    turns: dict[Path, float] = {}
+    for files in (waiting, computing):
+        turns |= {path: turn / len(files) for turn, path in enumerate(files)}
+    items.sort(key=lambda item: ("chaos" not in item.path.parts, turns[item.path], item.path))

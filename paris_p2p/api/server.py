@@ -58,6 +58,7 @@ from paris_p2p.api.requests import (
     patience_of,
     training_request_of,
 )
+from paris_p2p.config import run_id_of
 from paris_p2p.errors import BadContent, Unreachable, UsageProblem, error_event
 from paris_p2p.peer.books.contributions import read_log, told
 from paris_p2p.peer.doctor import machine_checks, machine_probes
@@ -130,7 +131,7 @@ class Api:
         return JSONResponse({"runs": rows})
 
     async def _join(self, request: Request) -> Response:
-        (run_id,) = contents_of({"contents": [(await body_of(request)).get("run")]})
+        run_id = run_id_of((await body_of(request)).get("run"))
         return JSONResponse(await run_row(await join_for_good(self._node, run_id)))
 
     async def _leave(self, request: Request) -> Response:

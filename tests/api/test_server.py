@@ -441,8 +441,9 @@ async def test_runs_are_listed_joined_and_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "words"),
     [
-        ("POST", "/v1/runs", {"run": "xyz"}, "not hex"),
-        ("POST", "/v1/runs", {}, "not hex"),
+        ("POST", "/v1/runs", {"run": "xyz"}, "'xyz' is not a run's id"),
+        ("POST", "/v1/runs", {"run": [7]}, "'[7]' is not a run's id"),
+        ("POST", "/v1/runs", {}, "is not a run's id"),
         ("DELETE", "/v1/runs/nothing", None, "no run 'nothing'"),
         ("GET", "/v1/status?run=nothing", None, "no run 'nothing'"),
         ("GET", "/v1/ping?run=nothing", None, "no run 'nothing'"),

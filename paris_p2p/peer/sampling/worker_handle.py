@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from paris_p2p import child
 from paris_p2p.errors import Interrupted, ParisError, WorkerDied, error_event
+from paris_p2p.peer.worker_process import spawn_worker
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +52,9 @@ class SamplingProcess:
 
     @classmethod
     async def start(cls, log_file: Path) -> SamplingProcess:
-        """Start a process in its own session, so that only its parent gets Ctrl-C."""
-        with log_file.open("ab") as words:
-            process = await asyncio.create_subprocess_exec(
-                *child.command("paris_p2p.sampling.worker"),
-                cwd=log_file.parent,
-                env=child.environment(),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=words,
-                limit=MAX_LINE,
-                start_new_session=True,
-            )
+        process = await spawn_worker(
+            "paris_p2p.sampling.worker", log_file=log_file, longest_line=MAX_LINE
+        )
         return cls(process, log_file)
 
     @property

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paris_p2p import child
 from paris_p2p.errors import WorkerDied, error_from
 from paris_p2p.files import write_atomically
+from paris_p2p.peer.worker_process import spawn_worker
 from paris_p2p.records.claim import LONGEST_STALL
 from paris_p2p.training.job import StartRefuted
 
@@ -125,21 +125,10 @@ def _death(code: int, remedy: str) -> WorkerDied:
 
 
 async def _spawn(job_file: Path, log_file: Path) -> asyncio.subprocess.Process:
-    """Start the process in its own session, so that only its parent gets Ctrl-C.
-
-    Its standard input stays open while this process lives. End of file tells it to stop.
-    """
-    with log_file.open("ab") as words:
-        return await asyncio.create_subprocess_exec(
-            *child.command("paris_p2p.training.worker", str(job_file)),
-            cwd=log_file.parent,
-            env=child.environment(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=words,
-            limit=MAX_LINE,
-            start_new_session=True,
-        )
+    """Start the process. End of file on its standard input tells it to stop."""
+    return await spawn_worker(
+        "paris_p2p.training.worker", str(job_file), log_file=log_file, longest_line=MAX_LINE
+    )
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -96,10 +96,14 @@ class Reputation:
         return self.free_at(key) == math.inf
 
     def askable(self, keys: Iterable[bytes], now: float) -> list[bytes]:
-        """The sources that may be asked now, the fewest failures first, equals in random order."""
+        """The sources that may be asked now, the fewest failures first.
+
+        Of equals the one that failed longest ago comes first; those that never failed come in
+        random order.
+        """
         free = [key for key in keys if self.free_at(key) <= now]
         self._rng.shuffle(free)
-        return sorted(free, key=self.strikes)
+        return sorted(free, key=lambda key: (self.strikes(key), self.free_at(key)))
 
     def _ban(self, key: bytes, until: float) -> None:
         self._banned_until.pop(key, None)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Protocol
 
 from paris_p2p.errors import ParisError
@@ -191,7 +192,7 @@ class Download:
         """One conversation, from its opening to its end."""
         key = source.key
         try:
-            async with self._open(source, self._note_byte) as conversation:
+            async with self._open(source, partial(self._note_piece, key)) as conversation:
                 await self._converse(key, conversation)
             if self._plan.missing:
                 self._reputation.failed(key, self._clock())
@@ -222,7 +223,7 @@ class Download:
         if size is None:
             self._plan.lacks(key, chunk, self._clock())
         elif self._plan.arrived(key, chunk, self._clock()):
-            self._note_byte()
+            self._note_piece(key)
             self._reputation.delivered(key)
             await self._room.acquire()
             writing = asyncio.create_task(self._write(key, chunk, buffer, size))
@@ -245,5 +246,6 @@ class Download:
         self._writes.discard(writing)
         self._changed.set()
 
-    def _note_byte(self) -> None:
+    def _note_piece(self, source: bytes) -> None:
         self._last_byte_at = self._clock()
+        self._plan.heard(source, self._last_byte_at)

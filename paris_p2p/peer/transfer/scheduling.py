@@ -3,13 +3,16 @@
 Every source has a short queue of requested chunks and is asked for more before it is empty, so fast
 sources get more. If no chunk is left to ask for, an idle source is asked for a chunk that a much
 slower one has not delivered yet. The first good copy counts. To limit waste, a source doubles one
-chunk at a time, and a chunk is asked of a third source only when both others have long been silent.
+chunk at a time, and a chunk is asked of two moving sources at most: those that were asked just now
+or sent a piece of one lately. Idle sources take turns at it, so that sources that trickle cannot
+keep it from one that delivers.
 
 Pure: `now` is an argument, in seconds of any clock, the same one in every call.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -38,6 +41,10 @@ GIVEN_UP_AFTER, MOST_DOUBLINGS = 10.0, 6
 """Seconds without a chunk after which a source may be dropped for another one, and how often they
 are doubled at most for a source that failed before: some are slow for everybody."""
 
+BEGUN_AFTER = 5.0
+"""Seconds that a source has for the first piece of a chunk until it no longer counts as moving. So
+MOST_SOURCES that trickle are found out well within a fetch's patience."""
+
 WORTH_DOUBLING = 2.0
 """A chunk is asked of a second source if the first needs so many times as long for it."""
 
@@ -58,6 +65,10 @@ class _Work:
     """Seconds without a chunk after which it may be dropped."""
     asked: dict[bytes, None] = field(default_factory=dict)
     lacking: set[bytes] = field(default_factory=set)
+    piece_at: float = -math.inf
+    """When it last sent a piece of a chunk."""
+    idle_since: float = math.inf
+    """When it first found nothing to be asked for; inf while it is asked or not yet ready."""
     pace: float | None = None
     """Smoothed seconds per chunk; None before the first."""
 
@@ -65,6 +76,10 @@ class _Work:
         """Expected seconds per chunk. A stall counts as slowness."""
         usual = UNKNOWN_PACE if self.pace is None else self.pace
         return max(usual, now - self.since) if self.asked else usual
+
+    def is_moving(self, now: float) -> bool:
+        """Whether it may deliver: it had hardly time to, or it has begun."""
+        return now - self.since <= BEGUN_AFTER or now - self.piece_at <= GIVEN_UP_AFTER
 
     def window(self) -> int:
         """Chunks to ask for ahead."""
@@ -112,12 +127,17 @@ class Scheduler:
             return []
         batch = list(islice(self._new_to(work), window - len(work.asked)))
         if not (batch or work.asked):
-            batch = self._doubled(source, now)
+            work.idle_since = min(work.idle_since, now)
+            batch = self._doubled(work, now)
         if batch and not work.asked:
             work.since = now
         for chunk in batch:
             self._ask(work, chunk)
         return batch
+
+    def heard(self, source: bytes, now: float) -> None:
+        """Note that a piece of a chunk came from `source`."""
+        self._work[source].piece_at = now
 
     def arrived(self, source: bytes, chunk: bytes, now: float) -> bool:
         """Note that `source` delivered a requested chunk. True if it is the first to deliver it."""
@@ -181,26 +201,34 @@ class Scheduler:
     def _new_to(self, work: _Work) -> Iterator[bytes]:
         return (chunk for chunk in self._unasked if chunk not in work.lacking)
 
-    def _doubled(self, source: bytes, now: float) -> list[bytes]:
-        """The chunk that is furthest from arriving, if `source` would deliver it much faster."""
-        mine = self._work[source]
+    def _doubled(self, mine: _Work, now: float) -> list[bytes]:
+        """The chunk that is furthest from arriving, if an idle source would deliver it much faster
+        and no better one is idle, nor an equal one for longer."""
         waits = [
             (place * work.expected_pace(now), chunk)
-            for other, work in self._work.items()
-            if other != source
+            for work in self._work.values()
             for place, chunk in enumerate(work.asked, 1)
             if chunk in self._missing and chunk not in mine.lacking and self._may_double(chunk, now)
         ]
         longest, chunk = max(waits, default=(0.0, b""))
-        return [chunk] if longest > WORTH_DOUBLING * mine.expected_pace(now) else []
+        idle = (
+            work
+            for work in self._work.values()
+            if work.idle_since < math.inf
+            and chunk not in work.lacking
+            and longest > WORTH_DOUBLING * work.expected_pace(now)
+        )
+        best = min(idle, key=lambda work: (work.expected_pace(now), work.idle_since), default=None)
+        return [chunk] if best is mine else []
 
     def _may_double(self, chunk: bytes, now: float) -> bool:
-        """Whether one source alone was asked for a chunk, or all that were are silent."""
-        askers = [work for work in self._work.values() if chunk in work.asked]
-        return len(askers) == 1 or all(now - work.since > GIVEN_UP_AFTER for work in askers)
+        """Whether fewer than two moving sources were asked for a chunk."""
+        askers = (work for work in self._work.values() if chunk in work.asked)
+        return sum(work.is_moving(now) for work in askers) < 2
 
     def _ask(self, work: _Work, chunk: bytes) -> None:
         work.asked[chunk] = None
+        work.idle_since = math.inf
         self._unasked.pop(chunk, None)
         self._askers[chunk] = self._askers.get(chunk, 0) + 1
 

@@ -57,3 +57,15 @@ def test_made_up_sources_do_not_fill_the_memory() -> None:
         known.lied(number.to_bytes(4, "big"))
     assert known.free_at((0).to_bytes(4, "big")) == -math.inf
     assert known.is_liar((REMEMBERED + 49).to_bytes(4, "big"))
+
+
+def test_of_equals_the_one_that_failed_longest_ago_is_asked_first() -> None:
+    known = Reputation(random.Random(1))
+    for key, failed in ((b"late", 50.0), (b"early", 10.0), (b"between", 30.0)):
+        known.failed(key, failed)
+    for _ in range(10):
+        assert known.askable([b"late", b"between", b"early"], 1e6) == [
+            b"early",
+            b"between",
+            b"late",
+        ]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paris_p2p.peer.transfer.scheduling import (
+    BEGUN_AFTER,
     GIVEN_UP_AFTER,
     MOST_AHEAD,
     MOST_SOURCES,
@@ -58,7 +59,8 @@ class Play:
     def _ask(self, source: bytes, queue: list[bytes]) -> None:
         batch = self.plan.take(source, self.now)
         self.outstanding.update(batch)
-        assert max(self.outstanding.values(), default=0) <= 2
+        still = sum(pace is None or pace > BEGUN_AFTER for pace in self.paces.values())
+        assert max(self.outstanding.values(), default=0) <= 2 + still
         queue += batch
         self.furthest_ahead = max(self.furthest_ahead, len(queue))
 
@@ -110,16 +112,19 @@ def test_equal_sources_are_not_asked_twice() -> None:
     assert play.wasted == 0
 
 
-def test_a_third_source_is_asked_when_two_have_long_been_silent() -> None:
+def test_a_chunk_is_asked_of_two_moving_sources_at_most() -> None:
     plan = Scheduler(chunks(1))
-    for source in (b"a", b"b", b"c", b"d"):
+    for source in (b"a", b"b", b"c", b"d", b"e"):
         plan.join(source, now=0.0)
     assert plan.take(b"a", now=0.0) == chunks(1)
-    assert plan.take(b"b", now=5.0) == chunks(1)
-    assert plan.take(b"c", now=5.0 + GIVEN_UP_AFTER) == []
-    later = 5.1 + GIVEN_UP_AFTER
-    assert plan.take(b"c", now=later) == chunks(1)
-    assert plan.take(b"d", now=later + 1.0) == [], "the third has its time, too"
+    assert plan.take(b"b", now=3.0) == chunks(1)
+    assert plan.take(b"c", now=BEGUN_AFTER) == [], "both had hardly time to begin"
+    assert plan.take(b"c", now=BEGUN_AFTER + 0.1) == chunks(1), "the first has not begun"
+    plan.heard(b"b", now=6.0)
+    plan.heard(b"c", now=9.0)
+    assert plan.take(b"d", now=6.0 + GIVEN_UP_AFTER) == [], "two have sent a piece lately"
+    assert plan.take(b"d", now=6.1 + GIVEN_UP_AFTER) == chunks(1)
+    assert plan.take(b"e", now=6.2 + GIVEN_UP_AFTER) == []
 
 
 def test_the_chunks_of_a_source_that_leaves_are_asked_again() -> None:
