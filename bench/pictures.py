@@ -52,7 +52,7 @@ def load_pictures(shipped: ShippedRun, encoder: TextEncoder) -> dict[str, Pictur
             context_length=run.text_context,
         )
         latents += [shard.train_latents(), shard.held_out()]
-        ids += [shard.text_ids, shard.held_out_text_ids]
+        ids += [shard.text_ids[:, 0].long(), shard.held_out_text_ids.long()]
         clusters += [torch.full((len(part),), cluster) for part in ids[-2:]]
     shown = [by_tokens[tuple(caption)] for caption in torch.cat(ids).tolist()]
     text = read_captions(encoder, [sample.caption for sample in shown])

@@ -108,7 +108,7 @@ def _true_clusters(shipped: ShippedRun, ensemble: Ensemble, captions: Sequence[s
             latent_shape=(channels, height, width),
             context_length=run.text_context,
         )
-        for ids in torch.cat([shard.text_ids, shard.held_out_text_ids]).tolist():
+        for ids in [*shard.text_ids[:, 0].tolist(), *shard.held_out_text_ids.tolist()]:
             clusters[tuple(ids)] = number
     asked = ensemble.text_encoder.tokenize(captions).tolist()
     logits = torch.full((len(captions), run.clusters), -100.0)

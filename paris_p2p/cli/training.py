@@ -59,6 +59,8 @@ def show(
 def _start(event: dict[str, Any]) -> str:
     if event["from"] == "scratch":
         return "training from scratch"
+    if event["from"] == "base":
+        return "training from the run's base"
     return f"resuming from {_origin(event)}"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import torch
 from torch import Tensor
 
 from paris_p2p.data.emoji import to_signal
-from paris_p2p.data.shards import Shard, quantise
+from paris_p2p.data.shards import Shard, narrowed, quantise
 from paris_p2p.model.encoders.autoencoder import Autoencoder
 from paris_p2p.model.encoders.towers import TextEncoder
 
@@ -18,10 +19,14 @@ INT8_STEPS = 127
 
 @dataclass(frozen=True)
 class CaptionedImages:
-    """The input: pixels uint8 (N, 3, H, W), N captions, and which are held out."""
+    """The input: pixels uint8 (N, 3, H, W), the captions of each, and which are held out.
+
+    Each of an image's captions is equally likely in training. A held-out image is asked for by its
+    first.
+    """
 
     pixels: Tensor
-    captions: Sequence[str]
+    captions: Sequence[Sequence[str]]
     held_out: Tensor
 
 
@@ -44,8 +49,15 @@ def prepare_shards(
 ) -> list[Shard]:
     """One shard for each of `count` clusters, given every image's cluster, int64 (N,)."""
     latents = encode_images(autoencoder, images.pixels)
-    ids = text.tokenize(images.captions).int()
+    ids = caption_ids(images.captions, text)
     return [_shard(latents, ids, labels == label, images.held_out) for label in range(count)]
+
+
+def caption_ids(captions: Sequence[Sequence[str]], text: TextEncoder) -> Tensor:
+    """Token ids (N, A, L). An image with fewer captions than A repeats its own in turn."""
+    most = max(len(alternatives) for alternatives in captions)
+    flat = [caption for own in captions for caption in islice(cycle(own), most)]
+    return narrowed(text.tokenize(flat).view(len(captions), most, -1))
 
 
 def _shard(latents: Tensor, ids: Tensor, members: Tensor, held_out: Tensor) -> Shard:
@@ -57,5 +69,5 @@ def _shard(latents: Tensor, ids: Tensor, members: Tensor, held_out: Tensor) -> S
         latent_scale=scale,
         text_ids=ids[training],
         held_out_latents=quantise(latents[other], scale),
-        held_out_text_ids=ids[other],
+        held_out_text_ids=ids[other][:, 0],
     )

@@ -1,18 +1,21 @@
 """The file that holds one cluster's encoded samples, and its checks.
 
-One safetensors file of format `paris-shard/1`:
+One safetensors file of format `paris-shard/2`:
 
 | tensor | dtype, shape | meaning |
 |---|---|---|
 | `latents` | int8 (N, C, h, w) | training images: latent = int8 x `latent_scale[c]` |
 | `latent_scale` | float32 (C,) | one step of the int8, per channel |
-| `text_ids` | int32 (N, L) | caption tokens, padded with 0 after the end token |
+| `text_ids` | uint16 or int32 (N, A, L) | caption tokens, padded with 0 after the end token |
 | `held_out_latents` | int8 (M, C, h, w) | held-out images of this cluster, the same scale |
-| `held_out_text_ids` | int32 (M, L) | their captions |
+| `held_out_text_ids` | the same (M, L) | their captions |
 
-Captions are stored as ids, 4 bytes a token. Embeddings would take hundreds of times as much, and
-every trainer has the run's text encoder. Shards come from strangers, so `read_shard` refuses every
-file that a trainer could fail on.
+Each training image has A alternative captions. The first is the one that a held-out image of its
+kind would have. Format `paris-shard/1` has one caption an image, and `text_ids` of (N, L) as int32.
+
+Captions are stored as ids, 2 or 4 bytes a token. Embeddings would take hundreds of times as much,
+and every trainer has the run's text encoder. Shards come from strangers, so `read_shard` refuses
+every file that a trainer could fail on.
 """
 
 from __future__ import annotations
@@ -29,9 +32,12 @@ from paris_p2p.errors import BadContent
 from paris_p2p.files import write_atomically
 from paris_p2p.model.weights import read_metadata
 
-SHARD_FORMAT = "paris-shard/1"
+SHARD_FORMAT = "paris-shard/2"
+ONE_CAPTION_FORMAT = "paris-shard/1"
 
 MAX_ROWS = 50_000_000
+MAX_ALTERNATIVES = 64
+"""Most captions of one image."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,12 @@ def quantise(latents: Tensor, scale: Tensor) -> Tensor:
     return (latents / scale[:, None, None]).round().clamp(-127, 127).to(torch.int8)
 
 
+def narrowed(ids: Tensor) -> Tensor:
+    """Token ids as uint16 where they fit, else as int32."""
+    fits = not ids.numel() or int(ids.max()) < 1 << 16
+    return ids.to(torch.uint16 if fits else torch.int32)
+
+
 def dequantise(latents: Tensor, scale: Tensor) -> Tensor:
     """int8 (N, C, h, w) -> float32 by steps of `scale`, (C,)."""
     return latents.float() * scale[:, None, None]
@@ -77,7 +89,8 @@ def read_shard(
     Raises `BadContent` for a wrong format, name, dtype, shape or count, for a scale that is not
     finite and positive, and for negative ids.
     """
-    if (form := read_metadata(source).get("format")) != SHARD_FORMAT:
+    form = read_metadata(source).get("format")
+    if form not in (SHARD_FORMAT, ONE_CAPTION_FORMAT):
         raise BadContent(f"the shard's format is {form!r}, not {SHARD_FORMAT!r}")
     try:
         tensors = load(source if isinstance(source, bytes) else source.read_bytes())
@@ -86,11 +99,16 @@ def read_shard(
     names = {field.name for field in fields(Shard)}
     if tensors.keys() != names:
         raise BadContent(f"the shard does not have exactly the tensors {sorted(names)}")
+    if form == ONE_CAPTION_FORMAT:
+        tensors["text_ids"] = tensors["text_ids"].unsqueeze(1)
     shard = Shard(**tensors)
     _check_scale(shard.latent_scale, latent_shape[0])
-    if _check_rows(shard.latents, shard.text_ids, latent_shape, context_length) < 1:
+    if _check_latents(shard.latents, latent_shape) < 1:
         raise BadContent("the shard has no training samples")
-    _check_rows(shard.held_out_latents, shard.held_out_text_ids, latent_shape, context_length)
+    _check_latents(shard.held_out_latents, latent_shape)
+    alternatives = _check_alternatives(shard.text_ids)
+    _check_captions(shard.text_ids, (len(shard.latents), alternatives, context_length))
+    _check_captions(shard.held_out_text_ids, (len(shard.held_out_latents), context_length))
     return shard
 
 
@@ -101,16 +119,26 @@ def _check_scale(scale: Tensor, channels: int) -> None:
         raise BadContent("the shard's scale is not finite and positive")
 
 
-def _check_rows(
-    latents: Tensor, ids: Tensor, latent_shape: tuple[int, int, int], context_length: int
-) -> int:
+def _check_latents(latents: Tensor, latent_shape: tuple[int, int, int]) -> int:
+    """The number of samples."""
     rows = len(latents) if latents.dim() else 0
     if latents.dtype != torch.int8 or latents.shape != (rows, *latent_shape):
         raise BadContent(f"the shard's latents are not int8 of {latent_shape} each")
-    if ids.dtype != torch.int32 or ids.shape != (rows, context_length):
-        raise BadContent(f"the shard's captions are not int32 of {context_length} ids each")
     if rows > MAX_ROWS:
         raise BadContent(f"the shard has {rows} samples, more than {MAX_ROWS}")
-    if rows and int(ids.min()) < 0:
-        raise BadContent("the shard has negative token ids")
     return rows
+
+
+def _check_alternatives(ids: Tensor) -> int:
+    """The number of alternative captions of an image."""
+    alternatives = ids.shape[1] if ids.dim() == 3 else 0
+    if not 1 <= alternatives <= MAX_ALTERNATIVES:
+        raise BadContent(f"the shard's images do not have 1 to {MAX_ALTERNATIVES} captions each")
+    return alternatives
+
+
+def _check_captions(ids: Tensor, shape: tuple[int, ...]) -> None:
+    if ids.dtype not in (torch.uint16, torch.int32) or ids.shape != shape:
+        raise BadContent(f"the shard's captions are not uint16 or int32 of {shape}")
+    if ids.dtype == torch.int32 and ids.numel() and int(ids.min()) < 0:
+        raise BadContent("the shard has negative token ids")

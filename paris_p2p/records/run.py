@@ -21,6 +21,7 @@ from paris_p2p.records.fields import (
     Count,
     Integer,
     Many,
+    Maybe,
     Number,
     OneOf,
     Part,
@@ -215,6 +216,8 @@ class RunManifest(Signed):
     """Web folders with a copy of a store's chunks, for when no peer delivers."""
     experts: Annotated[tuple[ExpertSlot, ...], Many(Part(ExpertSlot), most=MAX_CLUSTERS)] = ()
     """Each expert's own shape and objective; () where all are like `expert` and flow-matched."""
+    base: Annotated[bytes | None, Maybe(Bytes(32))] = None
+    """The checkpoint that the training of every expert starts from; None for fresh weights."""
 
     @classmethod
     def unseal(cls, sealed: bytes, expect_id: bytes | None = None) -> RunManifest:
@@ -239,6 +242,8 @@ class RunManifest(Signed):
         self._check_shape("expert", self.expert)
         for number, slot in enumerate(self.experts):
             self._check_shape(slot_name(number), slot.shape)
+            if self.base is not None and slot.shape != self.expert:
+                raise BadContent(f"{slot_name(number)}: the run's base does not have its shape")
 
     @property
     def publishers(self) -> tuple[Author, ...]:
@@ -291,10 +296,11 @@ class RunManifest(Signed):
         return 4 * self.checkpoint_limit(slot) + order
 
     def content_ids(self) -> set[bytes]:
-        """Manifest ids of the run's own parts: shards and encoders."""
+        """Manifest ids of the run's own parts: shards, encoders and base."""
         encoders = (self.autoencoder, self.text_encoder, self.image_encoder)
         shipped = {bytes.fromhex(part.reference) for part in encoders if part.kind == "content"}
-        return shipped | {shard.manifest for shard in self.shards}
+        base = {self.base} if self.base is not None else set()
+        return shipped | base | {shard.manifest for shard in self.shards}
 
     def _check_shape(self, name: str, shape: ExpertSpec) -> None:
         if shape.caption_width != self.text_width:

@@ -31,7 +31,7 @@ ENCODED_AT_ONCE: Final = 64
 class PooledCaptions:
     """Distinct captions `known` (U, D), their exchanged forms, and the caption of each sample.
 
-    `strange` is (E, U, D) and may have no forms; `index` is (N,).
+    `strange` is (E, U, D) and may have no forms; `index` is (N, A).
     """
 
     known: Tensor
@@ -39,21 +39,34 @@ class PooledCaptions:
     index: Tensor
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """The captions (B, D) of some samples."""
-        return self.known[self.index[rows]]
+        """The first caption (B, D) of each of some samples."""
+        return self.known[self.index[rows, 0]]
 
-    def exchanged(self, rows: Tensor, generator: Generator) -> Tensor:
-        """One exchanged form (B, D) of the caption of each sample."""
+    def draw(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """One of the captions of each sample, as it is and in an exchanged form, (B, D) each."""
+        drawn = draw_alternatives(self.index[rows], generator)
         form = torch.randint(len(self.strange), rows.shape, generator=generator)
-        return self.strange[form, self.index[rows]]
+        return self.known[drawn], self.strange[form, drawn]
+
+
+def distinct_captions(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct captions (U, L) among (N, A, L) token ids, and their index (N, A)."""
+    distinct, index = torch.unique(ids.long().flatten(0, 1), dim=0, return_inverse=True)
+    return distinct, index.view(ids.shape[:2])
+
+
+def draw_alternatives(index: Tensor, generator: Generator) -> Tensor:
+    """One of the A entries of each row of (B, A), each equally likely."""
+    choice = torch.randint(index.shape[1], (len(index), 1), generator=generator)
+    return index.gather(1, choice)[:, 0]
 
 
 def pool_captions(ids: Tensor, encoder: TextEncoder, exchanges: int = 0) -> PooledCaptions:
-    """Captions (N, L) as token ids: each distinct one is encoded once, and `exchanges` forms of it.
+    """Captions (N, A, L) as token ids: each distinct one is encoded, and `exchanges` forms of it.
 
     The same captions give the same forms on every machine.
     """
-    distinct, index = torch.unique(ids.long(), dim=0, return_inverse=True)
+    distinct, index = distinct_captions(ids)
     known = _encoded(distinct, encoder)
     generator = Generator().manual_seed(EXCHANGE_SEED)
     strange = [

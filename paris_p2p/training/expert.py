@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
 from paris_p2p.data.shards import read_shard
+from paris_p2p.errors import BadContent
 from paris_p2p.model.expert import Expert, build_expert
 from paris_p2p.model.expert_objectives import (
     EXPERT_OBJECTIVES,
@@ -15,6 +17,7 @@ from paris_p2p.model.expert_objectives import (
     expert_loss,
 )
 from paris_p2p.model.objective import Corruption, Text, draw_corruption, drop_captions
+from paris_p2p.model.weights import load_into
 from paris_p2p.training.job import Job
 from paris_p2p.training.samples import Captioned, captioned_parts, draw_probes, load_encoder
 from paris_p2p.training.trainer import Progress, Stop, never, train
@@ -50,7 +53,8 @@ class ExpertTask:
         """The objective's error with fresh noise and some captions dropped."""
         latents = self._part.latents[rows]
         corruption = draw_corruption(latents, generator, self._objective.draw_times)
-        text = drop_captions(self._part.captions[rows], self._null, self._dropout, generator)
+        text = self._part.captions.draw(rows, generator)
+        text = drop_captions(text, self._null, self._dropout, generator)
         return self._loss(network, latents, text, corruption)
 
     def held_out_loss(self, network: Expert) -> float:
@@ -83,6 +87,16 @@ class ExpertTask:
         )
 
 
+def _start_from_base(expert: Expert, base: Path) -> None:
+    try:
+        load_into(expert, base)
+    except BadContent as error:
+        raise BadContent(
+            f"the run's base does not fit its experts: {error.message}",
+            "the run's manifest is wrong: no expert of it can be trained from scratch",
+        ) from error
+
+
 def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
     """Train the expert of `job.slot` on its shard: see `trainer.train` for the errors.
 
@@ -90,6 +104,8 @@ def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
     """
     torch.manual_seed(job.seed)
     expert = build_expert(job.expert, job.latent_shape)
+    if job.base is not None and job.from_scratch:
+        _start_from_base(expert, job.base)
     shard = read_shard(
         job.shards[0], latent_shape=job.latent_shape, context_length=job.text_context
     )

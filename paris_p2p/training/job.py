@@ -64,6 +64,8 @@ class Job:
     out_dir: Path
     objective: str = FLOW
     """What an expert is trained with."""
+    base: Path | None = None
+    """The weights that an expert starts from where it would start from scratch."""
     resume_snapshot: Path | None = None
     """This peer's own snapshot to continue from."""
     resume_state: Path | None = None
@@ -120,6 +122,7 @@ def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
         "shards": tuple(Path(shard) for shard in raw["shards"]),
         "text_encoder": TextEncoderReference(**raw["text_encoder"]),
         "out_dir": Path(raw["out_dir"]),
+        "base": _path(raw.get("base")),
         "resume_snapshot": _path(raw.get("resume_snapshot")),
         "resume_state": _path(raw.get("resume_state")),
         "start_from": _path(raw.get("start_from")),

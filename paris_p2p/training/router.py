@@ -134,9 +134,9 @@ def _draw_captions(
     captions: PooledCaptions, rows: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """Captions (B, D) as they are, and as a sampler meets them: known or not. Both with noise."""
-    known = captions[rows]
+    known, exchanged = captions.draw(rows, generator)
     strange = torch.rand(len(rows), 1, generator=generator) < STRANGE
-    met = torch.where(strange, captions.exchanged(rows, generator), known)
+    met = torch.where(strange, exchanged, known)
     return _jittered(known, generator), _jittered(met, generator)
 
 

@@ -20,7 +20,13 @@ from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.hub import load_hub_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Corruption, Text
-from paris_p2p.training.captions import EXCHANGES, PooledCaptions, pool_captions
+from paris_p2p.training.captions import (
+    EXCHANGES,
+    PooledCaptions,
+    distinct_captions,
+    draw_alternatives,
+    pool_captions,
+)
 from paris_p2p.training.job import TextEncoderReference
 
 MAX_PROBES: Final = 256
@@ -55,13 +61,18 @@ class Latents:
 
 @dataclass(frozen=True)
 class Captions:
-    """Distinct captions `text` (U, L, D), and the caption of each sample, `index` (N,)."""
+    """Distinct captions `text` (U, L, D), and the alternatives of each sample, `index` (N, A)."""
 
     text: Text
     index: Tensor
 
     def __getitem__(self, rows: Tensor) -> Text:
-        return self.text[self.index[rows]]
+        """The first caption of each sample."""
+        return self.text[self.index[rows, 0]]
+
+    def draw(self, rows: Tensor, generator: Generator) -> Text:
+        """One of the captions of each sample, each equally likely."""
+        return self.text[draw_alternatives(self.index[rows], generator)]
 
 
 @dataclass(frozen=True)
@@ -126,9 +137,9 @@ def captioned_parts(shard: Shard, encoder: TextEncoder) -> tuple[Captioned, Capt
     )
     held_out = Captioned(
         Latents.of_shard(shard.held_out_latents, shard.latent_scale),
-        encode_captions(shard.held_out_text_ids, encoder),
+        encode_captions(shard.held_out_text_ids[:, None], encoder),
     )
-    return part, held_out, encode_captions(encoder.tokenize([""]), encoder).text
+    return part, held_out, encode_captions(encoder.tokenize([""])[None], encoder).text
 
 
 def labelled_parts(
@@ -142,8 +153,10 @@ def labelled_parts(
     held_out = [Latents.of_shard(shard.held_out_latents, shard.latent_scale) for shard in shards]
     if encoder is None:
         return _labelled(part), _labelled(held_out)
-    captions = pool_captions(torch.cat([s.text_ids for s in shards]), encoder, EXCHANGES)
-    held_out_captions = pool_captions(torch.cat([s.held_out_text_ids for s in shards]), encoder)
+    ids = _together([shard.text_ids for shard in shards])
+    captions = pool_captions(ids, encoder, EXCHANGES)
+    held_out_ids = torch.cat([shard.held_out_text_ids.long() for shard in shards])
+    held_out_captions = pool_captions(held_out_ids[:, None], encoder)
     return (
         replace(_labelled(part), captions=captions),
         replace(_labelled(held_out), captions=held_out_captions),
@@ -152,8 +165,8 @@ def labelled_parts(
 
 @torch.no_grad()
 def encode_captions(ids: Tensor, encoder: TextEncoder) -> Captions:
-    """Captions (N, L) as token ids, each distinct one encoded once."""
-    distinct, index = torch.unique(ids.long(), dim=0, return_inverse=True)
+    """Captions (N, A, L) as token ids, each distinct one encoded once."""
+    distinct, index = distinct_captions(ids)
     tokens = [
         encoder.encode(distinct[start : start + EVALUATION_BATCH]).float()
         for start in range(0, len(distinct), EVALUATION_BATCH)
@@ -166,6 +179,13 @@ def load_encoder(reference: TextEncoderReference) -> TextEncoder:
     if reference.kind == "hub":
         return load_hub_text_encoder(reference.reference)
     return load_text_encoder(Path(reference.reference))
+
+
+def _together(ids: Sequence[Tensor]) -> Tensor:
+    """The captions (N, A, L) of several shards, each of which may have another A."""
+    most = max(part.shape[1] for part in ids)
+    turns = [torch.arange(most) % part.shape[1] for part in ids]
+    return torch.cat([part.long()[:, turn] for part, turn in zip(ids, turns, strict=True)])
 
 
 def _labelled(latents: Sequence[Latents]) -> Labelled:

@@ -198,7 +198,7 @@ class Arena:
                 f"{name} began {slot_name(event['slot'])} from scratch"
                 for event in process.events[seen:]
                 if event.get("event") == "resuming"
-                and event["from"] == "scratch"
+                and event["from"] in ("scratch", "base")
                 and event["slot"] in slots
             ]
         return begun

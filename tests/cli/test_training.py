@@ -30,6 +30,7 @@ PUBLISHED = {"slot": 3, "name": "expert 3", "step": 1200, "bytes": 20_106_240}
             "resuming from own snapshot at step 7",
         ),
         ({"event": "resuming", "from": "scratch", "step": 0}, "training from scratch"),
+        ({"event": "resuming", "from": "base", "step": 0}, "training from the run's base"),
         (
             {"event": "passed_over", "from": "resume", "step": 9, "by": PEER, "reason": "too good"},
             "cannot resume from resume state of 12D3...6qzN44X5 at step 9: too good",

@@ -1,5 +1,7 @@
 """From pixels and captions to shards: every sample ends in exactly one place."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -13,11 +15,15 @@ CONTEXT = 6
 ROWS = 12
 
 
+def letters() -> Iterator[tuple[int, str]]:
+    return enumerate("abcdefghijkl")
+
+
 @pytest.fixture
 def images() -> CaptionedImages:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (ROWS, 3, 16, 16), generator=generator, dtype=torch.uint8)
-    captions = [chr(ord("a") + row) for row in range(ROWS)]
+    captions = [[letter, letter.upper() + "!"][: 1 + row % 2] for row, letter in letters()]
     return CaptionedImages(pixels, captions, torch.arange(ROWS) % 4 == 0)
 
 
@@ -50,12 +56,13 @@ def test_every_sample_is_in_its_clusters_part(
 ) -> None:
     labels = torch.arange(ROWS) % 3
     shards = prepare_shards(images, labels, 3, autoencoder, text)
-    ids = text.tokenize(images.captions)
+    first, last = (text.tokenize([c[turn] for c in images.captions]) for turn in (0, -1))
     for label, shard in enumerate(shards):
         training = (labels == label) & ~images.held_out
         other = (labels == label) & images.held_out
-        assert torch.equal(shard.text_ids.long(), ids[training])
-        assert torch.equal(shard.held_out_text_ids.long(), ids[other])
+        assert torch.equal(shard.text_ids[:, 0].long(), first[training])
+        assert torch.equal(shard.text_ids[:, 1].long(), last[training])
+        assert torch.equal(shard.held_out_text_ids.long(), first[other])
     assert sum(len(shard.latents) + len(shard.held_out_latents) for shard in shards) == ROWS
 
 

@@ -7,11 +7,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from paris_p2p.data.shards import SHARD_FORMAT, Shard, dequantise, quantise, read_shard, write_shard
+from paris_p2p.data.shards import (
+    ONE_CAPTION_FORMAT,
+    SHARD_FORMAT,
+    Shard,
+    dequantise,
+    narrowed,
+    quantise,
+    read_shard,
+    write_shard,
+)
 from paris_p2p.errors import BadContent
 
 SHAPE = (2, 4, 4)
 CONTEXT = 6
+ALTERNATIVES = 2
 
 
 def shard(rows: int = 5, held_out: int = 2) -> Shard:
@@ -20,11 +30,11 @@ def shard(rows: int = 5, held_out: int = 2) -> Shard:
     def latents(count: int) -> torch.Tensor:
         return torch.randint(-127, 128, (count, *SHAPE), generator=generator).to(torch.int8)
 
-    def ids(count: int) -> torch.Tensor:
-        return torch.randint(0, 9, (count, CONTEXT), generator=generator, dtype=torch.int32)
+    def ids(*shape: int) -> torch.Tensor:
+        return torch.randint(0, 9, (*shape, CONTEXT), generator=generator, dtype=torch.int32)
 
     scale = torch.tensor([0.01, 0.02])
-    return Shard(latents(rows), scale, ids(rows), latents(held_out), ids(held_out))
+    return Shard(latents(rows), scale, ids(rows, ALTERNATIVES), latents(held_out), ids(held_out))
 
 
 def read(source: Path | bytes) -> Shard:
@@ -64,7 +74,13 @@ BAD = {
     "another latent shape": lambda s: replace(s, latents=s.latents[:, :, :2]),
     "a flat tensor": lambda s: replace(s, latents=s.latents.flatten()),
     "float latents": lambda s: replace(s, latents=s.latents.float()),
-    "another context": lambda s: replace(s, text_ids=s.text_ids[:, :4]),
+    "another context": lambda s: replace(s, text_ids=s.text_ids[..., :4]),
+    "no captions": lambda s: replace(s, text_ids=s.text_ids[:, :0]),
+    "too many captions": lambda s: replace(s, text_ids=s.text_ids.repeat(1, 33, 1)),
+    "captions without alternatives": lambda s: replace(s, text_ids=s.text_ids[:, 0]),
+    "held-out captions with alternatives": lambda s: replace(
+        s, held_out_text_ids=s.held_out_text_ids[:, None]
+    ),
     "long ids": lambda s: replace(s, text_ids=s.text_ids.long()),
     "negative ids": lambda s: replace(s, text_ids=s.text_ids - 9),
     "a scale of NaN": lambda s: replace(s, latent_scale=torch.tensor([0.1, float("nan")])),
@@ -81,6 +97,31 @@ def test_a_bad_shard_is_refused(tmp_path: Path, name: str) -> None:
     write_shard(path, BAD[name](shard()))
     with pytest.raises(BadContent):
         read(path)
+
+
+def test_a_shard_of_the_format_with_one_caption_an_image_is_read() -> None:
+    one = shard()
+    tensors = {name: tensor.contiguous() for name, tensor in vars(one).items()}
+    tensors["text_ids"] = one.text_ids[:, 0].contiguous()
+    got = read(save(tensors, {"format": ONE_CAPTION_FORMAT}))
+    assert torch.equal(got.text_ids, one.text_ids[:, :1])
+    tensors["text_ids"] = one.text_ids
+    with pytest.raises(BadContent, match="captions"):
+        read(save(tensors, {"format": ONE_CAPTION_FORMAT}))
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(65535, torch.uint16), (65536, torch.int32)])
+def test_ids_take_two_bytes_where_they_fit(
+    tmp_path: Path, largest: int, dtype: torch.dtype
+) -> None:
+    one = shard()
+    ids = one.text_ids.clone()
+    ids[0, 0, 0] = largest
+    path = tmp_path / "one.safetensors"
+    write_shard(path, replace(one, text_ids=narrowed(ids)))
+    got = read(path).text_ids
+    assert got.dtype == dtype
+    assert torch.equal(got.long(), ids.long())
 
 
 def test_names_and_format_must_be_the_shards(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def places(data: Data) -> dict[tuple[int, ...], tuple[int, str]]:
     """Of every caption's tokens, the cluster and part that they lie in."""
     found: dict[tuple[int, ...], tuple[int, str]] = {}
     for cluster, shard in enumerate(data.shards):
-        for part, ids in (("train", shard.text_ids), ("held out", shard.held_out_text_ids)):
+        for part, ids in (("train", shard.text_ids[:, 0]), ("held out", shard.held_out_text_ids)):
             found |= {tuple(row): (cluster, part) for row in ids.tolist()}
     return found
 

@@ -73,7 +73,7 @@ class Files:
         with suppress(BadContent):
             shard = read_shard(data, latent_shape=LATENT_SHAPE, context_length=TEXT_CONTEXT)
             assert len(shard.latents) == len(shard.text_ids) > 0
-            assert shard.train_latents().isfinite().all() and (shard.text_ids >= 0).all()
+            assert shard.train_latents().isfinite().all() and (shard.text_ids.long() >= 0).all()
 
     def snapshot(self, mutator: Mutator) -> None:
         """A file of a stranger, or of a failing disk: it restores, or it says why not."""

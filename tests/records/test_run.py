@@ -246,6 +246,22 @@ def test_a_run_is_made_of_its_shards_and_the_encoders_in_the_swarm(run: RunManif
     assert run.content_ids() == {b"0" * 32, b"1" * 32, bytes.fromhex("ab" * 32)}
 
 
+def test_a_runs_base_is_part_of_it_and_a_run_without_says_nothing_of_it(
+    run: RunManifest, signer: Identity
+) -> None:
+    based = replace(run, base=b"b" * 32)
+    assert RunManifest.unseal(based.seal(signer)) == based
+    assert based.content_ids() == run.content_ids() | {b"b" * 32}
+    assert "base" not in run.to_body()
+
+
+def test_a_base_must_have_the_shape_of_every_expert(run: RunManifest) -> None:
+    other = ExpertSlot(run.expert, OBJECTIVES[-1])
+    assert replace(run, base=bytes(32), experts=(other, other)).base
+    with pytest.raises(BadContent, match="expert 1: the run's base does not have its shape"):
+        differing(run, base=bytes(32))
+
+
 def test_a_run_of_listed_members_keeps_them_and_one_without_says_nothing_of_it(
     run: RunManifest, signer: Identity
 ) -> None:

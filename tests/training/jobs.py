@@ -103,13 +103,14 @@ def a_shard(cluster: int, train: int = 20, held_out: int = 5) -> Shard:
         return ids
 
     scale = torch.tensor([0.02, 0.03])
-    return Shard(latents(train), scale, captions(train), latents(held_out), captions(held_out))
+    text_ids = captions(train)[:, None]
+    return Shard(latents(train), scale, text_ids, latents(held_out), captions(held_out))
 
 
 def as_json(job: Job) -> dict[str, Any]:
     """The job as a peer writes it."""
     plain = asdict(job)
-    for name in ("out_dir", "resume_snapshot", "resume_state", "start_from"):
+    for name in ("out_dir", "base", "resume_snapshot", "resume_state", "start_from"):
         plain[name] = str(plain[name]) if plain[name] else None
     return plain | {"shards": [str(path) for path in job.shards]}
 

@@ -49,7 +49,7 @@ def test_an_exchanged_caption_still_starts_and_ends_where_it_did(encoder: TextEn
 
 
 def test_a_caption_is_pooled_as_a_sampler_reads_it(encoder: TextEncoder) -> None:
-    captions = pool_captions(CAPTIONS.int(), encoder, exchanges=2)
+    captions = pool_captions(CAPTIONS[:, None].int(), encoder, exchanges=2)
     assert captions.known.shape == (4, encoder.width)
     assert captions.strange.shape == (2, 4, encoder.width)
     read = pooled(Text(encoder.encode(CAPTIONS), encoder.mask(CAPTIONS)))
@@ -58,9 +58,22 @@ def test_a_caption_is_pooled_as_a_sampler_reads_it(encoder: TextEncoder) -> None
 
 
 def test_the_same_captions_are_exchanged_alike_on_every_machine(encoder: TextEncoder) -> None:
-    one, two = (pool_captions(CAPTIONS, encoder, exchanges=2) for _ in range(2))
+    one, two = (pool_captions(CAPTIONS[:, None], encoder, exchanges=2) for _ in range(2))
     assert torch.equal(one.strange, two.strange)
     rows, generator = torch.arange(5), Generator().manual_seed(1)
-    drawn = one.exchanged(rows, generator)
-    assert torch.equal(drawn, two.exchanged(rows, Generator().manual_seed(1)))
+    known, drawn = one.draw(rows, generator)
+    assert torch.equal(known, one[rows])
+    assert torch.equal(drawn, two.draw(rows, Generator().manual_seed(1))[1])
     assert (drawn != one[rows]).any(dim=1).tolist() == [True, True, True, False, True]
+
+
+def test_each_alternative_of_an_image_is_drawn_about_as_often(encoder: TextEncoder) -> None:
+    ids = torch.stack([CAPTIONS[:2], CAPTIONS[3:]])
+    captions = pool_captions(ids, encoder, exchanges=1)
+    assert captions.index.shape == (2, 2)
+    rows = torch.zeros(400, dtype=torch.int64)
+    known, _ = captions.draw(rows, Generator().manual_seed(0))
+    first = (known == captions[rows]).all(dim=1)
+    assert 150 < int(first.sum()) < 250
+    other = captions.known[captions.index[0, 1]].expand_as(known)
+    assert torch.equal(known[~first], other[~first])

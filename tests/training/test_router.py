@@ -62,7 +62,7 @@ def captioned(run: RunFiles, tmp_path: Path) -> RunFiles:
     for cluster in range(CLUSTERS):
         shard = a_shard(1)
         for ids in (shard.text_ids, shard.held_out_text_ids):
-            ids[:, 1] = 7 + cluster
+            ids[..., 1] = 7 + cluster
         paths.append(tmp_path / f"captioned{cluster}.safetensors")
         write_shard(paths[-1], shard)
     return replace(run, folder=tmp_path, shards=tuple(paths))
@@ -83,7 +83,7 @@ def test_a_reading_router_names_the_cluster_by_the_caption_alone(captioned: RunF
     evidence = router.read(Text(encoder.encode(ids), encoder.mask(ids)))
     assert evidence.argmax(dim=-1).tolist() == [0, 1, 2]
     assert router.reader is not None
-    strange = pool_captions(ids, encoder, EXCHANGES).strange
+    strange = pool_captions(ids[:, None], encoder, EXCHANGES).strange
     assert router.reader(strange).abs().mean() < 0.7 * evidence.abs().mean()
 
 

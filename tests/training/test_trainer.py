@@ -140,6 +140,36 @@ def test_another_peers_checkpoint_is_continued(run: RunFiles, tmp_path: Path) ->
     assert step.held_out_loss == pytest.approx(first.held_out_loss, rel=0.01)
 
 
+def test_training_starts_from_the_runs_base_unless_there_is_another_start(
+    run: RunFiles, tmp_path: Path
+) -> None:
+    base = all_of(run.job(max_steps=1))[-1].checkpoint
+    job = run.job(
+        out_dir=tmp_path / "based",
+        base=base,
+        max_steps=1,
+        recipe=replace(RECIPE, learning_rate=1e-9),
+    )
+    based = all_of(job)[-1]
+    assert base is not None and based.checkpoint is not None
+    assert based.step == 1
+    published = load_file(base)
+    for name, tensor in load_file(based.checkpoint).items():
+        assert torch.allclose(tensor, published[name], atol=1e-6)
+    other = replace(job, base=tmp_path / "unread", resume_snapshot=based.snapshot)
+    assert all_of(other)[-1].step == 2
+
+
+def test_a_base_that_does_not_fit_is_the_runs_fault_and_not_a_peers(
+    run: RunFiles, tmp_path: Path
+) -> None:
+    base = tmp_path / "base.safetensors"
+    base.write_bytes(run.text_encoder.read_bytes())
+    with pytest.raises(BadContent, match="the run's base does not fit its experts") as problem:
+        train_expert(run.job(base=base))
+    assert not isinstance(problem.value, StartRefuted)
+
+
 def test_a_takeover_from_a_resume_state_equals_unbroken_training_bit_for_bit(
     run: RunFiles, tmp_path: Path
 ) -> None:
@@ -301,7 +331,9 @@ def test_a_network_reads_captions_without_the_padding_that_all_of_a_batch_have()
 
     latents = Latents.of_shard(torch.ones(4, *LATENT_SHAPE, dtype=torch.int8), torch.ones(2))
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]])
-    captions = Captions(Text(torch.ones(2, 4, TEXT_WIDTH), mask), torch.tensor([0, 0, 1, 1]))
+    captions = Captions(
+        Text(torch.ones(2, 4, TEXT_WIDTH), mask), torch.tensor([[0], [0], [1], [1]])
+    )
     part, null = Captioned(latents, captions), Text(torch.zeros(1, 4, TEXT_WIDTH), mask[:1])
     task = ExpertTask(Reader(), FlowMatching(), part, part, null, dropout=0.0)
     task.loss(task.network, torch.tensor([0, 1]), Generator().manual_seed(0))
@@ -319,7 +351,7 @@ class FragileTask(ExpertTask):
         quantised = torch.randint(-99, 99, (samples, *LATENT_SHAPE), generator=generator)
         latents = Latents.of_shard(quantised.to(torch.int8), torch.full((2,), 0.02))
         text = Text(torch.ones(1, 4, TEXT_WIDTH), torch.ones(1, 4))
-        part = Captioned(latents, Captions(text, torch.zeros(samples, dtype=torch.int64)))
+        part = Captioned(latents, Captions(text, torch.zeros(samples, 1, dtype=torch.int64)))
         expert = build_expert(EXPERT, LATENT_SHAPE)
         super().__init__(expert, FlowMatching(), part, part, text, dropout=0.0)
         self._calls = 0

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 from pathlib import Path
 
 import torch
 
 from bootstrap.shipped_run.build import SHIPPED
 from paris_p2p.data.clusters import cut_clusters, telling_words
-from paris_p2p.data.emoji import load_emoji, pixels_of
+from paris_p2p.data.emoji import EmojiSample, load_emoji, pixels_of
 from paris_p2p.data.features import group_means, image_features
 from paris_p2p.data.prepare import CaptionedImages, prepare_shards
 from paris_p2p.data.shards import write_shard
@@ -26,6 +27,16 @@ from paris_p2p.model.encoders.autoencoder import load_autoencoder
 from paris_p2p.model.encoders.clip import load_image_encoder, load_text_encoder
 
 CLUSTERS = 8
+
+
+def captions_of(sample: EmojiSample) -> list[str]:
+    """The caption, half of the time; else with some tags of the emoji, or tags alone."""
+    style = sample.caption.rpartition(", ")[2]
+    tags = random.Random(sample.caption).sample(sample.tags, min(len(sample.tags), 3))
+    if not tags:
+        return [sample.caption]
+    described = ", ".join([sample.label, *tags, style])
+    return [sample.caption, sample.caption, described, ", ".join([*tags, style])]
 
 
 def main() -> None:
@@ -37,7 +48,7 @@ def main() -> None:
     args = parser.parse_args()
     samples = load_emoji(args.shipped / "emoji.parquet")
     held_out = torch.tensor([sample.split != "train" for sample in samples])
-    images = CaptionedImages(pixels_of(samples), [s.caption for s in samples], held_out)
+    images = CaptionedImages(pixels_of(samples), [captions_of(s) for s in samples], held_out)
 
     encoder = load_image_encoder(args.shipped / "clip.safetensors")
     features = image_features(encoder, images.pixels)

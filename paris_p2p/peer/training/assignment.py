@@ -31,7 +31,8 @@ def needed(run: RunManifest, expert: int) -> list[bytes]:
     """The contents that training a slot needs."""
     encoder = run.text_encoder
     texts = [bytes.fromhex(encoder.reference)] if encoder.kind == "content" else []
-    return [*(shard.manifest for shard in _shards(run, expert)), *texts]
+    base = [run.base] if run.base is not None and expert != ROUTER else []
+    return [*(shard.manifest for shard in _shards(run, expert)), *texts, *base]
 
 
 async def assignment(
@@ -52,6 +53,7 @@ async def assignment(
             str(await membership.node.path(shard.manifest)) for shard in _shards(run, expert)
         ],
         "text_encoder": await _text_encoder(membership),
+        "base": await _base(membership, expert),
         "resume_snapshot": str(start.snapshot) if start.snapshot else None,
         "resume_state": str(await membership.node.path(start.resume.manifest))
         if start.resume
@@ -79,6 +81,13 @@ def _expert(run: RunManifest, slot: int) -> Event:
 
 def _shards(run: RunManifest, expert: int) -> tuple[ShardRef, ...]:
     return run.shards if expert == ROUTER else (run.shards[expert],)
+
+
+async def _base(membership: Membership, expert: int) -> str | None:
+    base = membership.run.base
+    if base is None or expert == ROUTER:
+        return None
+    return str(await membership.node.path(base))
 
 
 async def _text_encoder(membership: Membership) -> Event:

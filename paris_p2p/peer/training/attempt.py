@@ -71,7 +71,8 @@ class Attempt:
             return
         job = await assignment(self._membership, self._lease.expert, self._start, self._request)
         self._lease.begin(self._start.step)
-        yield {"event": "resuming", "slot": self._lease.expert, **origin(self._start)}
+        based = {"from": "base"} if self._start.is_scratch and job["base"] else {}
+        yield {"event": "resuming", "slot": self._lease.expert, **origin(self._start), **based}
         begun: float | None = None
         async with aclosing(self._worked(job)) as events:
             async for event in events:
