@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import SimpleNamespace
 from typing import cast
 
@@ -13,7 +14,7 @@ from paris_p2p.network.p2pd.listening import ListenConfig
 from paris_p2p.network.p2pd.process import Mode
 from paris_p2p.network.reach.relay_reservation import RelayLimit
 from paris_p2p.network.reach.relay_self_test import RESTARTS, SelfTest, from_here, limit_of
-from tests.network.worlds import LibP2PWorld
+from tests.network.worlds import LibP2PWorld, eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
@@ -107,7 +108,15 @@ async def test_a_running_relay_is_measured_from_this_machine() -> None:
         relay = await world.start(
             identity=place.identity, port=place.port, announce=(place.transport,)
         )
-        assert (await limit_of(relay._host.listen_config)).bytes > 0
+        measured: list[RelayLimit] = []
+
+        async def answers() -> bool:
+            with contextlib.suppress(Unreachable):  # until its relay service has come up
+                measured.append(await limit_of(relay._host.listen_config))
+            return bool(measured)
+
+        await eventually(answers)
+        assert measured[0].bytes > 0
 
 
 @pytest.mark.parametrize(
