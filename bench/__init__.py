@@ -11,7 +11,8 @@
 - `strategies`  which sampling strategy and guidance scale give the concept asked for
 - `samplers`    which sampler needs how many steps for it
 - `routing`     what the router knows by the picture, by the caption and by both; what it is worth
-- `pictures`    the real pictures that `routing` looks at
+- `recipes`     prompts right and held-out loss: from scratch, from a common start, one model
+- `pictures`    the real pictures that `routing` and `recipes` look at
 - `chart`       line charts for `routing`
 """
 

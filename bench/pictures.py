@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -73,3 +74,9 @@ def read_captions(encoder: TextEncoder, captions: Sequence[str]) -> Text:
 def parts_of(count: int, size: int = 256) -> Iterator[slice]:
     """The rows of so many, in batches."""
     return (slice(start, start + size) for start in range(0, count, size))
+
+
+def drawn_from(pictures: Pictures, count: int) -> Pictures:
+    """Some of the pictures at random, always the same."""
+    rows = random.Random(0).sample(range(len(pictures.samples)), count)
+    return pictures[torch.tensor(rows)]

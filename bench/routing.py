@@ -13,7 +13,6 @@ router, and the experts that draw it; those of a guidance branch of its own are 
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from bench.chart import chart
-from bench.pictures import SPLITS, Pictures, load_pictures, parts_of, read_captions
+from bench.pictures import SPLITS, Pictures, drawn_from, load_pictures, parts_of, read_captions
 from bench.strategies import Gallery
 from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.clip import load_text_encoder
@@ -167,7 +166,7 @@ def tell_drawing(bench: Bench, pictures: Mapping[str, Pictures], count: int) -> 
         [sample for part in real for sample in part.samples],
         torch.cat([part.latents for part in real]).flatten(1),
     )
-    asked = {split: _drawn_from(part, count) for split, part in pictures.items()}
+    asked = {split: drawn_from(part, count) for split, part in pictures.items()}
     print(f"right pictures of {count} captions a split, {STEPS} steps, guidance {GUIDANCE}")
     titles = "".join(f"{name:>16}" for name in SPLITS.values())
     print(f"{'who routes':>10} {'strategy':>10} {'guidance by':>12}{titles}  experts  MB/prompt")
@@ -251,11 +250,6 @@ def _router(shipped: ShippedRun, file: Path) -> Router:
 def _spread(pictures: Pictures, count: int) -> Pictures:
     """`count` of the pictures, evenly: some of many, or each of few several times."""
     return pictures[torch.linspace(0, len(pictures.samples) - 1, count).long()]
-
-
-def _drawn_from(pictures: Pictures, count: int) -> Pictures:
-    rows = random.Random(0).sample(range(len(pictures.samples)), count)
-    return pictures[torch.tensor(rows)]
 
 
 def _losses(logits: Tensor, pictures: Pictures) -> Tensor:

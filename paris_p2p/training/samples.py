@@ -153,7 +153,7 @@ def labelled_parts(
     held_out = [Latents.of_shard(shard.held_out_latents, shard.latent_scale) for shard in shards]
     if encoder is None:
         return _labelled(part), _labelled(held_out)
-    ids = _together([shard.text_ids for shard in shards])
+    ids = together([shard.text_ids for shard in shards])
     captions = pool_captions(ids, encoder, EXCHANGES)
     held_out_ids = torch.cat([shard.held_out_text_ids.long() for shard in shards])
     held_out_captions = pool_captions(held_out_ids[:, None], encoder)
@@ -181,7 +181,7 @@ def load_encoder(reference: TextEncoderReference) -> TextEncoder:
     return load_text_encoder(Path(reference.reference))
 
 
-def _together(ids: Sequence[Tensor]) -> Tensor:
+def together(ids: Sequence[Tensor]) -> Tensor:
     """The captions (N, A, L) of several shards, each of which may have another A."""
     most = max(part.shape[1] for part in ids)
     turns = [torch.arange(most) % part.shape[1] for part in ids]

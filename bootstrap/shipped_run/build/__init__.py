@@ -11,6 +11,7 @@ ships was trained with `--bf16`.
 | `autoencoder` | `autoencoder.safetensors` | `emoji.parquet` |
 | `clip` | `clip.safetensors` | `emoji.parquet` |
 | `shards` | `shards/`, `clusters.json` | all of the above |
+| `base` | `base.safetensors` | `shards/`, `clip.safetensors` |
 | `run` | `run.paris`, with a new id | all of the above |
 | `heads train`, then `collect` | `heads/` | the run, by a swarm |
 
