@@ -55,7 +55,7 @@ def lock_holder(path: Path) -> int | None:
 
 def write_atomically(
     path: Path,
-    data: bytes | memoryview | Iterable[bytes],
+    data: bytes | memoryview | Iterable[bytes | memoryview],
     mode: int = 0o600,
     *,
     synced: bool = True,

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from paris_p2p.errors import BadContent
@@ -36,6 +36,7 @@ SHARD_FORMAT = "paris-shard/2"
 ONE_CAPTION_FORMAT = "paris-shard/1"
 
 MAX_ROWS = 50_000_000
+ROWS_AT_ONCE = 65_536
 MAX_ALTERNATIVES = 64
 """Most captions of one image."""
 
@@ -86,6 +87,8 @@ def read_shard(
 ) -> Shard:
     """Read a shard whose latents are (C, h, w) and captions `context_length` ids.
 
+    A file is memory-mapped: its samples take no memory until they are used.
+
     Raises `BadContent` for a wrong format, name, dtype, shape or count, for a scale that is not
     finite and positive, and for negative ids.
     """
@@ -93,7 +96,7 @@ def read_shard(
     if form not in (SHARD_FORMAT, ONE_CAPTION_FORMAT):
         raise BadContent(f"the shard's format is {form!r}, not {SHARD_FORMAT!r}")
     try:
-        tensors = load(source if isinstance(source, bytes) else source.read_bytes())
+        tensors = load_file(source) if isinstance(source, Path) else load(source)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise BadContent(f"the shard is damaged: {error}") from error
     names = {field.name for field in fields(Shard)}
@@ -140,5 +143,10 @@ def _check_alternatives(ids: Tensor) -> int:
 def _check_captions(ids: Tensor, shape: tuple[int, ...]) -> None:
     if ids.dtype not in (torch.uint16, torch.int32) or ids.shape != shape:
         raise BadContent(f"the shard's captions are not uint16 or int32 of {shape}")
-    if ids.dtype == torch.int32 and ids.numel() and int(ids.min()) < 0:
+    if ids.dtype == torch.int32 and any(int(part.min()) < 0 for part in _looks(ids)):
         raise BadContent("the shard has negative token ids")
+
+
+def _looks(ids: Tensor) -> tuple[Tensor, ...]:
+    """The rows in parts, so that looking at all takes little memory."""
+    return torch.split(ids, ROWS_AT_ONCE) if ids.numel() else ()

@@ -87,10 +87,13 @@ def interpolate(x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
 def drop_captions(text: Text, null: Text, probability: float, generator: Generator) -> Text:
     """`text` with captions replaced by the null caption (1, L, D) at `probability`.
 
-    So one network learns to answer with and without a caption (arXiv 2207.12598).
+    So one network learns to answer with and without a caption (arXiv 2207.12598). `text` may lack
+    the padding that all of it has.
     """
     dropped = torch.rand(len(text), generator=generator) < probability
+    dropped, null = dropped.to(text.tokens.device), null.to(text.tokens.device)
+    length = text.mask.shape[1]
     return Text(
-        torch.where(dropped[:, None, None], null.tokens, text.tokens),
-        torch.where(dropped[:, None], null.mask, text.mask),
+        torch.where(dropped[:, None, None], null.tokens[:, :length], text.tokens),
+        torch.where(dropped[:, None], null.mask[:, :length], text.mask),
     )

@@ -8,14 +8,14 @@ exactly the tensors expected, in the shapes expected; only then is the rest read
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from paris_p2p.errors import BadContent
@@ -27,6 +27,15 @@ MAX_HEADER_BYTES: Final = 1 << 20
 
 MOST_WEIGHT: Final = 2.0**16
 """More than half precision can hold; working networks stay far below."""
+
+_NAMES: Final = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.uint8: "U8",
+}
+"""Types as safetensors calls them."""
 
 FLOATS: Final[Mapping[str, torch.dtype]] = {
     "F32": torch.float32,
@@ -50,11 +59,33 @@ def save_weights(
     path: Path, network: Published, metadata: Mapping[str, str], dtype: torch.dtype
 ) -> None:
     """Write the network's tensors as `dtype` to `path`, atomically. Raises DiskFull."""
-    state = {
-        name: tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in network.core.state_dict().items()
-    }
-    write_atomically(path, save(state, dict(metadata)))
+    write_atomically(path, serialised(network.core.state_dict(), metadata, dtype))
+
+
+def serialised(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype | None = None
+) -> Iterator[bytes | memoryview]:
+    """A safetensors file, part by part, so that memory holds one tensor's copy at a time.
+
+    Tensors may lie on any device. They are stored as `dtype`, or as what each is without.
+    """
+    ordered = sorted(tensors, key=lambda name: (-_itemsize(tensors[name], dtype), name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in ordered:
+        tensor = tensors[name]
+        start, end = end, end + tensor.numel() * _itemsize(tensor, dtype)
+        header[name] = {
+            "dtype": _NAMES[dtype or tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in ordered:
+        stored = tensors[name].detach().to("cpu", dtype or tensors[name].dtype).contiguous()
+        yield stored.flatten().view(torch.uint8).numpy().data
 
 
 def load_into(network: Published, source: Path | bytes) -> None:
@@ -136,14 +167,20 @@ def _check_size(source: Path | bytes, header: Mapping[str, Any]) -> None:
 
 
 def _build(source: Path | bytes) -> dict[str, Tensor]:
-    """The tensors, read by the safetensors library, which checks that their byte ranges fit."""
-    data = source.read_bytes() if isinstance(source, Path) else source
+    """The tensors, read by the safetensors library, which checks that their byte ranges fit.
+
+    Those of a file are memory-mapped: they take no memory until they are used.
+    """
     try:
-        return load(data)
+        return load_file(source) if isinstance(source, Path) else load(source)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         if out_of_memory(error):
             raise
         raise BadContent(f"the tensor file is damaged: {error}") from error
+
+
+def _itemsize(tensor: Tensor, dtype: torch.dtype | None) -> int:
+    return (dtype or tensor.dtype).itemsize
 
 
 def _read(source: Path | bytes, start: int, length: int) -> bytes:

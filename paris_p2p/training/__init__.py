@@ -4,8 +4,9 @@
 |---|---|
 | `recipes` | named sizes and their training settings |
 | `job` | the task of a worker: paths, sizes, limits |
-| `samples` | shards in memory: latents, captions encoded once, the held-out probes |
-| `captions` | captions for the router: pooled, and with a word exchanged |
+| `samples` | a shard's samples: memory-mapped latents, and the held-out probes |
+| `captions` | its captions: encoded once where they fit in memory, else by batch |
+| `pooled_captions` | captions for the router: pooled, and with a word exchanged |
 | `trainer` | the loop: a generator of steps, with snapshots and checkpoints |
 | `worth` | whether a state is worth training on, by its held-out loss |
 | `watch` | what the loop monitors: limits, divergence, speed |

@@ -1,52 +1,91 @@
-"""Captions for a router that reads: pooled, as they are and with their rarest word exchanged.
+"""The captions of a shard as training reads them: as many as fit in memory are encoded once.
 
-A router is sure of every caption it was trained on, and as sure of one that it misunderstands. Its
-trust must be learned on captions that neither it nor the text encoder knows. A caption whose rarest
-token is replaced by a random one of the vocabulary stands for those: it names another concept than
-its picture shows, or none, in a style that is still right.
-
-Only pooled captions are kept: D numbers for each, not a token matrix.
+A caption's states take L x D floats: 237 KB with CLIP ViT-L/14, where its token ids take 154 B. So
+captions whose states would take more than ENCODED_AT_MOST together stay token ids, and each batch
+is encoded when it is drawn, on the training device, without the padding that all of it has.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Generator, Tensor
 
+from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Text
-from paris_p2p.model.router import pooled
 
-EXCHANGES: Final = 4
-"""Number of exchanged forms of each caption."""
+ENCODED_AT_MOST: Final = 256 << 20
+"""Bytes of encoded captions that training keeps."""
 
-EXCHANGE_SEED: Final = 20_251_125
 ENCODED_AT_ONCE: Final = 64
+LOOKED_AT_ONCE: Final = 65_536
+FLOAT: Final = 4
+
+LEAST_TOKENS: Final = 2
+"""The start and the end of a caption: the null caption has no more."""
+
+
+class Captions(Protocol):
+    """The captions of N samples, A alternatives each."""
+
+    def draw(self, rows: Tensor, generator: Generator) -> Text:
+        """One of the captions of each sample in `rows` (B,), each equally likely."""
 
 
 @dataclass(frozen=True)
-class PooledCaptions:
-    """Distinct captions `known` (U, D), their exchanged forms, and the caption of each sample.
+class EncodedCaptions:
+    """Distinct captions `text` (U, L, D), and the alternatives of each sample, `index` (N, A)."""
 
-    `strange` is (E, U, D) and may have no forms; `index` is (N, A).
-    """
-
-    known: Tensor
-    strange: Tensor
+    text: Text
     index: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        """The first caption (B, D) of each of some samples."""
-        return self.known[self.index[rows, 0]]
+    def __getitem__(self, rows: Tensor) -> Text:
+        """The first caption of each sample."""
+        return self.text[self.index[rows, 0]]
 
-    def draw(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """One of the captions of each sample, as it is and in an exchanged form, (B, D) each."""
-        drawn = draw_alternatives(self.index[rows], generator)
-        form = torch.randint(len(self.strange), rows.shape, generator=generator)
-        return self.known[drawn], self.strange[form, drawn]
+    def draw(self, rows: Tensor, generator: Generator) -> Text:
+        return self.text[draw_alternatives(self.index[rows], generator)]
+
+
+@dataclass(frozen=True)
+class CaptionsByBatch:
+    """Captions `ids` (N, A, L), which may be memory-mapped, encoded when they are drawn."""
+
+    ids: Tensor
+    encoder: TextEncoder
+
+    def draw(self, rows: Tensor, generator: Generator) -> Text:
+        drawn = draw_alternatives(self.ids[rows].long(), generator)
+        return encoded(shortest(drawn, self.encoder), self.encoder)
+
+
+def captions_of(ids: Tensor, encoder: TextEncoder) -> Captions:
+    """The captions (N, A, L), encoded now where their states fit in memory.
+
+    BadContent for an id outside the encoder's vocabulary.
+    """
+    check_vocabulary(ids, encoder)
+    if ids.numel() * encoder.width * FLOAT > ENCODED_AT_MOST:
+        return CaptionsByBatch(ids, encoder)
+    return encode_captions(ids, encoder)
+
+
+def encode_captions(ids: Tensor, encoder: TextEncoder) -> EncodedCaptions:
+    """Captions (N, A, L) as token ids, each distinct one encoded once."""
+    distinct, index = distinct_captions(ids)
+    parts = [encoded(part, encoder) for part in torch.split(distinct, ENCODED_AT_ONCE)]
+    text = Text(torch.cat([p.tokens for p in parts]), torch.cat([p.mask for p in parts]))
+    return EncodedCaptions(text.to(torch.device("cpu")), index)
+
+
+def check_vocabulary(ids: Tensor, encoder: TextEncoder) -> None:
+    """BadContent unless every id of (N, ...) is one of the encoder's."""
+    for part in torch.split(ids, LOOKED_AT_ONCE) if ids.numel() else ():
+        if int(part.int().max()) >= encoder.vocabulary:
+            raise BadContent(f"token ids lie outside the vocabulary of {encoder.vocabulary}")
 
 
 def distinct_captions(ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,46 +94,20 @@ def distinct_captions(ids: Tensor) -> tuple[Tensor, Tensor]:
     return distinct, index.view(ids.shape[:2])
 
 
-def draw_alternatives(index: Tensor, generator: Generator) -> Tensor:
-    """One of the A entries of each row of (B, A), each equally likely."""
-    choice = torch.randint(index.shape[1], (len(index), 1), generator=generator)
-    return index.gather(1, choice)[:, 0]
+def draw_alternatives(choices: Tensor, generator: Generator) -> Tensor:
+    """One of the A entries of each row of (B, A, ...), each equally likely."""
+    rows = torch.arange(len(choices))
+    return choices[rows, torch.randint(choices.shape[1], (len(rows),), generator=generator)]
 
 
-def pool_captions(ids: Tensor, encoder: TextEncoder, exchanges: int = 0) -> PooledCaptions:
-    """Captions (N, A, L) as token ids: each distinct one is encoded, and `exchanges` forms of it.
-
-    The same captions give the same forms on every machine.
-    """
-    distinct, index = distinct_captions(ids)
-    known = _encoded(distinct, encoder)
-    generator = Generator().manual_seed(EXCHANGE_SEED)
-    strange = [
-        _encoded(exchange_rarest(distinct, encoder, generator), encoder) for _ in range(exchanges)
-    ]
-    return PooledCaptions(known, torch.stack(strange) if strange else known[None, :0], index)
-
-
-def exchange_rarest(ids: Tensor, encoder: TextEncoder, generator: Generator) -> Tensor:
-    """Captions (U, L) with the rarest word of each replaced by a random one of the vocabulary.
-
-    Rare is what these captions together hold least often. Start and end stay.
-    """
-    mask = encoder.mask(ids)
-    end = mask.sum(dim=1, keepdim=True) - 1
-    places = torch.arange(ids.shape[1])
-    words = mask & (places > 0) & (places < end)
-    counts = torch.bincount(ids[words], minlength=encoder.vocabulary)
-    rarest = counts[ids].masked_fill(~words, ids.numel()).argmin(dim=1, keepdim=True)
-    frame = torch.cat([ids[:, 0], ids.gather(1, end).flatten()])
-    vocabulary = torch.arange(encoder.vocabulary)
-    choice = vocabulary[~torch.isin(vocabulary, frame)]
-    drawn = choice[torch.randint(len(choice), rarest.shape, generator=generator)]
-    exchanged = ids.scatter(1, rarest, drawn)
-    return torch.where(words.any(dim=1, keepdim=True), exchanged, ids)
+def shortest(ids: Tensor, encoder: TextEncoder) -> Tensor:
+    """Captions (B, L) without the padding that all of them have."""
+    longest = int(encoder.mask(ids).sum(dim=1).max())
+    return ids[:, : max(longest, LEAST_TOKENS)]
 
 
 @torch.no_grad()
-def _encoded(ids: Tensor, encoder: TextEncoder) -> Tensor:
-    parts = [ids[start : start + ENCODED_AT_ONCE] for start in range(0, len(ids), ENCODED_AT_ONCE)]
-    return torch.cat([pooled(Text(encoder.encode(p).float(), encoder.mask(p))) for p in parts])
+def encoded(ids: Tensor, encoder: TextEncoder) -> Text:
+    """Captions (B, L) on the encoder's device."""
+    ids = ids.to(encoder.positional_embedding.device)
+    return Text(encoder.encode(ids).float(), encoder.mask(ids))

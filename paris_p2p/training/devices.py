@@ -7,6 +7,10 @@ that the device shares the processor's memory.
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def accelerators() -> list[tuple[str, int]]:
@@ -21,6 +25,15 @@ def accelerators() -> list[tuple[str, int]]:
     if torch.backends.mps.is_available():
         found.append(("Apple MPS", 0))
     return found
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device `wanted`; "auto" is the GPU when there is one."""
+    import torch
+
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,13 @@ from paris_p2p.model.expert_objectives import (
 from paris_p2p.model.objective import Corruption, Text, draw_corruption, drop_captions
 from paris_p2p.model.weights import load_into
 from paris_p2p.training.job import Job
-from paris_p2p.training.samples import Captioned, captioned_parts, draw_probes, load_encoder
+from paris_p2p.training.samples import (
+    Captioned,
+    CaptionedProbes,
+    captioned_parts,
+    draw_probes,
+    load_encoder,
+)
 from paris_p2p.training.trainer import Progress, Stop, never, train
 
 
@@ -31,7 +37,7 @@ class ExpertTask:
         expert: Expert,
         objective: ExpertObjective,
         part: Captioned,
-        held_out: Captioned,
+        held_out: CaptionedProbes,
         null: Text,
         dropout: float,
     ) -> None:
@@ -100,7 +106,8 @@ def _start_from_base(expert: Expert, base: Path) -> None:
 def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
     """Train the expert of `job.slot` on its shard: see `trainer.train` for the errors.
 
-    The text encoder is loaded, encodes the shard's captions and "" once, and is freed.
+    The text encoder encodes the captions once and is freed, or stays to encode each batch: see
+    `captions`.
     """
     torch.manual_seed(job.seed)
     expert = build_expert(job.expert, job.latent_shape)
@@ -109,7 +116,7 @@ def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
     shard = read_shard(
         job.shards[0], latent_shape=job.latent_shape, context_length=job.text_context
     )
-    part, held_out, null = captioned_parts(shard, load_encoder(job.text_encoder))
+    part, held_out, null = captioned_parts(shard, load_encoder(job.text_encoder, job.device))
     objective = EXPERT_OBJECTIVES[job.objective]
     dropout = job.recipe.caption_dropout
     return train(ExpertTask(expert, objective, part, held_out, null, dropout), job, stop)

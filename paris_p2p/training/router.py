@@ -23,9 +23,15 @@ from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Corruption, draw_corruption, interpolate
 from paris_p2p.model.router import CaptionReader, Router, build_router
-from paris_p2p.training.captions import PooledCaptions
 from paris_p2p.training.job import Job
-from paris_p2p.training.samples import Labelled, draw_probes, labelled_parts, load_encoder
+from paris_p2p.training.pooled_captions import PooledCaptions
+from paris_p2p.training.samples import (
+    Labelled,
+    LabelledProbes,
+    draw_probes,
+    labelled_parts,
+    load_encoder,
+)
 from paris_p2p.training.trainer import Progress, Stop, never, train
 
 JITTER: Final = 0.05
@@ -38,7 +44,7 @@ STRANGE: Final = 0.5
 class RouterTask:
     """The router and the samples of all clusters; fits `trainer.Task`."""
 
-    def __init__(self, router: Router, part: Labelled, held_out: Labelled) -> None:
+    def __init__(self, router: Router, part: Labelled, held_out: LabelledProbes) -> None:
         self.network = router
         self._part = part
         self._held_out = held_out
@@ -93,7 +99,7 @@ def _encoder(job: Job) -> TextEncoder | None:
     """The text encoder of a router that reads."""
     if not job.router.caption_width:
         return None
-    encoder = load_encoder(job.text_encoder)
+    encoder = load_encoder(job.text_encoder, job.device)
     if encoder.width != job.router.caption_width:
         raise BadContent(
             f"the router reads text tokens of width {job.router.caption_width}, and the run's text "
@@ -104,7 +110,7 @@ def _encoder(job: Job) -> TextEncoder | None:
 
 
 def _judged(
-    network: Router, part: Labelled, rows: Tensor, corruption: Corruption
+    network: Router, part: Labelled | LabelledProbes, rows: Tensor, corruption: Corruption
 ) -> tuple[Tensor, Tensor]:
     """The picture head's logits (B, K) for some noised samples, and their clusters (B,)."""
     device = next(network.parameters()).device
@@ -114,7 +120,7 @@ def _judged(
     return network(x_t, corruption.t).float(), clusters
 
 
-def _loss(network: Router, part: Labelled, rows: Tensor, corruption: Corruption) -> Tensor:
+def _loss(network: Router, part: LabelledProbes, rows: Tensor, corruption: Corruption) -> Tensor:
     logits, clusters = _judged(network, part, rows, corruption)
     if network.reader is not None and part.captions is not None:
         logits = logits + network.reader(part.captions[rows].to(logits.device))

@@ -1,13 +1,13 @@
-"""Training samples in memory: quantised latents, and captions encoded once.
+"""Training samples: memory-mapped latents, their captions, and the probes of the held-out loss.
 
-A latent stays int8 until its batch is drawn. Each distinct caption goes through the frozen text
-encoder once, at the start. A caption that many images share is stored once.
+A latent stays int8 in the shard's file until its batch is drawn, so memory does not grow with the
+data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,13 +21,20 @@ from paris_p2p.model.encoders.hub import load_hub_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Corruption, Text
 from paris_p2p.training.captions import (
-    EXCHANGES,
-    PooledCaptions,
-    distinct_captions,
-    draw_alternatives,
-    pool_captions,
+    Captions,
+    EncodedCaptions,
+    captions_of,
+    check_vocabulary,
+    encode_captions,
 )
+from paris_p2p.training.devices import pick_device
 from paris_p2p.training.job import TextEncoderReference
+from paris_p2p.training.pooled_captions import (
+    KeptPooledCaptions,
+    PooledCaptions,
+    pool_captions,
+    pooled_captions_of,
+)
 
 MAX_PROBES: Final = 256
 """Most held-out samples that a held-out loss is measured on."""
@@ -41,46 +48,48 @@ EVALUATION_BATCH: Final = 64
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents: `quantised` (N, C, h, w) int8 times `scale` (N, C, 1, 1)."""
+    """The latents of one shard or several: `parts` are int8 (N, C, h, w) and their scale (C,)."""
 
-    quantised: Tensor
-    scale: Tensor
+    parts: tuple[tuple[Tensor, Tensor], ...]
 
     @classmethod
     def of_shard(cls, quantised: Tensor, scale: Tensor) -> Self:
-        """The latents of one shard, with the same `scale` (C,) for all samples."""
-        return cls(quantised, scale.view(1, -1, 1, 1).expand(len(quantised), -1, -1, -1))
+        """The latents of one shard."""
+        return cls(((quantised, scale),))
+
+    @classmethod
+    def joined(cls, latents: Sequence[Latents]) -> Self:
+        """All of these, in this order."""
+        return cls(tuple(part for one in latents for part in one.parts))
 
     def __len__(self) -> int:
-        return len(self.quantised)
+        return sum(len(quantised) for quantised, _ in self.parts)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Latents (B, C, h, w) as float32."""
-        return self.quantised[rows].float() * self.scale[rows]
-
-
-@dataclass(frozen=True)
-class Captions:
-    """Distinct captions `text` (U, L, D), and the alternatives of each sample, `index` (N, A)."""
-
-    text: Text
-    index: Tensor
-
-    def __getitem__(self, rows: Tensor) -> Text:
-        """The first caption of each sample."""
-        return self.text[self.index[rows, 0]]
-
-    def draw(self, rows: Tensor, generator: Generator) -> Text:
-        """One of the captions of each sample, each equally likely."""
-        return self.text[draw_alternatives(self.index[rows], generator)]
+        found = torch.empty(len(rows), *self.parts[0][0].shape[1:])
+        start = 0
+        for quantised, scale in self.parts:
+            inside = ((rows >= start) & (rows < start + len(quantised))).nonzero().flatten()
+            found[inside] = quantised[rows[inside] - start].float() * scale[:, None, None]
+            start += len(quantised)
+        return found
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """One part of a shard, training or held-out: latents and their captions."""
+    """The training part of a shard: latents and their captions."""
 
     latents: Latents
     captions: Captions
+
+
+@dataclass(frozen=True)
+class CaptionedProbes:
+    """The held-out samples that the loss is measured on: float latents (P, C, h, w), captions."""
+
+    latents: Tensor
+    captions: EncodedCaptions
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,15 @@ class Labelled:
     latents: Latents
     clusters: Tensor
     captions: PooledCaptions | None = None
+
+
+@dataclass(frozen=True)
+class LabelledProbes:
+    """The held-out samples of all clusters that the loss is measured on."""
+
+    latents: Tensor
+    clusters: Tensor
+    captions: KeptPooledCaptions | None = None
 
 
 @dataclass(frozen=True)
@@ -113,85 +131,84 @@ class Probes:
         return total / len(self.rows)
 
 
-def draw_probes(held_out: Latents) -> Probes:
-    """The probes of some held-out samples: the same samples give the same probes on every machine.
+def probed(held_out: int) -> Tensor:
+    """The held-out samples that are measured: the same on every machine, spread evenly.
 
-    More than MAX_PROBES samples are thinned evenly. BadContent when there are none.
+    BadContent when there are none.
     """
-    if not len(held_out):
+    if not held_out:
         raise BadContent("the shard has no held-out samples to measure the loss on")
-    count = min(len(held_out), MAX_PROBES)
-    chosen = torch.linspace(0, len(held_out) - 1, count).long()
-    rows = chosen.repeat_interleave(len(PROBE_TIMES))
-    t = torch.tensor(PROBE_TIMES).repeat(count)
+    return torch.linspace(0, held_out - 1, min(held_out, MAX_PROBES)).long()
+
+
+def draw_probes(latents: Tensor) -> Probes:
+    """Each of the samples (P, C, h, w) at every time, with the same noise on every machine."""
+    rows = torch.arange(len(latents)).repeat_interleave(len(PROBE_TIMES))
+    t = torch.tensor(PROBE_TIMES).repeat(len(latents))
     generator = Generator().manual_seed(PROBE_SEED)
-    eps = torch.randn(len(rows), *held_out.quantised.shape[1:], generator=generator)
+    eps = torch.randn(len(rows), *latents.shape[1:], generator=generator)
     return Probes(rows, Corruption(t, eps))
 
 
-def captioned_parts(shard: Shard, encoder: TextEncoder) -> tuple[Captioned, Captioned, Text]:
-    """The training part, the held-out part and the null caption (1, L, D), encoded."""
-    part = Captioned(
-        Latents.of_shard(shard.latents, shard.latent_scale),
-        encode_captions(shard.text_ids, encoder),
+def captioned_parts(shard: Shard, encoder: TextEncoder) -> tuple[Captioned, CaptionedProbes, Text]:
+    """The training part, the held-out probes and the null caption (1, L, D).
+
+    BadContent for token ids that the encoder does not have, or without held-out samples.
+    """
+    check_vocabulary(shard.held_out_text_ids, encoder)
+    rows = probed(len(shard.held_out_latents))
+    part = Latents.of_shard(shard.latents, shard.latent_scale)
+    held_out = Latents.of_shard(shard.held_out_latents, shard.latent_scale)
+    held_out_captions = encode_captions(shard.held_out_text_ids[rows][:, None], encoder)
+    return (
+        Captioned(part, captions_of(shard.text_ids, encoder)),
+        CaptionedProbes(held_out[rows], held_out_captions),
+        encode_captions(encoder.tokenize([""])[None], encoder).text,
     )
-    held_out = Captioned(
-        Latents.of_shard(shard.held_out_latents, shard.latent_scale),
-        encode_captions(shard.held_out_text_ids[:, None], encoder),
-    )
-    return part, held_out, encode_captions(encoder.tokenize([""])[None], encoder).text
 
 
 def labelled_parts(
     shards: Sequence[Shard], encoder: TextEncoder | None = None
-) -> tuple[Labelled, Labelled]:
-    """The training and held-out samples of all clusters together, `shards` in cluster order.
+) -> tuple[Labelled, LabelledProbes]:
+    """The training samples and probes of all clusters together, `shards` in cluster order.
 
     Captions are read only with an `encoder`.
     """
-    part = [Latents.of_shard(shard.latents, shard.latent_scale) for shard in shards]
-    held_out = [Latents.of_shard(shard.held_out_latents, shard.latent_scale) for shard in shards]
+    part = Latents.joined([Latents.of_shard(s.latents, s.latent_scale) for s in shards])
+    held_out = Latents.joined(
+        [Latents.of_shard(s.held_out_latents, s.latent_scale) for s in shards]
+    )
+    rows = probed(len(held_out))
+    clusters = _clusters([len(shard.latents) for shard in shards])
+    of_probes = _clusters([len(shard.held_out_latents) for shard in shards])[rows]
     if encoder is None:
-        return _labelled(part), _labelled(held_out)
-    ids = together([shard.text_ids for shard in shards])
-    captions = pool_captions(ids, encoder, EXCHANGES)
-    held_out_ids = torch.cat([shard.held_out_text_ids.long() for shard in shards])
-    held_out_captions = pool_captions(held_out_ids[:, None], encoder)
+        return Labelled(part, clusters), LabelledProbes(held_out[rows], of_probes)
+    held_out_ids = torch.cat([shard.held_out_text_ids.int() for shard in shards])
+    check_vocabulary(held_out_ids, encoder)
+    captions = pooled_captions_of(together([shard.text_ids for shard in shards]), encoder)
+    held_out_captions = pool_captions(held_out_ids[rows][:, None], encoder)
     return (
-        replace(_labelled(part), captions=captions),
-        replace(_labelled(held_out), captions=held_out_captions),
+        Labelled(part, clusters, captions),
+        LabelledProbes(held_out[rows], of_probes, held_out_captions),
     )
 
 
-@torch.no_grad()
-def encode_captions(ids: Tensor, encoder: TextEncoder) -> Captions:
-    """Captions (N, A, L) as token ids, each distinct one encoded once."""
-    distinct, index = distinct_captions(ids)
-    tokens = [
-        encoder.encode(distinct[start : start + EVALUATION_BATCH]).float()
-        for start in range(0, len(distinct), EVALUATION_BATCH)
-    ]
-    return Captions(Text(torch.cat(tokens), encoder.mask(distinct)), index)
-
-
-def load_encoder(reference: TextEncoderReference) -> TextEncoder:
-    """The frozen text encoder, from a file or from the hub's local cache."""
+def load_encoder(reference: TextEncoderReference, device: str) -> TextEncoder:
+    """The frozen text encoder on a device, from a file or from the hub's local cache."""
     if reference.kind == "hub":
-        return load_hub_text_encoder(reference.reference)
-    return load_text_encoder(Path(reference.reference))
+        encoder = load_hub_text_encoder(reference.reference)
+    else:
+        encoder = load_text_encoder(Path(reference.reference))
+    return encoder.to(pick_device(device))
 
 
 def together(ids: Sequence[Tensor]) -> Tensor:
     """The captions (N, A, L) of several shards, each of which may have another A."""
     most = max(part.shape[1] for part in ids)
     turns = [torch.arange(most) % part.shape[1] for part in ids]
-    return torch.cat([part.long()[:, turn] for part, turn in zip(ids, turns, strict=True)])
+    return torch.cat([part[:, turn].int() for part, turn in zip(ids, turns, strict=True)])
 
 
-def _labelled(latents: Sequence[Latents]) -> Labelled:
-    sizes = torch.tensor([len(part) for part in latents])
-    together = Latents(
-        torch.cat([part.quantised for part in latents]),
-        torch.cat([part.scale for part in latents]),
-    )
-    return Labelled(together, torch.arange(len(latents)).repeat_interleave(sizes))
+def _clusters(sizes: Sequence[int]) -> Tensor:
+    """The cluster of each sample (N,), int64, where cluster k has `sizes[k]`."""
+    return torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))

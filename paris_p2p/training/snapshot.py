@@ -17,7 +17,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Generator, Tensor
 from torch.optim import AdamW
 
@@ -26,7 +25,7 @@ from paris_p2p.files import write_atomically
 from paris_p2p.model.expert import Expert
 from paris_p2p.model.out_of_memory import out_of_memory
 from paris_p2p.model.router import Router
-from paris_p2p.model.weights import MAX_HEADER_BYTES
+from paris_p2p.model.weights import MAX_HEADER_BYTES, serialised
 from paris_p2p.training.job import LARGEST_COUNT
 
 FORMAT: Final = "paris-snapshot/1"
@@ -65,8 +64,7 @@ class TrainingState(Generic[Network]):
 def save_snapshot(path: Path, state: TrainingState[Network]) -> None:
     """Write the whole state to `path`, atomically; DiskFull when it does not fit."""
     metadata = {name: str(getattr(state, name)) for name in _COUNTERS}
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors_of(state).items()}
-    write_atomically(path, save(tensors, {"format": FORMAT, **metadata}))
+    write_atomically(path, serialised(_tensors_of(state), {"format": FORMAT, **metadata}))
 
 
 def load_snapshot(path: Path, state: TrainingState[Network], samples: int) -> None:

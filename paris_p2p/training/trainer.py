@@ -24,6 +24,7 @@ from paris_p2p.errors import BadContent, TrainingDiverged
 from paris_p2p.files import write_atomically
 from paris_p2p.model.weights import load_into, save_weights
 from paris_p2p.records.run import slot_name
+from paris_p2p.training.devices import pick_device
 from paris_p2p.training.job import Job, StartRefuted, check_room
 from paris_p2p.training.snapshot import (
     BETAS,
@@ -99,13 +100,6 @@ def train(task: Task[Network], job: Job, stop: Stop = never) -> Iterator[Progres
         loss = training.step()
         done = stop() or limits.reached(training.state.step)
         yield training.report(loss, last=done)
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device `wanted`; "auto" is the GPU when there is one."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
 
 
 class _Training(Generic[Network]):
@@ -229,7 +223,7 @@ class _Training(Generic[Network]):
         try:
             path.hardlink_to(snapshot)
         except OSError:  # Some file systems have no links.
-            write_atomically(path, snapshot.read_bytes())
+            write_atomically(path, _pieces(snapshot))
         self._resumes.append(path)
         _delete_others("resume-*.safetensors", self._job.out_dir, self._resumes)
         return path
@@ -284,6 +278,12 @@ def _next_rows(state: TrainingState[Network], count: int, samples: int) -> Tenso
         state.order = torch.cat([state.order, fresh])
     rows, state.order = state.order[:count], state.order[count:]
     return rows
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            yield piece
 
 
 def _delete_others(pattern: str, folder: Path, kept: Collection[Path]) -> None:

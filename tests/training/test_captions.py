@@ -1,26 +1,31 @@
+"""Captions that fit in memory are encoded once, and others by batch, to the same states."""
+
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
+from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
-from paris_p2p.model.objective import Text
-from paris_p2p.model.router import pooled
-from paris_p2p.training.captions import exchange_rarest, pool_captions
+from paris_p2p.model.objective import Text, drop_captions
+from paris_p2p.training.captions import (
+    CaptionsByBatch,
+    EncodedCaptions,
+    captions_of,
+    check_vocabulary,
+)
 
 from .jobs import RunFiles
 
 START, END = 513, 514
 CAPTIONS = torch.tensor(
     [
-        [START, 40, 7, 8, END, 0, 0, 0],
-        [START, 41, 7, END, 0, 0, 0, 0],
-        [START, 40, 7, 8, END, 0, 0, 0],
-        [START, END, 0, 0, 0, 0, 0, 0],
-        [START, 7, 8, 9, 9, 42, 7, END],
-    ]
+        [[START, 40, 7, 8, END, 0, 0, 0], [START, 40, END, 0, 0, 0, 0, 0]],
+        [[START, END, 0, 0, 0, 0, 0, 0], [START, 41, 7, END, 0, 0, 0, 0]],
+    ],
+    dtype=torch.int32,
 )
 
 
@@ -29,51 +34,41 @@ def encoder(run: RunFiles) -> TextEncoder:
     return load_text_encoder(run.text_encoder)
 
 
-def exchanged(encoder: TextEncoder, seed: int = 0) -> Tensor:
-    return exchange_rarest(CAPTIONS, encoder, Generator().manual_seed(seed))
+def test_captions_encoded_by_batch_are_those_encoded_before_without_padding(
+    encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = captions_of(CAPTIONS.to(torch.uint16), encoder)
+    monkeypatch.setattr("paris_p2p.training.captions.ENCODED_AT_MOST", 0)
+    by_batch = captions_of(CAPTIONS.to(torch.uint16), encoder)
+    assert isinstance(before, EncodedCaptions)
+    assert isinstance(by_batch, CaptionsByBatch)
+    rows = torch.tensor([1, 0, 1, 1, 0])
+    lengths = set()
+    for seed in range(8):
+        whole, short = (
+            captions.draw(rows, Generator().manual_seed(seed)) for captions in (before, by_batch)
+        )
+        assert torch.allclose(short.tokens, whole.trimmed().tokens, atol=1e-5)
+        assert torch.equal(short.mask, whole.trimmed().mask)
+        lengths.add(short.mask.shape[1])
+    assert 5 in lengths
 
 
-def test_the_rarest_word_is_exchanged_and_no_other_token(encoder: TextEncoder) -> None:
-    changed = exchanged(encoder) != CAPTIONS
-    assert changed.sum(dim=1).tolist() == [1, 1, 1, 0, 1]
-    assert changed[1, 1]
-    assert changed[4, 5]
-    assert not changed[0, 2]
+def test_a_dropped_caption_is_the_null_one_also_where_padding_is_cut(encoder: TextEncoder) -> None:
+    text = CaptionsByBatch(CAPTIONS, encoder).draw(torch.tensor([0, 1]), Generator())
+    ids = encoder.tokenize([""])
+    null = Text(encoder.encode(ids), encoder.mask(ids))
+    dropped = drop_captions(text, null, 1.0, Generator())
+    assert dropped.mask.sum(dim=1).tolist() == [2, 2]
+    assert torch.equal(dropped.tokens[0, :2], null.tokens[0, :2])
 
 
-def test_an_exchanged_caption_still_starts_and_ends_where_it_did(encoder: TextEncoder) -> None:
-    for seed in range(50):
-        caption = exchanged(encoder, seed)
-        assert torch.equal(encoder.mask(caption), encoder.mask(CAPTIONS))
-        assert (caption == START).sum() == (caption == END).sum() == len(CAPTIONS)
-
-
-def test_a_caption_is_pooled_as_a_sampler_reads_it(encoder: TextEncoder) -> None:
-    captions = pool_captions(CAPTIONS[:, None].int(), encoder, exchanges=2)
-    assert captions.known.shape == (4, encoder.width)
-    assert captions.strange.shape == (2, 4, encoder.width)
-    read = pooled(Text(encoder.encode(CAPTIONS), encoder.mask(CAPTIONS)))
-    assert torch.allclose(captions[torch.arange(5)], read, atol=1e-6)
-    assert not captions[torch.tensor([3])].any()
-
-
-def test_the_same_captions_are_exchanged_alike_on_every_machine(encoder: TextEncoder) -> None:
-    one, two = (pool_captions(CAPTIONS[:, None], encoder, exchanges=2) for _ in range(2))
-    assert torch.equal(one.strange, two.strange)
-    rows, generator = torch.arange(5), Generator().manual_seed(1)
-    known, drawn = one.draw(rows, generator)
-    assert torch.equal(known, one[rows])
-    assert torch.equal(drawn, two.draw(rows, Generator().manual_seed(1))[1])
-    assert (drawn != one[rows]).any(dim=1).tolist() == [True, True, True, False, True]
-
-
-def test_each_alternative_of_an_image_is_drawn_about_as_often(encoder: TextEncoder) -> None:
-    ids = torch.stack([CAPTIONS[:2], CAPTIONS[3:]])
-    captions = pool_captions(ids, encoder, exchanges=1)
-    assert captions.index.shape == (2, 2)
-    rows = torch.zeros(400, dtype=torch.int64)
-    known, _ = captions.draw(rows, Generator().manual_seed(0))
-    first = (known == captions[rows]).all(dim=1)
-    assert 150 < int(first.sum()) < 250
-    other = captions.known[captions.index[0, 1]].expand_as(known)
-    assert torch.equal(known[~first], other[~first])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint16])
+def test_ids_outside_the_vocabulary_are_found_before_training(
+    encoder: TextEncoder, dtype: torch.dtype
+) -> None:
+    ids = CAPTIONS.clone()
+    ids[-1, -1, 1] = encoder.vocabulary
+    with pytest.raises(BadContent, match="vocabulary"):
+        check_vocabulary(ids.to(dtype), encoder)
+    check_vocabulary(CAPTIONS.to(dtype), encoder)

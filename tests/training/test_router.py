@@ -14,7 +14,7 @@ from paris_p2p.model.objective import Text
 from paris_p2p.model.router import build_router
 from paris_p2p.model.weights import load_into
 from paris_p2p.records.run import ROUTER
-from paris_p2p.training.captions import EXCHANGES, pool_captions
+from paris_p2p.training.pooled_captions import EXCHANGES, pool_captions
 from paris_p2p.training.router import RouterTask, train_router
 from paris_p2p.training.samples import labelled_parts
 

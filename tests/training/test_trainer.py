@@ -20,10 +20,11 @@ from paris_p2p.model.weights import load_into, read_metadata
 from paris_p2p.records.objectives import OBJECTIVES
 from paris_p2p.records.run import ROUTER
 from paris_p2p.training import snapshot
+from paris_p2p.training.captions import EncodedCaptions
 from paris_p2p.training.expert import ExpertTask, train_expert
 from paris_p2p.training.job import Job, StartRefuted
 from paris_p2p.training.router import train_router
-from paris_p2p.training.samples import Captioned, Captions, Latents
+from paris_p2p.training.samples import Captioned, CaptionedProbes, Latents
 from paris_p2p.training.trainer import CHECKPOINT_FORMAT, Progress, train
 
 from .jobs import (
@@ -259,7 +260,7 @@ def test_memory_that_runs_out_is_not_held_against_the_start(
 
     last = all_of(run.job())[-1]
     monkeypatch.setattr(snapshot, "_check_values", refuse)
-    monkeypatch.setattr(weights, "load", refuse)
+    monkeypatch.setattr(weights, "load_file", refuse)
     for start in ({"resume_snapshot": last.snapshot}, {"start_from": last.checkpoint}):
         with pytest.raises(RuntimeError, match="allocate memory"):
             all_of(run.job(out_dir=tmp_path / "takeover", **start))
@@ -331,11 +332,12 @@ def test_a_network_reads_captions_without_the_padding_that_all_of_a_batch_have()
 
     latents = Latents.of_shard(torch.ones(4, *LATENT_SHAPE, dtype=torch.int8), torch.ones(2))
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]])
-    captions = Captions(
+    captions = EncodedCaptions(
         Text(torch.ones(2, 4, TEXT_WIDTH), mask), torch.tensor([[0], [0], [1], [1]])
     )
     part, null = Captioned(latents, captions), Text(torch.zeros(1, 4, TEXT_WIDTH), mask[:1])
-    task = ExpertTask(Reader(), FlowMatching(), part, part, null, dropout=0.0)
+    probes = CaptionedProbes(latents[torch.arange(4)], captions)
+    task = ExpertTask(Reader(), FlowMatching(), part, probes, null, dropout=0.0)
     task.loss(task.network, torch.tensor([0, 1]), Generator().manual_seed(0))
     task.loss(task.network, torch.tensor([1, 2]), Generator().manual_seed(0))
     task.held_out_loss(task.network)
@@ -351,9 +353,11 @@ class FragileTask(ExpertTask):
         quantised = torch.randint(-99, 99, (samples, *LATENT_SHAPE), generator=generator)
         latents = Latents.of_shard(quantised.to(torch.int8), torch.full((2,), 0.02))
         text = Text(torch.ones(1, 4, TEXT_WIDTH), torch.ones(1, 4))
-        part = Captioned(latents, Captions(text, torch.zeros(samples, 1, dtype=torch.int64)))
+        captions = EncodedCaptions(text, torch.zeros(samples, 1, dtype=torch.int64))
+        part = Captioned(latents, captions)
+        probes = CaptionedProbes(latents[torch.arange(samples)], captions)
         expert = build_expert(EXPERT, LATENT_SHAPE)
-        super().__init__(expert, FlowMatching(), part, part, text, dropout=0.0)
+        super().__init__(expert, FlowMatching(), part, probes, text, dropout=0.0)
         self._calls = 0
         self._broken = broken
 

@@ -19,6 +19,9 @@ MAX_CAPTION_CHARS = 4096
 class TextEncoder(nn.Module):
     """Captions -> per-token hidden states of a CLIP's text tower, which experts attend to."""
 
+    attn_mask: Tensor
+    positional_embedding: nn.Parameter
+
     def __init__(self, clip: open_clip.CLIP, tokenizer: SimpleTokenizer) -> None:
         super().__init__()
         self.tokenizer = tokenizer
@@ -56,12 +59,14 @@ class TextEncoder(nn.Module):
     def encode(self, ids: Tensor) -> Tensor:
         """Ids (N, L) -> (N, L, D), every token's final hidden state, layer-normed.
 
-        Raises `BadContent` for ids outside the vocabulary.
+        L may be shorter than the context: what follows a token never changes its state. Raises
+        `BadContent` for ids outside the vocabulary.
         """
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocabulary:
             raise BadContent(f"token ids lie outside the vocabulary of {self.vocabulary}")
-        hidden = self.token_embedding(ids) + self.positional_embedding
-        hidden = self.transformer(hidden, attn_mask=self.attn_mask)
+        length = ids.shape[1]
+        hidden = self.token_embedding(ids) + self.positional_embedding[:length]
+        hidden = self.transformer(hidden, attn_mask=self.attn_mask[:length, :length])
         states: Tensor = self.ln_final(hidden)
         return states
 
