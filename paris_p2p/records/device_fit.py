@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from paris_p2p.errors import NotAvailable
@@ -21,9 +20,19 @@ COPIES = 5
 FLOAT = 4
 """Bytes of one number in training."""
 
-KEPT_PER_BLOCK = 16
-"""Numbers per token and unit of width that a block keeps for the backward pass: inputs of its two
-attentions and its feed-forward layer (8), what the attentions multiply (6), the residuals (2)."""
+KEPT_PER_BLOCK = 44
+"""Numbers per token and unit of width that a block keeps for the backward pass: 41 to 50 measured
+in networks of 1M to 19M weights."""
+
+LIBRARIES = 450 << 20
+"""Bytes of a process that has loaded torch and the libraries around it, before any network."""
+
+ENCODED_AT_MOST = 256 << 20
+"""Bytes of encoded captions that training keeps: more are encoded batch by batch."""
+
+VOCABULARY = 49_408
+TEXT_LAYERS = 12
+"""Of CLIP's text towers: with their width they give the weights."""
 
 STRONGEST_BIAS = 2.0
 """Exponent of the shard's size by which the slowest device prefers small shards."""
@@ -42,23 +51,43 @@ class Device:
 
 
 def least_memory(run: RunManifest, slot: int) -> int:
-    """Bytes without which `slot` cannot be trained: weights, one batch, the samples.
+    """Bytes that training `slot` takes: libraries, network, one batch, captions, text encoder.
 
-    A lower bound from the run's shapes. A device with less memory fails for certain; one with just
-    as much may still fail.
+    Estimated from the run's shapes, to within a fifth. The latents are not counted: they stay in
+    the shard's file.
     """
     spec = run.router if slot == ROUTER else run.expert_spec(slot)
+    return LIBRARIES + network_memory(run, spec) + _captions(run, slot) + _text_encoder(run)
+
+
+def network_memory(run: RunManifest, spec: ExpertSpec | RouterSpec) -> int:
+    """Bytes of a network in training: all copies of its weights, and what one batch leaves."""
     _, height, width = run.latent_shape
     tokens = (height // spec.patch) * (width // spec.patch)
-    blocks = _blocks(spec)
     kept = KEPT_PER_BLOCK * run.recipe.batch * tokens * spec.hidden * spec.depth
-    return FLOAT * (COPIES * blocks + kept) + samples_size(run, slot)
+    return FLOAT * (COPIES * weights(run, spec) + kept)
 
 
-def samples_size(run: RunManifest, slot: int) -> int:
-    """Bytes of the int8 latents that training `slot` holds: its shard's, or all for the router."""
+def weights(run: RunManifest, spec: ExpertSpec | RouterSpec) -> int:
+    """About how many weights a network has: its blocks, its embeddings, its head."""
+    pixels = run.latent_shape[0] * spec.patch**2
+    ends = 8 * spec.hidden + 256 + spec.caption_width + 2 * pixels
+    return _blocks(spec) + ends * spec.hidden
+
+
+def _captions(run: RunManifest, slot: int) -> int:
+    """Bytes of the captions that are kept encoded, one for each sample."""
     shards: tuple[ShardRef, ...] = run.shards if slot == ROUTER else (run.shards[slot],)
-    return math.prod(run.latent_shape) * sum(shard.train + shard.held_out for shard in shards)
+    if slot == ROUTER and not run.router.caption_width:
+        return 0
+    one = FLOAT * run.text_width * (1 if slot == ROUTER else run.text_context)
+    return min(ENCODED_AT_MOST, one * sum(shard.train for shard in shards))
+
+
+def _text_encoder(run: RunManifest) -> int:
+    """Bytes of a text tower of CLIP's kind."""
+    width = run.text_width
+    return FLOAT * (TEXT_LAYERS * 12 * width**2 + (VOCABULARY + run.text_context) * width)
 
 
 def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
@@ -70,7 +99,7 @@ def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
         run.check_objective(slot)
     if device is not None and least_memory(run, slot) > device.memory:
         raise NotAvailable(
-            f"training {slot_name(slot)} needs at least {_gib(least_memory(run, slot))} of memory "
+            f"training {slot_name(slot)} needs about {_gib(least_memory(run, slot))} of memory "
             f"and this device has {_gib(device.memory)} for it",
             "free some, choose a smaller expert, or use a machine with more",
         )
@@ -101,8 +130,9 @@ def liking(run: RunManifest, slot: int, device: Device | None) -> float:
 
 
 def _blocks(spec: ExpertSpec | RouterSpec) -> int:
-    """About how many weights a network's blocks have."""
-    return 16 * spec.depth * spec.hidden**2
+    """About how many weights a network's blocks have: DiT's in a router, PixArt's in an expert."""
+    each = 16 if isinstance(spec, ExpertSpec) else 18
+    return each * spec.depth * spec.hidden**2
 
 
 def _gib(size: int) -> str:

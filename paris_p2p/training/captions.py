@@ -16,9 +16,7 @@ from torch import Generator, Tensor
 from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Text
-
-ENCODED_AT_MOST: Final = 256 << 20
-"""Bytes of encoded captions that training keeps."""
+from paris_p2p.records.device_fit import ENCODED_AT_MOST
 
 ENCODED_AT_ONCE: Final = 64
 LOOKED_AT_ONCE: Final = 65_536

@@ -19,8 +19,8 @@ from torch import Generator, Tensor
 
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.router import pooled
+from paris_p2p.records.device_fit import ENCODED_AT_MOST
 from paris_p2p.training.captions import (
-    ENCODED_AT_MOST,
     ENCODED_AT_ONCE,
     FLOAT,
     LOOKED_AT_ONCE,

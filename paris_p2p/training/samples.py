@@ -43,7 +43,8 @@ PROBE_TIMES: Final = (0.125, 0.375, 0.625, 0.875)
 """The times each sample is measured at: the middles of four equal parts of the path."""
 
 PROBE_SEED: Final = 20_251_003
-EVALUATION_BATCH: Final = 64
+EVALUATION_BATCH: Final = 16
+"""Small, so that measuring a network never takes more memory than training it."""
 
 
 @dataclass(frozen=True)

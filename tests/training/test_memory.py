@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import threading
 from collections.abc import Iterator
@@ -15,14 +17,16 @@ import torch
 
 from paris_p2p.data.shards import SHARD_FORMAT
 from paris_p2p.model.encoders.clip import ClipConfig, build_clip, build_tokenizer, save_clip
-from paris_p2p.records.run import ExpertSpec
+from paris_p2p.records.device_fit import network_memory
+from paris_p2p.records.run import ExpertSpec, RunManifest
 from paris_p2p.training.expert import train_expert
 from paris_p2p.training.job import TextEncoderReference
+from tests.records.conftest import EXAMPLES
 
 from .jobs import MERGES, RECIPE, RunFiles
 
 SAMPLES = 1_000_000
-HELD_OUT = 1_000
+HELD_OUT = 4
 LATENT_SHAPE = (4, 32, 32)
 TEXT = ClipConfig(
     image_px=16,
@@ -67,6 +71,8 @@ def peak_memory() -> Iterator[list[int]]:
 
     Mapped files do not count: the system takes their pages back whenever it needs them.
     """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier tests freed would be taken again, unseen
     before, grown, done = private_memory(), [0], threading.Event()
 
     def look() -> None:
@@ -111,3 +117,39 @@ def test_a_million_samples_take_no_more_memory_than_a_few(large: RunFiles) -> No
         last = list(train_expert(job))[-1]
     assert last.step == 2 and last.snapshot is not None
     assert grown[0] < 500e6
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch"),
+    [
+        (ExpertSpec(hidden=256, depth=2, heads=4, patch=2, caption_width=64), 8),
+        (ExpertSpec(hidden=512, depth=4, heads=8, patch=8, caption_width=64), 2),
+    ],
+    ids=["mostly what a batch leaves", "mostly weights"],
+)
+def test_training_takes_the_memory_that_a_device_is_asked_for(
+    large: RunFiles, shape: ExpertSpec, batch: int
+) -> None:
+    example = EXAMPLES["run"]
+    assert isinstance(example, RunManifest)
+    run = replace(
+        example,
+        latent_shape=LATENT_SHAPE,
+        text_width=TEXT.text_width,
+        recipe=replace(example.recipe, batch=batch),
+        expert=shape,
+        router=replace(example.router, patch=2),
+    )
+    job = large.job(
+        latent_shape=LATENT_SHAPE,
+        text_context=TEXT.context_length,
+        text_encoder=TextEncoderReference("content", str(large.text_encoder)),
+        expert=shape,
+        recipe=replace(RECIPE, batch=batch),
+        max_steps=2,
+    )
+    with peak_memory() as grown:
+        steps = train_expert(job)
+        next(steps)
+        next(steps)
+    assert network_memory(run, shape) == pytest.approx(grown[0], rel=0.2)
