@@ -28,6 +28,8 @@ def show(
             reporter.say(f"{failed}: {event['reason']}", event)
         case "checking":
             reporter.wait("checking the start", 0, None, event)
+        case "phase":
+            reporter.wait(event["phase"], event["done"], event["total"], event)
         case "resuming":
             reporter.say(_start(event), event)
         case "progress":

@@ -12,6 +12,7 @@
 | `watch` | what the loop monitors: limits, divergence, speed |
 | `expert`, `router` | the training step of each of the two |
 | `snapshot` | the exact training state, in one file |
+| `phases` | the phases besides steps, told so that none is silent |
 | `offline` | cuts the process off from the network |
 | `devices` | the devices besides the processor that torch can train on |
 | `worker` | the process: a job file in, JSON lines out |

@@ -17,6 +17,7 @@ from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Text
 from paris_p2p.records.device_fit import ENCODED_AT_MOST
+from paris_p2p.training.phases import Tell, untold
 
 ENCODED_AT_ONCE: Final = 64
 LOOKED_AT_ONCE: Final = 65_536
@@ -60,7 +61,7 @@ class CaptionsByBatch:
         return encoded(shortest(drawn, self.encoder), self.encoder)
 
 
-def captions_of(ids: Tensor, encoder: TextEncoder) -> Captions:
+def captions_of(ids: Tensor, encoder: TextEncoder, tell: Tell = untold) -> Captions:
     """The captions (N, A, L), encoded now where their states fit in memory.
 
     BadContent for an id outside the encoder's vocabulary.
@@ -68,13 +69,16 @@ def captions_of(ids: Tensor, encoder: TextEncoder) -> Captions:
     check_vocabulary(ids, encoder)
     if ids.numel() * encoder.width * FLOAT > ENCODED_AT_MOST:
         return CaptionsByBatch(ids, encoder)
-    return encode_captions(ids, encoder)
+    return encode_captions(ids, encoder, tell)
 
 
-def encode_captions(ids: Tensor, encoder: TextEncoder) -> EncodedCaptions:
+def encode_captions(ids: Tensor, encoder: TextEncoder, tell: Tell = untold) -> EncodedCaptions:
     """Captions (N, A, L) as token ids, each distinct one encoded once."""
     distinct, index = distinct_captions(ids)
-    parts = [encoded(part, encoder) for part in torch.split(distinct, ENCODED_AT_ONCE)]
+    parts = []
+    for part in torch.split(distinct, ENCODED_AT_ONCE):
+        parts.append(encoded(part, encoder))
+        tell("encoding captions", len(parts) * ENCODED_AT_ONCE, len(distinct))
     text = Text(torch.cat([p.tokens for p in parts]), torch.cat([p.mask for p in parts]))
     return EncodedCaptions(text.to(torch.device("cpu")), index)
 

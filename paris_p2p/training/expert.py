@@ -19,6 +19,7 @@ from paris_p2p.model.expert_objectives import (
 from paris_p2p.model.objective import Corruption, Text, draw_corruption, drop_captions
 from paris_p2p.model.weights import load_into
 from paris_p2p.training.job import Job
+from paris_p2p.training.phases import Tell, untold
 from paris_p2p.training.samples import (
     Captioned,
     CaptionedProbes,
@@ -63,7 +64,7 @@ class ExpertTask:
         text = drop_captions(text, self._null, self._dropout, generator)
         return self._loss(network, latents, text, corruption)
 
-    def held_out_loss(self, network: Expert) -> float:
+    def held_out_loss(self, network: Expert, tell: Tell = untold) -> float:
         """Mean squared error over the probes, all with their captions.
 
         The probes' times are the objective's own: losses compare within one objective only.
@@ -72,7 +73,8 @@ class ExpertTask:
         return self._probes.mean(
             lambda rows, corruption: self._loss(
                 network, part.latents[rows], part.captions[rows], corruption
-            )
+            ),
+            tell,
         )
 
     def clueless_loss(self) -> float:
@@ -103,7 +105,7 @@ def _start_from_base(expert: Expert, base: Path) -> None:
         ) from error
 
 
-def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
+def train_expert(job: Job, stop: Stop = never, tell: Tell = untold) -> Iterator[Progress]:
     """Train the expert of `job.slot` on its shard: see `trainer.train` for the errors.
 
     The text encoder encodes the captions once and is freed, or stays to encode each batch: see
@@ -116,7 +118,7 @@ def train_expert(job: Job, stop: Stop = never) -> Iterator[Progress]:
     shard = read_shard(
         job.shards[0], latent_shape=job.latent_shape, context_length=job.text_context
     )
-    part, held_out, null = captioned_parts(shard, load_encoder(job.text_encoder, job.device))
+    part, held_out, null = captioned_parts(shard, load_encoder(job.text_encoder, job.device), tell)
     objective = EXPERT_OBJECTIVES[job.objective]
     dropout = job.recipe.caption_dropout
-    return train(ExpertTask(expert, objective, part, held_out, null, dropout), job, stop)
+    return train(ExpertTask(expert, objective, part, held_out, null, dropout), job, stop, tell)

@@ -30,6 +30,7 @@ from paris_p2p.training.captions import (
     encoded,
     shortest,
 )
+from paris_p2p.training.phases import Tell, untold
 
 EXCHANGES: Final = 4
 """Number of exchanged forms of each caption that are kept."""
@@ -79,7 +80,7 @@ class PooledByBatch:
         return _pooled(known, self.encoder), _pooled(strange, self.encoder)
 
 
-def pooled_captions_of(ids: Tensor, encoder: TextEncoder) -> PooledCaptions:
+def pooled_captions_of(ids: Tensor, encoder: TextEncoder, tell: Tell = untold) -> PooledCaptions:
     """Captions (N, A, L) with exchanged forms, pooled now where they fit in memory.
 
     BadContent for an id outside the encoder's vocabulary.
@@ -88,10 +89,12 @@ def pooled_captions_of(ids: Tensor, encoder: TextEncoder) -> PooledCaptions:
     captions = ids.shape[0] * ids.shape[1]
     if captions * (1 + EXCHANGES) * encoder.width * FLOAT > ENCODED_AT_MOST:
         return PooledByBatch(ids, token_counts(ids, encoder), encoder)
-    return pool_captions(ids, encoder, EXCHANGES)
+    return pool_captions(ids, encoder, EXCHANGES, tell)
 
 
-def pool_captions(ids: Tensor, encoder: TextEncoder, exchanges: int = 0) -> KeptPooledCaptions:
+def pool_captions(
+    ids: Tensor, encoder: TextEncoder, exchanges: int = 0, tell: Tell = untold
+) -> KeptPooledCaptions:
     """Captions (N, A, L) as token ids: each distinct one is encoded, and `exchanges` forms of it.
 
     The same captions give the same forms on every machine.
@@ -100,10 +103,11 @@ def pool_captions(ids: Tensor, encoder: TextEncoder, exchanges: int = 0) -> Kept
     counts = token_counts(distinct, encoder)
     known = _pooled(distinct, encoder)
     generator = Generator().manual_seed(EXCHANGE_SEED)
-    strange = [
-        _pooled(exchange_rarest(distinct, counts, encoder, generator), encoder)
-        for _ in range(exchanges)
-    ]
+    strange = []
+    for form in range(exchanges):
+        tell("encoding captions", 1 + form, 1 + exchanges)
+        exchanged = exchange_rarest(distinct, counts, encoder, generator)
+        strange.append(_pooled(exchanged, encoder))
     return KeptPooledCaptions(known, torch.stack(strange) if strange else known[None, :0], index)
 
 

@@ -24,6 +24,7 @@ from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Corruption, draw_corruption, interpolate
 from paris_p2p.model.router import CaptionReader, Router, build_router
 from paris_p2p.training.job import Job
+from paris_p2p.training.phases import Tell, untold
 from paris_p2p.training.pooled_captions import PooledCaptions
 from paris_p2p.training.samples import (
     Labelled,
@@ -68,10 +69,10 @@ class RouterTask:
             network.reader, logits.detach(), known.to(device), met.to(device), clusters
         )
 
-    def held_out_loss(self, network: Router) -> float:
+    def held_out_loss(self, network: Router, tell: Tell = untold) -> float:
         """Cross-entropy (nats) of the whole posterior over the probes."""
         return self._probes.mean(
-            lambda rows, corruption: _loss(network, self._held_out, rows, corruption)
+            lambda rows, corruption: _loss(network, self._held_out, rows, corruption), tell
         )
 
     def clueless_loss(self) -> float:
@@ -79,7 +80,7 @@ class RouterTask:
         return math.log(int(self._held_out.clusters.max()) + 1)
 
 
-def train_router(job: Job, stop: Stop = never) -> Iterator[Progress]:
+def train_router(job: Job, stop: Stop = never, tell: Tell = untold) -> Iterator[Progress]:
     """Train the router on all shards, in cluster order: see `trainer.train` for the errors.
 
     For a router that reads, the text encoder encodes all captions once and is freed. BadContent
@@ -91,8 +92,8 @@ def train_router(job: Job, stop: Stop = never) -> Iterator[Progress]:
         read_shard(path, latent_shape=job.latent_shape, context_length=job.text_context)
         for path in job.shards
     ]
-    part, held_out = labelled_parts(shards, _encoder(job))
-    return train(RouterTask(router, part, held_out), job, stop)
+    part, held_out = labelled_parts(shards, _encoder(job), tell)
+    return train(RouterTask(router, part, held_out), job, stop, tell)
 
 
 def _encoder(job: Job) -> TextEncoder | None:

@@ -29,6 +29,7 @@ from paris_p2p.training.captions import (
 )
 from paris_p2p.training.devices import pick_device
 from paris_p2p.training.job import TextEncoderReference
+from paris_p2p.training.phases import Tell, untold
 from paris_p2p.training.pooled_captions import (
     KeptPooledCaptions,
     PooledCaptions,
@@ -122,10 +123,11 @@ class Probes:
     corruption: Corruption
 
     @torch.inference_mode()
-    def mean(self, loss: Callable[[Tensor, Corruption], Tensor]) -> float:
+    def mean(self, loss: Callable[[Tensor, Corruption], Tensor], tell: Tell = untold) -> float:
         """The mean of `loss` over all probes. `loss` returns the mean over the rows it is given."""
         total = 0.0
         for start in range(0, len(self.rows), EVALUATION_BATCH):
+            tell("measuring the held-out loss", start, len(self.rows))
             part = slice(start, start + EVALUATION_BATCH)
             corruption = Corruption(self.corruption.t[part], self.corruption.eps[part])
             total += len(corruption.t) * float(loss(self.rows[part], corruption).item())
@@ -151,7 +153,9 @@ def draw_probes(latents: Tensor) -> Probes:
     return Probes(rows, Corruption(t, eps))
 
 
-def captioned_parts(shard: Shard, encoder: TextEncoder) -> tuple[Captioned, CaptionedProbes, Text]:
+def captioned_parts(
+    shard: Shard, encoder: TextEncoder, tell: Tell = untold
+) -> tuple[Captioned, CaptionedProbes, Text]:
     """The training part, the held-out probes and the null caption (1, L, D).
 
     BadContent for token ids that the encoder does not have, or without held-out samples.
@@ -162,14 +166,14 @@ def captioned_parts(shard: Shard, encoder: TextEncoder) -> tuple[Captioned, Capt
     held_out = Latents.of_shard(shard.held_out_latents, shard.latent_scale)
     held_out_captions = encode_captions(shard.held_out_text_ids[rows][:, None], encoder)
     return (
-        Captioned(part, captions_of(shard.text_ids, encoder)),
+        Captioned(part, captions_of(shard.text_ids, encoder, tell)),
         CaptionedProbes(held_out[rows], held_out_captions),
         encode_captions(encoder.tokenize([""])[None], encoder).text,
     )
 
 
 def labelled_parts(
-    shards: Sequence[Shard], encoder: TextEncoder | None = None
+    shards: Sequence[Shard], encoder: TextEncoder | None = None, tell: Tell = untold
 ) -> tuple[Labelled, LabelledProbes]:
     """The training samples and probes of all clusters together, `shards` in cluster order.
 
@@ -186,7 +190,7 @@ def labelled_parts(
         return Labelled(part, clusters), LabelledProbes(held_out[rows], of_probes)
     held_out_ids = torch.cat([shard.held_out_text_ids.int() for shard in shards])
     check_vocabulary(held_out_ids, encoder)
-    captions = pooled_captions_of(together([shard.text_ids for shard in shards]), encoder)
+    captions = pooled_captions_of(together([shard.text_ids for shard in shards]), encoder, tell)
     held_out_captions = pool_captions(held_out_ids[rows][:, None], encoder)
     return (
         Labelled(part, clusters, captions),

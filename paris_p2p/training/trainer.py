@@ -26,6 +26,7 @@ from paris_p2p.model.weights import load_into, save_weights
 from paris_p2p.records.run import slot_name
 from paris_p2p.training.devices import pick_device
 from paris_p2p.training.job import Job, StartRefuted, check_room
+from paris_p2p.training.phases import Tell, untold
 from paris_p2p.training.snapshot import (
     BETAS,
     Network,
@@ -58,7 +59,7 @@ class Task(Protocol[Network]):
     def loss(self, network: Network, rows: Tensor, generator: Generator) -> Tensor:
         """Scalar training loss of `network` on the samples `rows` (B,)."""
 
-    def held_out_loss(self, network: Network) -> float:
+    def held_out_loss(self, network: Network, tell: Tell = untold) -> float:
         """Loss on held-out samples at fixed times with fixed noise: comparable between steps."""
 
     def clueless_loss(self) -> float:
@@ -85,13 +86,15 @@ def never() -> bool:
     return False
 
 
-def train(task: Task[Network], job: Job, stop: Stop = never) -> Iterator[Progress]:
+def train(
+    task: Task[Network], job: Job, stop: Stop = never, tell: Tell = untold
+) -> Iterator[Progress]:
     """Train until `stop` or the job's limits. The last step writes one of each file.
 
     StartRefuted when the state to start from is worthless or not what it claims; TrainingDiverged
     when the loss explodes twice, or once before the first snapshot; DiskFull.
     """
-    training = _Training(task, job)
+    training = _Training(task, job, tell)
     if not (job.from_scratch or stop()):
         training.check_start()
     limits = JobLimits(job, training.state.step)
@@ -105,9 +108,10 @@ def train(task: Task[Network], job: Job, stop: Stop = never) -> Iterator[Progres
 class _Training(Generic[Network]):
     """The state of one job, and the operations that change it."""
 
-    def __init__(self, task: Task[Network], job: Job) -> None:
+    def __init__(self, task: Task[Network], job: Job, tell: Tell) -> None:
         self._task: Task[Network] = task
         self._job = job
+        self._tell = tell
         self._device = pick_device(job.device)
         self.state: TrainingState[Network] = _begin(task, job)
         self._good_snapshot = job.resume_snapshot or job.resume_state
@@ -120,8 +124,8 @@ class _Training(Generic[Network]):
     def check_start(self) -> None:
         """Measure the weights to start from: the EMA, which is published, and the trained ones."""
         clueless, claimed = self._task.clueless_loss(), self._job.claimed_loss
-        averaged = self._task.held_out_loss(self.state.average)
-        trained = self._task.held_out_loss(self.state.network)
+        averaged = self._task.held_out_loss(self.state.average, self._tell)
+        trained = self._task.held_out_loss(self.state.network, self._tell)
         problem = objection(averaged, clueless, claimed) or objection(trained, clueless, None)
         if problem is not None:
             raise StartRefuted(f"the state at step {self.state.step} is worthless: {problem}")
@@ -199,7 +203,7 @@ class _Training(Generic[Network]):
 
     def _held_out_loss(self) -> float:
         """Held-out loss of the EMA weights. Raises if it is not finite: nothing is saved then."""
-        loss = self._task.held_out_loss(self.state.average)
+        loss = self._task.held_out_loss(self.state.average, self._tell)
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"the held-out loss of {slot_name(self._job.slot)} is no longer finite at step "
@@ -209,6 +213,7 @@ class _Training(Generic[Network]):
         return loss
 
     def _save_snapshot(self) -> Path:
+        self._tell("saving a snapshot", self.state.step, None)
         path = self._job.out_dir / f"snapshot-{self.state.step:09d}.safetensors"
         save_snapshot(path, self.state)
         if self._good_snapshot not in (None, path, self._job.resume_state):

@@ -2,9 +2,10 @@
 
     python -m paris_p2p.training.worker JOB.json
 
-Lines have an "event": "checking" (the state to start from is read and measured), "progress" (about
-one a second), "snapshot", "checkpoint", "resume", "done", or, as the last, "error" with its message
-and remedy, or "refuted" when the error is about the state to start from. On SIGINT, SIGTERM or the
+Lines have an "event": "phase" (what is done besides steps, and how far), "checking" (the state to
+start from is read and measured), "progress" (about one a second), "snapshot", "checkpoint",
+"resume", "done", or, as the last, "error" with its message and remedy, or "refuted" when the error
+is about the state to start from. On SIGINT, SIGTERM or the
 end of a pipe on standard input (the parent is gone) the worker finishes its step, writes one of
 each file, and exits 0. Human-readable logs go to standard error.
 """
@@ -29,11 +30,13 @@ from paris_p2p.errors import ParisError, TrainingDiverged, UsageProblem, WorkerD
 from paris_p2p.files import locked, sweep_partial_files
 from paris_p2p.training.job import Job, StartRefuted
 from paris_p2p.training.offline import forbid_network
+from paris_p2p.training.phases import Voice
 from paris_p2p.training.watch import paced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paris_p2p.training.phases import Tell
     from paris_p2p.training.trainer import Progress, Stop
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,9 @@ PROGRESS_INTERVAL: Final = 1.0
 
 LOCK_NAME: Final = "lock"
 """Lock file in the job's folder, held by one worker at a time."""
+
+ONE_AT_A_TIME: Final = threading.Lock()
+"""Held while a line is written: phases are repeated by a thread of their own."""
 
 LOSS_WINDOW: Final = 100
 """Steps whose mean is the reported training loss."""
@@ -77,14 +83,17 @@ def main(arguments: list[str]) -> int:
 def work(job_file: Path, stop: threading.Event) -> None:
     """Train as the file says and report it. torch is first imported here."""
     job = Job.read(job_file)
+    voice = Voice(lambda phase, done, total: emit("phase", phase=phase, done=done, total=total))
+    voice.keep_beating()
     job.out_dir.mkdir(parents=True, exist_ok=True)
     reporter = Reporter()
     with alone_in(job.out_dir):
-        steps = _steps(job, stop.is_set)
+        steps = _steps(job, stop.is_set, voice.tell)
         if not job.from_scratch:
             emit("checking", step=job.start_step)
         for progress in paced(steps, job.duty_cycle, stop.wait):
             reporter.tell(progress)
+            voice.stepped()
     reporter.finish()
 
 
@@ -120,7 +129,8 @@ def emit(event: str, **details: Any) -> None:
     except ValueError as error:
         raise TrainingDiverged("a figure of the training is no longer finite") from error
     try:
-        print(line, flush=True)
+        with ONE_AT_A_TIME:
+            print(line, flush=True)
     except BrokenPipeError:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
@@ -157,7 +167,7 @@ class Reporter:
         emit("done", **self._last)
 
 
-def _steps(job: Job, stop: Stop) -> Iterator[Progress]:
+def _steps(job: Job, stop: Stop, tell: Tell) -> Iterator[Progress]:
     import torch
 
     from paris_p2p.records.run import ROUTER
@@ -166,7 +176,8 @@ def _steps(job: Job, stop: Stop) -> Iterator[Progress]:
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    return train_router(job, stop) if job.slot == ROUTER else train_expert(job, stop)
+    train_slot = train_router if job.slot == ROUTER else train_expert
+    return train_slot(job, stop, tell)
 
 
 def _tell_error(error: ParisError) -> int:

@@ -29,6 +29,10 @@ PUBLISHED = {"slot": 3, "name": "expert 3", "step": 1200, "bytes": 20_106_240}
             {"event": "resuming", "from": "snapshot", "step": 7},
             "resuming from own snapshot at step 7",
         ),
+        (
+            {"event": "phase", "phase": "encoding captions", "done": 64, "total": 640},
+            "encoding captions  10%",
+        ),
         ({"event": "resuming", "from": "scratch", "step": 0}, "training from scratch"),
         ({"event": "resuming", "from": "base", "step": 0}, "training from the run's base"),
         (
