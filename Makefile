@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+unexport PYTHONDONTWRITEBYTECODE  # or each of the many processes compiles the package anew
 
 .PHONY: demo test quick chaos fuzz lint types install clean
 

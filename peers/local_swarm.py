@@ -22,7 +22,8 @@ from paris_p2p.errors import ParisError
 from paris_p2p.home import Home
 
 COMMAND = child.command("paris_p2p.cli")
-POLL = 0.25
+POLL = 0.5
+"""Seconds between two looks at what is waited for: each may cost a peer a look at the DHT."""
 
 Event = dict[str, Any]
 

@@ -11,7 +11,7 @@ import pytest
 from paris_p2p.home import Home
 from paris_p2p.sampling.pictures import read_provenance
 from peers.local_swarm import LocalSwarm, Process, local_swarm, wait_until
-from tests.chaos.small_run import seed_small_run
+from tests.chaos.small_run import publish_router, seed_small_run
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
 
@@ -29,14 +29,15 @@ def test_two_runs_in_one_home_are_served_trained_and_sampled_at_once(
     swarm: LocalSwarm, tmp_path: Path
 ) -> None:
     door = Home(swarm.home("door"))
-    first, second = (seed_small_run(door, time.time(), 1, name=name).hex() for name in NAMES)
+    runs = [seed_small_run(door, time.time(), 1, name=name) for name in NAMES]
+    for run in runs:
+        publish_router(door, run)
+    first, second = (run.hex() for run in runs)
     swarm.start("door", (), "--run", first, "--run", second)
     swarm.start("ada", [swarm.address("door")], "--run", first)
     swarm.run("ada", "run join", second).finish()
 
-    jobs = [_train(swarm, name, "--expert", "0") for name in NAMES]
-    routers = [_train(swarm, name, "--router") for name in NAMES]
-    for job in jobs + routers:
+    for job in [_train(swarm, name) for name in NAMES]:
         assert job.finish()[-1]["event"] == "released"
 
     def door_has_all_heads() -> bool:
@@ -65,5 +66,6 @@ def test_two_runs_in_one_home_are_served_trained_and_sampled_at_once(
     assert [run["name"] for run in swarm.status("door")["runs"]] == [NAMES[1]]
 
 
-def _train(swarm: LocalSwarm, run: str, *slot: str) -> Process:
-    return swarm.run("ada", "claim-expert", *slot, "--run", run, "--steps", "2", "--threads", "1")
+def _train(swarm: LocalSwarm, run: str) -> Process:
+    steps = ("--steps", "2", "--threads", "1")
+    return swarm.run("ada", "claim-expert", "--expert", "0", "--run", run, *steps)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paris_p2p.sampling.pictures import read_provenance
-from peers.local_swarm import LocalSwarm, SwarmProblem, local_swarm, wait_until
+from peers.local_swarm import Event, LocalSwarm, SwarmProblem, local_swarm, wait_until
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
 
@@ -21,7 +21,7 @@ def swarm(tmp_path: Path) -> Iterator[LocalSwarm]:
 
 
 @pytest.mark.slow
-def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
+def test_work_outlives_its_peer_and_interrupts_and_a_newcomer_samples_without_the_bootstrap(
     swarm: LocalSwarm, tmp_path: Path
 ) -> None:
     swarm.start("bootstrap", (), "--seed-shipped-run")
@@ -38,11 +38,20 @@ def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
 
     expert = str(slot["slot"])
     wait_until(lambda: _unclaimed(swarm, "bela", slot["name"]), "the lease to lapse", 150)
-    heir = swarm.run("bela", "claim-expert", "--expert", expert, "--steps", "3", "--threads", "1")
+    claim = ("bela", "claim-expert", "--expert", expert, "--threads", "1")
+    heir = swarm.run(*claim)
+    heir.first("progress", 120)
+    heir.popen.send_signal(signal.SIGINT)
     events = heir.finish()
-    published = [event for event in events if event["event"] == "published"]
-    assert published[-1]["step"] == start["step"] + 3
     assert events[-1]["event"] == "released"
+    stopped_at = _published(events)[-1]
+    assert stopped_at > start["step"]
+    again = swarm.run(*claim, "--steps", "3")
+    resumed = again.first("resuming", 120)
+    assert (resumed["from"], resumed["step"]) == ("snapshot", stopped_at)
+    events = again.finish()
+    assert events[-1]["event"] == "released"
+    assert _published(events)[-1] == stopped_at + 3
 
     def bela_serves_everything() -> bool:
         """Holds it and has said so: the bootstrap, which holds all, counts itself and her."""
@@ -65,23 +74,6 @@ def test_work_outlives_its_peer_and_a_newcomer_samples_without_the_bootstrap(
     assert swarm.status("eve")["peer"]["received_bytes"] > 0
 
 
-@pytest.mark.slow
-def test_an_interrupted_trainer_publishes_releases_and_resumes(swarm: LocalSwarm) -> None:
-    swarm.start("ada", (), "--seed-shipped-run")
-    job = swarm.run("ada", "claim-expert", "--expert", "0", "--threads", "1")
-    job.first("progress", 120)
-    job.popen.send_signal(signal.SIGINT)
-    events = job.finish()
-    kinds = [event["event"] for event in events]
-    assert "published" in kinds and kinds[-1] == "released"
-    stopped_at = next(event["step"] for event in events if event["event"] == "published")
-
-    again = swarm.run("ada", "claim-expert", "--expert", "0", "--steps", "1", "--threads", "1")
-    resumed = again.first("resuming", 120)
-    again.finish()
-    assert (resumed["from"], resumed["step"]) == ("snapshot", stopped_at)
-
-
 def test_a_second_process_on_the_same_home_is_refused(swarm: LocalSwarm) -> None:
     swarm.start("ada", (), "--no-seed-shipped-run")
     second = swarm.run("ada", "start")
@@ -95,6 +87,11 @@ def test_no_peer_has_the_run(swarm: LocalSwarm) -> None:
     lost = swarm.run("bela", "start", "--bootstrap", swarm.address("ada"), "--run", "ab" * 32)
     with pytest.raises(SwarmProblem, match="ended with 6"):
         lost.first("ready")
+
+
+def _published(events: list[Event]) -> list[int]:
+    """The steps of the checkpoints that a command told of."""
+    return [event["step"] for event in events if event["event"] == "published"]
 
 
 def _unclaimed(swarm: LocalSwarm, name: str, slot: str) -> bool:

@@ -21,7 +21,9 @@ from tests.training.jobs import same_content
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
 
-PUBLISH_EVERY = 200
+PUBLISH_EVERY = 50
+DUTY_CYCLE = ("--duty-cycle", "25%")
+"""A step takes milliseconds. Seconds pass between two resume states, and a core is left."""
 COPIED, TAKEN_OVER, PUBLISHED = 150, 240, 60
 """Seconds to wait at most, on a machine with other things to do."""
 
@@ -46,10 +48,10 @@ def test_a_takeover_goes_on_exactly_from_the_resume_state_that_survived(
     run = seed_small_run(door, time.time(), clusters=1, publish_every=PUBLISH_EVERY).hex()
     swarm.start("door", (), "--run", run)
     join = ([swarm.address("door")], "--run", run)
-    ada = swarm.start("ada", *join, "--train")
+    ada = swarm.start("ada", *join, "--train", *DUTY_CYCLE)
     ada.first("resume_published", 120)
     swarm.start("seed", *join, "--seed-only")
-    bela = swarm.start("bela", *join, "--train", "--no-replicate")
+    bela = swarm.start("bela", *join, "--train", "--no-replicate", *DUTY_CYCLE)
 
     def survived() -> list[Event]:
         """The resume states of ada that others hold, the furthest last."""

@@ -12,6 +12,7 @@
 | `sampler` | the mixture's velocity, integrated, with classifier-free guidance |
 | `encoders` | images <-> latents, captions -> text tokens |
 | `weights` | safetensors in and out, checked before a tensor is built |
+| `light_diffusers` | diffusers' networks that we use, imported without all others |
 | `out_of_memory` | tells out-of-memory errors from all others |
 
 One convention everywhere: t = 0 is data, t = 1 is noise, x_t = (1 - t) x0 + t eps, and a

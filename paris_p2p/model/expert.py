@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from diffusers import PixArtTransformer2DModel
 from torch import Tensor, nn
 
 from paris_p2p.errors import BadContent
+from paris_p2p.model.light_diffusers import PixArtTransformer2DModel
 from paris_p2p.records.run import ExpertSpec
 
 if TYPE_CHECKING:

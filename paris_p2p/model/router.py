@@ -18,11 +18,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import torch
-from diffusers.models.embeddings import PatchEmbed, TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn import functional
 
 from paris_p2p.model.expert import TIME_SCALE, LatentShape, check_latent_shape
+from paris_p2p.model.light_diffusers import PatchEmbed, TimestepEmbedding, Timesteps
 from paris_p2p.model.objective import Text
 from paris_p2p.records.run import RouterSpec
 

@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -226,6 +227,12 @@ def test_what_answers_otherwise_than_a_peer_is_none(
     home = Home(tmp_path)
     with web_server(status, body) as port, remembered(home, port, os.getpid()), home.lock():
         assert running_client(home) is None
+
+
+def test_no_certificates_are_read_for_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: pytest.fail("they were read"))
+    with web_server(200, b'{"runs": []}') as port:
+        assert Client(f"http://127.0.0.1:{port}", "token", 1).runs() == []
 
 
 @pytest.mark.parametrize("card", ["", "[]", "{}", '{"url": 1, "token": "", "pid": 1}', "\x00"])

@@ -28,10 +28,10 @@ from paris_p2p.records.run import slot_name
 from peers.local_swarm import LocalSwarm, local_swarm, wait_until
 from tests.chaos.enemy import Attack, Enemy
 from tests.chaos.gates import Gates
-from tests.chaos.small_run import seed_small_run
+from tests.chaos.small_run import publish_router, seed_small_run
 
 DOOR = "door"
-DUTY_CYCLE = "25%"
+DUTY_CYCLE = "10%"
 """Steps of the small run take milliseconds. Trainers without a rest would keep every core busy."""
 PUBLISH_EVERY = 20
 """Steps between two checkpoints: seconds, at that pace."""
@@ -56,9 +56,10 @@ class Arena:
         self.gates = gates
         self.sockets = sockets
         self.volunteers = [f"v{number}" for number in range(volunteers)]
-        self.run_id = seed_small_run(
-            Home(swarm.home(DOOR)), time.time(), publish_every=PUBLISH_EVERY
-        ).hex()
+        door = Home(swarm.home(DOOR))
+        run_id = seed_small_run(door, time.time(), publish_every=PUBLISH_EVERY)
+        publish_router(door, run_id)
+        self.run_id = run_id.hex()
         self._places = {name: self._place(name) for name in (DOOR, *self.volunteers)}
         self._frozen: set[str] = set()
         self._authors: set[bytes] = set()
@@ -69,8 +70,6 @@ class Arena:
         """Everybody up, every expert held, and a head of every slot at two peers."""
         self._give_a_small_disk(SMALL_DISK)
         self.start(DOOR)
-        router = self.swarm.run(DOOR, "claim-expert", "--router", "--steps", "3", "--threads", "1")
-        router.finish()
         for name in self.volunteers:
             self.start(name)
         self.until_held("every expert to be held at first")

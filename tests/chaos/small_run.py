@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
+
+import torch
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Author, Identity
+from paris_p2p.model.router import build_router
+from paris_p2p.model.weights import save_weights
+from paris_p2p.peer.books.head_book import HeadBook
 from paris_p2p.peer.shipped_run import load_shipped_run
-from paris_p2p.records.run import ExpertSlot, ExpertSpec, RouterSpec, run_id
+from paris_p2p.records.head import Head
+from paris_p2p.records.run import ROUTER, ExpertSlot, ExpertSpec, RouterSpec, RunManifest, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 
@@ -57,3 +65,35 @@ def seed_small_run(
         if kind == "encoder" or (kind == "shard" and path.stem in shards):
             blobs.add_file(path, kind, path.name)
     return run_id(sealed)
+
+
+def publish_router(home: Home, run_id: bytes) -> None:
+    """Let the peer of `home`, which has not begun, have published an untrained router.
+
+    So no process has to train one for pictures to be drawn.
+    """
+    if not home.identity_file.exists():
+        Identity.generate().save(home.identity_file)
+    author = Identity.load(home.identity_file)
+    blobs = Blobs(ChunkStore(home.store_dir), home.cache_dir)
+    run = RunManifest.unseal(blobs.chunks.get(run_id))
+    router = build_router(run.router, run.latent_shape, run.clusters)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "router.safetensors"
+        save_weights(file, router, {}, torch.bfloat16)
+        content = blobs.add_file(file, "checkpoint", file.name)
+    head = Head(
+        run=run_id,
+        expert=ROUTER,
+        author=author.author,
+        step=1,
+        images=1,
+        manifest=content.id,
+        size=content.size,
+        train_loss=1.0,
+        held_out_loss=1.0,
+        parent=None,
+        created=run.created,
+    )
+    book = HeadBook(home.runs_dir / run_id.hex() / "heads", run_id, run.slots())
+    book.add(head.seal(author), own=True)

@@ -62,6 +62,7 @@ def test_no_torch_is_in_the_process(running: Running) -> None:
     assert [name for name in HEAVY if f"/{name}/" in libraries] == []
 
 
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.slow
 def test_the_doctor_of_a_newcomer_is_answered_by_it(running: Running, tmp_path: Path) -> None:
     done = paris_peer(

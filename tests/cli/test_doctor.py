@@ -46,6 +46,7 @@ def test_this_machine_alone_is_checked_without_a_peer_and_what_is_wrong_is_bad(
     assert done.returncode == 1
 
 
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.slow
 def test_a_dead_bootstrap_is_a_bad_line_with_a_remedy_and_no_traceback(tmp_path: Path) -> None:
     dead = f"/ip4/127.0.0.1/tcp/9/p2p/{Identity.generate().peer_id}"
@@ -55,6 +56,7 @@ def test_a_dead_bootstrap_is_a_bad_line_with_a_remedy_and_no_traceback(tmp_path:
     assert done.stderr == ""
 
 
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.slow
 def test_a_checkup_takes_no_content_into_the_home_and_leaves_its_port(tmp_path: Path) -> None:
     home = Home(tmp_path)
@@ -72,6 +74,7 @@ def test_a_checkup_takes_no_content_into_the_home_and_leaves_its_port(tmp_path: 
     assert not [file for file in home.runs_dir.rglob("*") if file.is_file()]
 
 
+@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a home to another user")
 @pytest.mark.slow
 def test_root_changes_nothing_in_the_home_of_a_stopped_service(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
-"""A takeover with real training processes: the heir goes on exactly where the work was left."""
+"""A takeover by a real training process, past worthless starts: exactly where work was left."""
 
 from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from paris_p2p.records.run import Artefact, RunManifest, ShardRef
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
 from paris_p2p.training.expert import train_expert
-from paris_p2p.training.job import Job
 from paris_p2p.training.worker import LOCK_NAME
 from tests.peer.worlds import CREATOR, PeerWorld
 from tests.training.jobs import (
@@ -63,11 +61,6 @@ def sealed_run(files: RunFiles, blobs: Blobs) -> bytes:
     ).seal(CREATOR)
 
 
-async def trained(peer: Membership, steps: int) -> list[dict[str, object]]:
-    request = TrainingRequest(expert=0, max_steps=steps, threads=1)
-    return [event async for event in TrainingJob(peer, request).events()]
-
-
 async def world_of(files: RunFiles, folder: Path) -> PeerWorld:
     """The first peer of a run of these files, which it holds, and an heir."""
     made = Blobs(ChunkStore(folder / "made"), folder / "cache")
@@ -77,28 +70,6 @@ async def world_of(files: RunFiles, folder: Path) -> PeerWorld:
         name = "clip.safetensors" if kind == "encoder" else path.name
         await first.announcer.content(first.node.blobs.add_file(path, kind, name).id)
     return world
-
-
-@pytest.mark.slow
-async def test_a_takeover_equals_unbroken_training_bit_for_bit(tmp_path: Path) -> None:
-    world = await world_of(write_run(tmp_path), tmp_path)
-    first, heir = world.peers
-
-    await trained(first, 6)
-    events = await trained(heir, 5)
-
-    (resumed,) = [event for event in events if event["event"] == "resuming"]
-    assert (resumed["from"], resumed["step"]) == ("resume", 6)
-    assert resumed["by"] == first.node.identity.peer_id
-    torch.set_num_threads(1)
-    begun = Job.read(first.slot_folder(0) / "job.json")
-    unbroken = list(train_expert(replace(begun, out_dir=tmp_path / "unbroken", max_steps=11)))
-    (snapshot,) = heir.slot_folder(0).glob("snapshot-*")
-    assert same_content(snapshot, unbroken[-1].snapshot)
-    published = max(heir.heads.of(0), key=lambda head: head.step)
-    assert same_content(await heir.node.path(published.manifest), unbroken[-1].checkpoint)
-    state = max(heir.resumes.of(0), key=lambda resume: resume.step)
-    assert same_content(await heir.node.path(state.manifest), unbroken[-1].resume)
 
 
 def altered(path: Path, prefix: str, by: float, target: Path, **counters: int) -> Path:
@@ -134,10 +105,11 @@ async def lie(
 
 
 @pytest.mark.slow
-async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed_at_is_not(
+async def test_worthless_starts_are_condemned_and_the_honest_one_equals_unbroken_training(
     tmp_path: Path,
 ) -> None:
-    """A head without room to train, a state whose average alone is spoilt, and an honest one."""
+    """A head without room to train, a state whose average alone is spoilt, and an honest one, at
+    which the worker is killed. What the heir makes of that is compared bit for bit."""
     files = write_run(tmp_path)
     world = await world_of(files, tmp_path)
     first, heir = world.peers
@@ -157,7 +129,8 @@ async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed
     await lie(spoilt, Resume, poison, step=10**6, images=10**7)
 
     events = []
-    async for event in TrainingJob(heir, TrainingRequest(expert=0, max_steps=2)).events():
+    request = TrainingRequest(expert=0, max_steps=5, threads=1)
+    async for event in TrainingJob(heir, request).events():
         events.append(event)
         is_first = "retrying" not in [earlier["event"] for earlier in events]
         if event["event"] == "checking" and event["step"] == state.step and is_first:
@@ -174,7 +147,16 @@ async def test_worthless_starts_are_condemned_and_one_that_the_worker_was_killed
     (again,) = [event for event in events if event["event"] == "retrying"]
     assert (again["from"], again["step"]) == ("resume", 6) and "SIGKILL" in again["reason"]
     assert not heir.node.refusals.is_condemned(state.manifest, state.author)
-    assert [event["step"] for event in events if event["event"] == "published"] == [8]
-    assert [path.name for path in snapshots(heir.slot_folder(0))] == [
-        "snapshot-000000008.safetensors"
-    ]
+    resumed = [event for event in events if event["event"] == "resuming"][-1]
+    assert (resumed["from"], resumed["step"]) == ("resume", 6)
+    assert resumed["by"] == first.node.identity.peer_id
+    assert [event["step"] for event in events if event["event"] == "published"] == [8, 11]
+
+    *_, unbroken = train_expert(files.job(out_dir=tmp_path / "unbroken", max_steps=11))
+    (snapshot,) = snapshots(heir.slot_folder(0))
+    assert snapshot.name == "snapshot-000000011.safetensors"
+    assert same_content(snapshot, unbroken.snapshot)
+    for book, trained in ((heir.heads, unbroken.checkpoint), (heir.resumes, unbroken.resume)):
+        own = book.newest(0, heir.node.identity.author)
+        assert own is not None
+        assert same_content(await heir.node.path(own.manifest), trained)

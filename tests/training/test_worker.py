@@ -25,13 +25,21 @@ pytestmark = pytest.mark.process
 Event = dict[str, Any]
 WORKER = [sys.executable, "-m", "paris_p2p.training.worker"]
 
+SEVERAL = """
+import sys
+from paris_p2p.training import worker
+sys.exit(max([worker.main([job]) for job in sys.argv[1:]]))
+"""
+"""One job after the other: torch takes seconds to load."""
+
 LOOK_INSIDE = """
 import socket, sys
 from paris_p2p.training import worker
 code = worker.main(sys.argv[1:])
 assert code == 0, code
 forbidden = ("hivemind", "paris_p2p.network", "paris_p2p.peer", "paris_p2p.store")
-assert not [name for name in sys.modules if name.startswith(forbidden)]
+slow = ("scipy", "diffusers.loaders", "diffusers.hooks")
+assert not [name for name in sys.modules if name.startswith((*forbidden, *slow))]
 for attempt in (
     lambda: socket.create_connection(("127.0.0.1", 9)),
     lambda: socket.socket().connect(("127.0.0.1", 9)),
@@ -60,9 +68,9 @@ def events_of(output: str) -> list[Event]:
 
 
 @contextmanager
-def a_worker(job: Job) -> Iterator[subprocess.Popen[str]]:
+def a_worker(*jobs: Job) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [*WORKER, write_job(job)],
+        [sys.executable, "-c", SEVERAL, *map(write_job, jobs)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -106,26 +114,22 @@ def test_it_trains_with_the_network_forbidden_and_imports_none_of_it(run: RunFil
 
 
 @pytest.mark.slow
-def test_a_signal_lets_it_finish_its_step_and_save(run: RunFiles) -> None:
-    with a_worker(run.job(max_steps=None)) as process:
+def test_a_signal_or_the_end_of_the_parent_lets_it_finish_its_step_and_save(run: RunFiles) -> None:
+    with a_worker(run.job(slot=0, max_steps=None), run.job(slot=1, max_steps=None)) as process:
         until(process, "progress")
         process.send_signal(signal.SIGTERM)
         checkpoint = until(process, "checkpoint")
         while checkpoint["step"] % 4 == 0:  # one that was due anyway
             checkpoint = until(process, "checkpoint")
-        assert process.wait() == 0
         assert Path(checkpoint["path"]).exists()
+        until(process, "done")
 
-
-@pytest.mark.slow
-def test_the_end_of_the_parent_lets_it_finish_its_step_and_save(run: RunFiles) -> None:
-    with a_worker(run.job(max_steps=None)) as process:
         until(process, "progress")
         assert process.stdin is not None
         process.stdin.close()
         done = until(process, "done")
         assert process.wait() == 0
-    (snapshot,) = (run.folder / "slot0").glob("snapshot-*")
+    (snapshot,) = (run.folder / "slot1").glob("snapshot-*")
     assert snapshot.name == f"snapshot-{done['step']:09d}.safetensors"
 
 
@@ -145,20 +149,24 @@ def test_bad_input_is_one_line_and_an_exit_code(run: RunFiles) -> None:
     assert "needs 1 of" in error["message"]
 
 
-@pytest.mark.slow
-def test_a_start_that_is_none_is_told_apart_from_all_else(run: RunFiles) -> None:
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`worker.main` leaves the signals and the network of its process alone."""
+    monkeypatch.setattr(worker, "stop_requests", threading.Event)
+    monkeypatch.setattr(worker, "forbid_network", lambda: None)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_start_that_is_none_is_told_apart_from_all_else(
+    run: RunFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
     start = run.folder / "state.safetensors"
     start.write_bytes(b"not a state")
-    ended = subprocess.run(
-        [*WORKER, write_job(run.job(resume_state=start, start_step=9))],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    checking, refuted = events_of(ended.stdout)
+    job = write_job(run.job(resume_state=start, start_step=9))
+    assert worker.main([job]) == BadContent.exit_code
+    checking, refuted = events_of(capsys.readouterr().out)
     assert checking == {"event": "checking", "step": 9}
     assert (refuted["event"], refuted["exit_code"]) == ("refuted", BadContent.exit_code)
-    assert ended.returncode == BadContent.exit_code
 
 
 def test_a_figure_that_is_not_finite_is_an_error_and_no_line(
@@ -169,6 +177,7 @@ def test_a_figure_that_is_not_finite_is_an_error_and_no_line(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried")])
 def test_memory_that_runs_out_is_one_line_and_its_own_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
@@ -177,8 +186,6 @@ def test_memory_that_runs_out_is_one_line_and_its_own_exit_code(
         raise error
 
     monkeypatch.setattr(worker, "work", fail)
-    monkeypatch.setattr(worker, "stop_requests", lambda: None)
-    monkeypatch.setattr(worker, "forbid_network", lambda: None)
     assert worker.main(["job.json"]) == WorkerDied.exit_code
     (told,) = events_of(capsys.readouterr().out)
     assert told["event"] == "error" and "memory" in told["message"]

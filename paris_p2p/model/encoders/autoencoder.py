@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.artefact import check_range, fill, metadata_of, read_config, write
+from paris_p2p.model.light_diffusers import AutoencoderTiny
 
 FORMAT = "paris-autoencoder/1"
 

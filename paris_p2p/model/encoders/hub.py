@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import huggingface_hub
 import open_clip
 import safetensors.torch
-from diffusers import AutoencoderKL
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from paris_p2p.errors import BadContent, NotAvailable, extra
 from paris_p2p.model.encoders.autoencoder import Autoencoder
 from paris_p2p.model.encoders.towers import ImageEncoder, TextEncoder
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 SD_VAE_SCALING = 0.18215
 """Stable Diffusion's factor, which gives its latents unit std."""
@@ -56,6 +59,8 @@ def load_hub_autoencoder(name_or_dir: str) -> HubAutoencoder:
 
     Raises `NotAvailable` when neither the hub nor the disk has it in safetensors.
     """
+    from diffusers import AutoencoderKL  # with its loaders, which take a second to import
+
     try:
         body = AutoencoderKL.from_pretrained(name_or_dir, use_safetensors=True)
     except OSError as error:

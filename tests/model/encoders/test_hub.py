@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import diffusers
 import open_clip
 import pytest
 import safetensors.torch
 import timm
 import torch
-from diffusers import AutoencoderKL
 
 from paris_p2p.errors import BadContent, NotAvailable
 from paris_p2p.model.encoders.hub import (
@@ -22,7 +22,7 @@ from paris_p2p.model.encoders.hub import (
 
 
 def test_a_diffusers_autoencoder(tmp_path: Path) -> None:
-    body = AutoencoderKL(
+    body = diffusers.AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
