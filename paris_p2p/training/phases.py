@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 Tell = Callable[[str, int, int | None], None]
@@ -51,15 +52,20 @@ class Voice:
         if self._clock() - self._heard >= BEAT:
             self._speak()
 
-    def keep_beating(self) -> None:
-        """Beat in the background until the process ends."""
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat in the background during the block."""
+        ended = threading.Event()
 
         def beat() -> None:
-            while True:
-                time.sleep(BEAT / 10)
+            while not ended.wait(BEAT / 10):
                 self.beat()
 
         threading.Thread(target=beat, daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
 
     def _speak(self) -> None:
         self._told = self._heard = self._clock()

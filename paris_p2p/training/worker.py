@@ -84,10 +84,9 @@ def work(job_file: Path, stop: threading.Event) -> None:
     """Train as the file says and report it. torch is first imported here."""
     job = Job.read(job_file)
     voice = Voice(lambda phase, done, total: emit("phase", phase=phase, done=done, total=total))
-    voice.keep_beating()
     job.out_dir.mkdir(parents=True, exist_ok=True)
     reporter = Reporter()
-    with alone_in(job.out_dir):
+    with voice.beating(), alone_in(job.out_dir):
         steps = _steps(job, stop.is_set, voice.tell)
         if not job.from_scratch:
             emit("checking", step=job.start_step)

@@ -18,12 +18,8 @@ def test_a_new_phase_is_told_at_once_and_an_old_one_now_and_then() -> None:
         now[0] += TOLD_EVERY / 4
         speaker.tell("encoding", done, 10)
     speaker.tell("saving", 0, None)
-    assert told == [
-        ("encoding", 0, 10),
-        ("encoding", 4, 10),
-        ("encoding", 8, 10),
-        ("saving", 0, None),
-    ]
+    assert [done for phase, done, _ in told if phase == "encoding"] == [0, 4, 8]
+    assert told[-1] == ("saving", 0, None)
 
 
 def test_a_silent_phase_is_repeated_and_steps_are_no_silence() -> None:

@@ -23,6 +23,7 @@ from paris_p2p.training import snapshot
 from paris_p2p.training.captions import EncodedCaptions
 from paris_p2p.training.expert import ExpertTask, train_expert
 from paris_p2p.training.job import Job, StartRefuted
+from paris_p2p.training.phases import Tell, untold
 from paris_p2p.training.router import train_router
 from paris_p2p.training.samples import Captioned, CaptionedProbes, Latents
 from paris_p2p.training.trainer import CHECKPOINT_FORMAT, Progress, train
@@ -391,7 +392,7 @@ def test_diverging_again_is_an_error_and_harms_no_file(run: RunFiles) -> None:
 
 def test_what_cannot_be_published_is_not_saved(run: RunFiles) -> None:
     class Spoilt(FragileTask):
-        def held_out_loss(self, network: Expert) -> float:
+        def held_out_loss(self, network: Expert, tell: Tell = untold) -> float:
             return torch.nan
 
     job = run.job()
