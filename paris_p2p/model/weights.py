@@ -95,6 +95,11 @@ def read_metadata(source: Path | bytes) -> dict[str, str]:
     return metadata
 
 
+def tensor_names(source: Path | bytes) -> set[str]:
+    """The names of the tensors in a file; BadContent when its header is not valid."""
+    return _read_header(source).keys() - {"__metadata__"}
+
+
 def _read_header(source: Path | bytes) -> dict[str, Any]:
     length = int.from_bytes(_read(source, 0, 8), "little")
     if length > MAX_HEADER_BYTES:

@@ -11,7 +11,6 @@ from paris_p2p.records.run import (
     ExpertSpec,
     RouterSpec,
     RunManifest,
-    ShardRef,
     slot_name,
 )
 
@@ -57,15 +56,16 @@ def least_memory(run: RunManifest, slot: int) -> int:
 
 def samples_size(run: RunManifest, slot: int) -> int:
     """Bytes of the int8 latents that training `slot` holds: its shard's, or all for the router."""
-    shards: tuple[ShardRef, ...] = run.shards if slot == ROUTER else (run.shards[slot],)
-    return math.prod(run.latent_shape) * sum(shard.train + shard.held_out for shard in shards)
+    samples = sum(shard.train + shard.held_out for shard in run.shards_of(slot))
+    return math.prod(run.latent_shape) * samples
 
 
 def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
     """Raise NotAvailable when this version, or `device`, cannot train `slot`; None can train any.
 
-    The error names the objective, or the need.
+    The error names the missing data, the objective, or the need.
     """
+    run.check_data()
     if slot != ROUTER:
         run.check_objective(slot)
     if device is not None and least_memory(run, slot) > device.memory:
@@ -97,7 +97,8 @@ def liking(run: RunManifest, slot: int, device: Device | None) -> float:
     if device.speed >= 1:
         return size
     bias = min(1 / max(device.speed, 1e-9) - 1, STRONGEST_BIAS)
-    return size * float((1 + run.shards[slot].train) ** -bias)
+    samples = sum(shard.train for shard in run.shards_of(slot))
+    return size * float((1 + samples) ** -bias)
 
 
 def _blocks(spec: ExpertSpec | RouterSpec) -> int:
