@@ -63,11 +63,11 @@ class Ensemble:
         contents: Contents,
         networks: Networks | None = None,
     ) -> None:
-        self._run_id = run_id(sealed_run)
-        self._run = run = RunManifest.unseal(sealed_run)
+        self.run_id = run_id(sealed_run)
+        self.run = run = RunManifest.unseal(sealed_run)
         self._contents = contents
         self._networks = networks or Networks(machine_share())
-        self.checkpoints = Checkpoints(run, self._run_id, heads, contents, self._networks)
+        self.checkpoints = Checkpoints(run, self.run_id, heads, contents, self._networks)
         self._experts: dict[int, Network] = {}
         self.router = self._load_router()
         self.text_encoder = self._kept_encoder(
@@ -115,7 +115,7 @@ class Ensemble:
         """
         _, null = self._texts([])
         noise = draw_noise(1, self.checkpoints.latent_shape, seed=0)
-        only = torch.arange(self._run.clusters) == expert
+        only = torch.arange(self.run.clusters) == expert
         while self._expert(expert) is not None:
             sampler = EnsembleSampler(self.router, self._expert, null, only)
             try:
@@ -146,21 +146,21 @@ class Ensemble:
 
     @property
     def _reading(self) -> bool:
-        return self._run.router.caption_width > 0
+        return self.run.router.caption_width > 0
 
     def _strategy(self, request: SampleRequest) -> str:
         return request.strategy_for(reading=self._reading)
 
     def _available(self) -> Tensor:
         """Whether each expert (K,) has a head left to try."""
-        return torch.tensor([self.checkpoints.known(k) for k in range(self._run.clusters)])
+        return torch.tensor([self.checkpoints.known(k) for k in range(self.run.clusters)])
 
     def _expert(self, expert: int) -> VelocityField | None:
         try:
-            self._run.check_objective(expert)
+            self.run.check_objective(expert)
             if expert not in self._experts:
                 self._experts[expert] = self.checkpoints.network(expert)
-            objective = EXPERT_OBJECTIVES[self._run.objective(expert)]
+            objective = EXPERT_OBJECTIVES[self.run.objective(expert)]
             return objective.as_velocity(self._experts[expert])
         except NotAvailable as error:
             log.warning("%s; its share is lost", error)
@@ -216,7 +216,7 @@ class Ensemble:
     ) -> dict[str, Any]:
         weights = sample.weights[:, index].mean(dim=0)
         return {
-            "run": {"name": self._run.name, "id": self._run_id.hex()},
+            "run": {"name": self.run.name, "id": self.run_id.hex()},
             "prompt": caption,
             "seed": request.seed + index,
             "sampler": request.sampler,

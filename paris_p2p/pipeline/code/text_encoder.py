@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import importlib.util
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from math import inf
 
 import regex
@@ -14,18 +16,10 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-try:
-    from ftfy import fix_text
-except ImportError:
-
-    def fix_text(text: str) -> str:
-        """What matters of ftfy where it is not installed: plain quotes, composed letters."""
-        quotes = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
-        return unicodedata.normalize("NFC", text.translate(quotes))
-
-
 MOST_CHARACTERS = 4096
 """Longer prompts are cut before they are tokenized."""
+
+QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 
 START, END = "<start_of_text>", "<end_of_text>"
 WORDS = regex.compile(
@@ -134,7 +128,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text's words, without start and end."""
-        clean = html.unescape(html.unescape(fix_text(text)))
+        clean = html.unescape(html.unescape(_repaired(text)))
         words = WORDS.findall(" ".join(clean.split()).lower())
         return [self.ids[symbol] for word in words for symbol in self._symbols_of(word)]
 
@@ -144,7 +138,7 @@ class Tokenizer:
         letters = [_LETTERS[byte] for byte in word.encode()]
         symbols = [*letters[:-1], letters[-1] + "</w>"]
         while len(symbols) > 1:
-            pair = min(zip(symbols, symbols[1:], strict=False), key=self._rank)
+            pair = min(pairwise(symbols), key=self._rank)
             if self._rank(pair) == inf:
                 break
             symbols = list(_merged(symbols, pair))
@@ -152,6 +146,13 @@ class Tokenizer:
 
     def _rank(self, pair: tuple[str, str]) -> float:
         return self._ranks.get(pair, inf)
+
+
+def _repaired(text: str) -> str:
+    """What ftfy makes of a text; where it is not installed, plain quotes and composed letters."""
+    if importlib.util.find_spec("ftfy"):
+        return str(importlib.import_module("ftfy").fix_text(text))
+    return unicodedata.normalize("NFC", text.translate(QUOTES))
 
 
 def _merged(symbols: Sequence[str], pair: tuple[str, str]) -> Iterator[str]:
