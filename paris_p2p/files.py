@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from paris_p2p.errors import DiskFull, HomeBusy
+from paris_p2p.errors import DiskFull, HomeBusy, UsageProblem
 
 PARTIAL_SUFFIX = ".partial"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -84,6 +84,20 @@ def write_atomically(
         with suppress(FileNotFoundError):
             aside.unlink()
         raise
+
+
+def check_new_folder(path: Path) -> None:
+    """UsageProblem unless a new folder can be made at the absolute `path`."""
+    remedy = "choose another folder: it must not exist yet"
+    if not path.is_absolute():
+        raise UsageProblem(f"{path} is not an absolute path", "give the whole path")
+    if path.exists() or path.is_symlink():
+        raise UsageProblem(f"{path} exists", remedy)
+    try:
+        path.mkdir(parents=True)
+        path.rmdir()
+    except OSError as error:
+        raise UsageProblem(f"cannot make {path}: {error.strerror or error}", remedy) from error
 
 
 @contextmanager

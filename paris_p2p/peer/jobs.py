@@ -19,7 +19,18 @@ log = logging.getLogger(__name__)
 Event = dict[str, Any]
 
 PROGRESS: Final = frozenset(
-    {"queued", "looking", "fetching", "checking", "progress", "snapshot", "loading", "sampling"}
+    {
+        "queued",
+        "looking",
+        "fetching",
+        "checking",
+        "progress",
+        "snapshot",
+        "loading",
+        "sampling",
+        "exporting",
+        "importing",
+    }
 )
 """Events that report progress. A newer one about the same thing replaces the older one."""
 

@@ -14,7 +14,7 @@ import diffusers
 import safetensors.torch
 import torch
 from diffusers import DPMSolverMultistepScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 import paris_p2p.pipeline.code
 from paris_p2p.files import write_atomically

@@ -17,6 +17,12 @@ from paris_p2p.model.encoders.text_tower import TowerConfig
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 PREFIX: Final = "text_model."
+_SIZES: Final = {
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "context_length": "max_position_embeddings",
+}
 _QKV: Final = ("q_proj", "k_proj", "v_proj")
 _BLOCK: Final = {
     "ln_1": "layer_norm1",
@@ -59,8 +65,8 @@ def tower_config_in(config: Mapping[str, Any]) -> TowerConfig:
         raise BadContent("intermediate_size is not four times hidden_size")
     if config.get("layer_norm_eps", 1e-5) != 1e-5:
         raise BadContent(f"layer_norm_eps is {config['layer_norm_eps']!r}, not 1e-5")
-    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
-    return TowerConfig(*(config.get(size) for size in sizes), activations[activation])  # type: ignore[arg-type]
+    sizes: dict[str, Any] = {ours: config.get(theirs) for ours, theirs in _SIZES.items()}
+    return TowerConfig(**sizes, quick_gelu=activations[activation])
 
 
 def to_transformers(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
