@@ -197,7 +197,8 @@ class Api:
         memberships = self._chosen(request)
         rows = await peer_checkup(self._node, memberships)
         rows.append(machine_checks.files_row(machine_probes.open_files()))
-        need = min((training_need(one.run) for one in memberships), default=None)
+        trainable = [one.run for one in memberships if one.run.shards]
+        need = min(map(training_need, trainable), default=None)
         return JSONResponse(report(rows, need))
 
     async def _contributions(self, request: Request) -> Response:

@@ -95,6 +95,20 @@ def read_metadata(source: Path | bytes) -> dict[str, str]:
     return metadata
 
 
+def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file whose bytes depend on the tensors and the metadata alone.
+
+    The library itself writes metadata in a random order.
+    """
+    data = save(dict(tensors), dict(metadata))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, data[end:]))
+
+
 def tensor_names(source: Path | bytes) -> set[str]:
     """The names of the tensors in a file; BadContent when its header is not valid."""
     return _read_header(source).keys() - {"__metadata__"}

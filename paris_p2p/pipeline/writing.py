@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import diffusers
-import safetensors.torch
 import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
@@ -29,6 +28,7 @@ from paris_p2p.model.encoders.transformers_clip import (
 )
 from paris_p2p.model.expert import Expert
 from paris_p2p.model.integrators import FLOW
+from paris_p2p.model.weights import packed
 from paris_p2p.pipeline import layout
 from paris_p2p.pipeline.card import Head, card_of, provenance_of
 from paris_p2p.pipeline.layout import expert_folder, module_name
@@ -178,7 +178,7 @@ def _write_module(folder: Path, base: str, moment: Moment) -> str:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     state = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    _write(path, safetensors.torch.save(state, {"format": "pt"}))
+    _write(path, packed(state, {"format": "pt"}))
 
 
 def _write_json(path: Path, value: object) -> None:

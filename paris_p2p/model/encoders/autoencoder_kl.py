@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
@@ -16,6 +15,7 @@ from paris_p2p.errors import BadContent
 from paris_p2p.files import write_atomically
 from paris_p2p.model.encoders.artefact import check_range, fill, metadata_of, read_config
 from paris_p2p.model.encoders.autoencoder import Autoencoder
+from paris_p2p.model.weights import packed
 
 FORMAT = "paris-autoencoder-kl/1"
 
@@ -95,7 +95,7 @@ def save_autoencoder_kl(path: Path, tensors: Mapping[str, Tensor], config: KLCon
     """Write the artefact: weights under diffusers' names as they are, the config as metadata."""
     named = {f"body.{name}": tensor for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "config": json.dumps(asdict(config))}
-    write_atomically(path, safetensors.torch.save(named, metadata), mode=0o644)
+    write_atomically(path, packed(named, metadata), mode=0o644)
 
 
 def load_autoencoder_kl(source: Path | bytes) -> KLAutoencoder:

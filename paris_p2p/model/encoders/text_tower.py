@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from paris_p2p.files import write_atomically
 from paris_p2p.model.encoders.artefact import check_range, fill, metadata_of, read_config
 from paris_p2p.model.encoders.clip import build_tokenizer
 from paris_p2p.model.encoders.towers import TextEncoder
+from paris_p2p.model.weights import packed
 
 FORMAT = "paris-text-tower/1"
 
@@ -83,7 +83,7 @@ def save_text_tower(
         "config": json.dumps(asdict(config)),
         "merges": "\n".join(merges),
     }
-    write_atomically(path, safetensors.torch.save(dict(tensors), metadata), mode=0o644)
+    write_atomically(path, packed(tensors, metadata), mode=0o644)
 
 
 def load_text_tower(source: Path | bytes) -> TextEncoder:
