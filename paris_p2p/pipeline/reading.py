@@ -32,6 +32,8 @@ CONTENTS: Final = {layout.VAE: "autoencoder", layout.TEXT_ENCODER: "text-encoder
 """The encoders' folders, and the names of the contents made of them."""
 
 MOST_EXPERTS: Final = 4096
+MOST_NAME: Final = 64
+"""Most experts of a run, and most characters of its name."""
 
 
 def read_folder(folder: Path, out: Path, on_part: Callable[[int, int], None]) -> dict[str, Any]:
@@ -174,8 +176,9 @@ def _take(folder: Path, network: Published, target: Path) -> None:
 
 
 def _name(folder: Path) -> str:
-    """The name of the run in the folder's provenance; else the folder's own."""
+    """The name of the run in the folder's provenance, else the folder's own, as a run may have."""
     provenance = folder / layout.PROVENANCE
     told = read_json(provenance).get("run") if provenance.is_file() else None
     name = told.get("name") if isinstance(told, dict) else None
-    return name if isinstance(name, str) else folder.resolve().name
+    name = name if isinstance(name, str) else folder.resolve().name
+    return "".join(letter for letter in name if letter.isprintable())[:MOST_NAME] or "imported"
