@@ -1,20 +1,22 @@
 """Atomic writes and lock files.
 
-A file that must survive a crash is written aside, synced and renamed (`write_atomically`), so a
-reader sees the old content or the new, never a part.
+A file or folder that must survive a crash is written aside, synced and renamed (`write_atomically`,
+`folder_atomically`), so a reader sees the old content or the new, never a part.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from paris_p2p.errors import DiskFull, HomeBusy
+from paris_p2p.errors import DiskFull, HomeBusy, UsageProblem
 
 PARTIAL_SUFFIX = ".partial"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -77,10 +79,49 @@ def write_atomically(
             _write_new(aside, parts, mode, synced)
             aside.replace(path)
             if synced:
-                _sync_folder(path.parent)
+                _sync(path.parent)
     except BaseException:
         with suppress(FileNotFoundError):
             aside.unlink()
+        raise
+
+
+def check_new_folder(path: Path) -> None:
+    """UsageProblem unless a new folder can be made at the absolute `path`."""
+    remedy = "choose another folder: it must not exist yet"
+    if not path.is_absolute():
+        raise UsageProblem(f"{path} is not an absolute path", "give the whole path")
+    if path.exists() or path.is_symlink():
+        raise UsageProblem(f"{path} exists", remedy)
+    try:
+        path.mkdir(parents=True)
+        path.rmdir()
+    except OSError as error:
+        raise UsageProblem(f"cannot make {path}: {error.strerror or error}", remedy) from error
+
+
+@contextmanager
+def folder_atomically(path: Path) -> Iterator[Path]:
+    """A new folder to fill inside the block. It takes the name `path` at the end, in one step.
+
+    Until then it lies beside `path`, hidden. The step survives a crash. On any error nothing is
+    left. A kill may leave the hidden folder, which the next call for the same `path` removes.
+    DiskFull when there is no room, OSError when `path` is a folder that is not empty, or a file.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????{PARTIAL_SUFFIX}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        with room_for(path):
+            aside.mkdir(parents=True)
+            yield aside
+            for inner in sorted(aside.rglob("*"), reverse=True):
+                _sync(inner)
+            _sync(aside)
+            aside.rename(path)
+            _sync(path.parent)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
@@ -145,8 +186,9 @@ def _write_new(path: Path, parts: Iterable[bytes | memoryview], mode: int, synce
         os.close(file)
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    """Have the disk store a file or folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

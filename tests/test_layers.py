@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "paris_p2p"
 
 BASE = {"errors", "files", "home", "identity"}
-LEARNING = {"model", "data", "training", "sampling"}
+LEARNING = {"model", "pipeline", "data", "training", "sampling"}
 MAY_IMPORT = {
     "errors": set(),
     "child": set(),
@@ -29,9 +29,10 @@ MAY_IMPORT = {
     "store": BASE | {"records"},
     "network": BASE | {"records"},
     "model": BASE | {"records"},
+    "pipeline": BASE | {"records", "model"},
     "data": BASE | {"records", "model"},
     "training": BASE | {"records", "model", "data"},
-    "sampling": BASE | {"records", "model", "training"},
+    "sampling": BASE | {"records", "model", "pipeline", "training"},
     "peer": BASE | LEARNING | {"child", "config", "records", "store", "network"},
     "api": BASE | LEARNING | {"child", "config", "records", "store", "network", "peer"},
     "cli": BASE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -74,6 +75,22 @@ def patience_of(body: dict[str, Any]) -> float | None:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
         raise BadContent("patience is not a positive number", "send seconds, or null")
     return float(seconds)
+
+
+def folder_of(body: dict[str, Any]) -> Path:
+    """The path under "folder"."""
+    folder = body.get("folder")
+    if not isinstance(folder, str) or not folder or "\0" in folder:
+        raise BadContent("folder is not a path", "send an absolute path")
+    return Path(folder)
+
+
+def name_of(body: dict[str, Any]) -> str | None:
+    """The text under "name", None if absent."""
+    name = body.get("name")
+    if name is not None and not isinstance(name, str):
+        raise BadContent("name is not text", "send text, or null")
+    return name
 
 
 def after_of(request: Request) -> int:

@@ -15,7 +15,10 @@
     POST /v1/fetch           {"contents": [hex, ...], "patience": seconds without a byte, or null}
                               -> events: fetching*, fetched {"paths"}
     POST /v1/jobs            {"kind": "training", ...TrainingRequest}, or
-                              {"kind": "sampling", ...SampleRequest} -> {"id"}, at once
+                              {"kind": "sampling", ...SampleRequest}, or
+                              {"kind": "export", "folder": path of a new one}, or
+                              {"kind": "import", "folder": path, "name": text or null}
+                              -> {"id"}, at once
     GET  /v1/jobs            {"jobs": [job, ...]}: those that ended last, then the running ones
     GET  /v1/jobs/ID         one job: {"id", "kind", "run", "slot", "started", "ended", "outcome",
                               "error", "last": its newest event, "newest": that event's number}
@@ -55,6 +58,8 @@ from paris_p2p.api.requests import (
     after_of,
     body_of,
     contents_of,
+    folder_of,
+    name_of,
     patience_of,
     training_request_of,
 )
@@ -68,6 +73,8 @@ from paris_p2p.peer.jobs import Job, Jobs
 from paris_p2p.peer.joining import join_for_good, leave_for_good
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
+from paris_p2p.peer.pipeline.export_job import EXPORT, ExportJob
+from paris_p2p.peer.pipeline.import_job import IMPORT, NO_RUN, ImportJob
 from paris_p2p.peer.report import heads_report, run_row, status_report
 from paris_p2p.peer.run_choice import choose
 from paris_p2p.peer.sampling.picture_cache import PictureCache
@@ -190,7 +197,8 @@ class Api:
         memberships = self._chosen(request)
         rows = await peer_checkup(self._node, memberships)
         rows.append(machine_checks.files_row(machine_probes.open_files()))
-        need = min((training_need(one.run) for one in memberships), default=None)
+        trainable = [one.run for one in memberships if one.run.shards]
+        need = min(map(training_need, trainable), default=None)
         return JSONResponse(report(rows, need))
 
     async def _contributions(self, request: Request) -> Response:
@@ -227,15 +235,21 @@ class Api:
         if self._closing.is_set():
             raise Unreachable("the peer of this home is leaving", "Run the command again")
         body = await body_of(request)
-        membership = self._run(request)
         match body.pop("kind", None):
             case "training":
-                job = await self._begin_training(membership, body)
+                job = await self._begin_training(self._run(request), body)
             case "sampling":
-                work = SamplingJob(membership, self._sampler, SampleRequest.of(body))
-                job = self.jobs.begin(SAMPLING, work)
+                drawing = SamplingJob(self._run(request), self._sampler, SampleRequest.of(body))
+                job = self.jobs.begin(SAMPLING, drawing)
+            case "export":
+                export = ExportJob(self._run(request), self._sampler, folder_of(body))
+                job = self.jobs.begin(EXPORT, export)
+            case "import":
+                reading = ImportJob(self._node, self._sampler, folder_of(body), name_of(body))
+                job = self.jobs.begin(IMPORT, reading)
             case _:
-                raise BadContent("kind is not a kind of job", f'send "{TRAINING}" or "{SAMPLING}"')
+                kinds = ", ".join((TRAINING, SAMPLING, EXPORT, IMPORT))
+                raise BadContent("kind is not a kind of job", f"send one of {kinds}")
         return JSONResponse({"id": job.id})
 
     async def _begin_training(self, membership: Membership, body: dict[str, Any]) -> Job:
@@ -250,7 +264,7 @@ class Api:
         return self.jobs.begin(TRAINING, job)
 
     async def _all_jobs(self, request: Request) -> Response:
-        chosen = {one.run_id for one in self._chosen(request)}
+        chosen = {NO_RUN, *(one.run_id for one in self._chosen(request))}
         jobs = [job for job in self.jobs.all() if job.work.run_id in chosen]
         return JSONResponse({"jobs": [_job_row(job) for job in jobs]})
 

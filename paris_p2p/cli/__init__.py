@@ -3,12 +3,15 @@
 - `start`             be a peer: join, serve, announce, stay
 - `claim_expert`      lease an expert, train it, publish its checkpoints
 - `fetch_and_sample`  turn a prompt into a picture with the swarm's experts
+- `export_run`        write the run as a folder that diffusers loads
+- `import_run`        take such a folder in as a run
 - `status`            what the run and this peer are doing
 - `doctor`            what works here, what does not, and what to do about it
 - `run`               the runs that this home takes part in: joined, left, listed
 - `contributions`     what an author's peers published
 - `identity`          a peer's key and its backup; a private swarm's key
 - `options`           the options of several commands, and one for every setting
+- `following`         a job that ends with its command, and the events of the sampling process
 - `training`          shows the events of a training job
 - `output`            terminal, plain and JSON output of long work
 - `terminal`          the one way to the standard streams
@@ -34,8 +37,10 @@ import paris_p2p
 from paris_p2p.cli.claim_expert import claim_expert
 from paris_p2p.cli.contributions import contributions
 from paris_p2p.cli.doctor import doctor
+from paris_p2p.cli.export_run import export_run
 from paris_p2p.cli.fetch_and_sample import fetch_and_sample
 from paris_p2p.cli.identity import app as identity
+from paris_p2p.cli.import_run import import_run
 from paris_p2p.cli.run import app as run
 from paris_p2p.cli.signals import interrupt_on_signals
 from paris_p2p.cli.start import start
@@ -54,6 +59,8 @@ app = typer.Typer(
 app.command("start")(start)
 app.command("claim-expert")(claim_expert)
 app.command("fetch-and-sample")(fetch_and_sample)
+app.command("export")(export_run)
+app.command("import")(import_run)
 app.command("status")(status)
 app.command("doctor")(doctor)
 app.command("contributions")(contributions)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paris_p2p.cli.following import outcome, show_process
 from paris_p2p.cli.options import (
     BootstrapOption,
     HomeOption,
@@ -18,7 +18,6 @@ from paris_p2p.cli.options import (
     home_of,
 )
 from paris_p2p.cli.output import Reporter, reporting
-from paris_p2p.errors import Interrupted, ParisError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,40 +92,20 @@ def fetch_and_sample(
 def _sample(client: Client, reporter: Reporter, request: SampleRequest, file: PictureFile) -> None:
     """Have the peer draw, and write the picture. The job ends with this command."""
     count = len(request.captions())
-    job = client.begin("sampling", asdict(request))
-    try:
-        for event in client.follow(job):
-            if event["event"] == "sampled":
-                _write(reporter, event, file)
-                return
-            show(reporter, event, count)
-    except KeyboardInterrupt:
-        with suppress(ParisError):
-            client.stop(job)
-        raise
-    raise Interrupted("the drawing was stopped")
+    event = outcome(
+        client, "sampling", asdict(request), "sampled", lambda event: show(reporter, event, count)
+    )
+    _write(reporter, event, file)
 
 
 def show(reporter: Reporter, event: Event, count: int) -> None:
     """Show one event of a job that draws `count` images."""
-    match event["event"]:
-        case "queued":
-            reporter.wait("waiting for the drawing before this one", 0, None, event)
-        case "looking":
-            total, answering = event["candidates"], event["answering"]
-            counts = f": {answering} of {total} candidates answer" if total else ""
-            reporter.wait(f"looking for checkpoints{counts}", answering, None, event)
-        case "fetching":
-            label = f"fetching {event['content'][:8]}, {event['total'] / 1e6:.1f} MB"
-            reporter.wait(label, event["bytes"], event["total"], event)
-        case "loading":
-            reporter.wait("loading the networks", 0, None, event)
-        case "sampling":
-            label = "sampling an image" if count == 1 else f"sampling {count} images"
-            pace = f", {event['steps_per_second']:.1f} steps/s"
-            reporter.wait(f"{label}{pace}", event["step"], event["steps"], event)
-        case "warning":
-            reporter.say(f"warning: {event['text']}", event)
+    if event["event"] == "sampling":
+        label = "sampling an image" if count == 1 else f"sampling {count} images"
+        pace = f", {event['steps_per_second']:.1f} steps/s"
+        reporter.wait(f"{label}{pace}", event["step"], event["steps"], event)
+    else:
+        show_process(reporter, event)
 
 
 def _write(reporter: Reporter, event: Event, file: PictureFile) -> None:

@@ -108,12 +108,19 @@ def _slot_row(slot: dict[str, Any]) -> list[str]:
         slot["name"],
         _holder(claim),
         str(max(claim["step"] if claim else 0, head["step"] if head else 0)),
-        f"{head['held_out_loss']:.4f}" if head else "no head",
+        _loss(head),
         f"{slot['providers']}{' (me)' if slot['held'] else ''}",
         slot["objective"] or "",
         _megabytes(slot["needs_bytes"]),
         " ".join(slot["words"][:4]),
     ]
+
+
+def _loss(head: dict[str, Any] | None) -> str:
+    """A head's held-out loss. Nobody has measured that of an imported one, which is at step 0."""
+    if head is None:
+        return "no head"
+    return f"{head['held_out_loss']:.4f}" if head["step"] else "imported"
 
 
 def _holder(claim: dict[str, Any] | None) -> str:

@@ -31,7 +31,8 @@ Integrator = Callable[[Velocity, Tensor, int, StepListener | None], Tensor]
 DEIS_END: Final = 1e-4
 """The noise that DEIS leaves. diffusers ends it at 1/N, and its formula divides by zero at 0."""
 
-_FLOW: Final = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+FLOW: Final = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+"""Makes diffusers' schedulers follow a velocity on the straight path."""
 
 
 def euler(
@@ -54,19 +55,19 @@ def _heun(steps: int) -> Any:
 
 
 def _unipc(steps: int) -> Any:
-    scheduler = UniPCMultistepScheduler(**_FLOW)
+    scheduler = UniPCMultistepScheduler(**FLOW)
     scheduler.set_timesteps(steps)
     return scheduler
 
 
 def _dpm(steps: int) -> Any:
-    scheduler = DPMSolverMultistepScheduler(**_FLOW)
+    scheduler = DPMSolverMultistepScheduler(**FLOW)
     scheduler.set_timesteps(steps)
     return scheduler
 
 
 def _deis(steps: int) -> Any:
-    scheduler = DEISMultistepScheduler(**_FLOW)
+    scheduler = DEISMultistepScheduler(**FLOW)
     scheduler.set_timesteps(steps)
     scheduler.sigmas[-1] = DEIS_END
     return scheduler

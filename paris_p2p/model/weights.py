@@ -67,10 +67,11 @@ def serialised(
 ) -> Iterator[bytes | memoryview]:
     """A safetensors file, part by part, so that memory holds one tensor's copy at a time.
 
-    Tensors may lie on any device. They are stored as `dtype`, or as what each is without.
+    Its bytes depend on the tensors and the metadata alone. Tensors may lie on any device. They are
+    stored as `dtype`, or as what each is without.
     """
     ordered = sorted(tensors, key=lambda name: (-_itemsize(tensors[name], dtype), name))
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     end = 0
     for name in ordered:
         tensor = tensors[name]
@@ -80,7 +81,7 @@ def serialised(
             "shape": list(tensor.shape),
             "data_offsets": [start, end],
         }
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for name in ordered:
@@ -124,6 +125,11 @@ def read_metadata(source: Path | bytes) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise BadContent("the tensor file's metadata is not a table of text")
     return metadata
+
+
+def tensor_names(source: Path | bytes) -> set[str]:
+    """The names of the tensors in a file; BadContent when its header is not valid."""
+    return _read_header(source).keys() - {"__metadata__"}
 
 
 def _read_header(source: Path | bytes) -> dict[str, Any]:

@@ -19,5 +19,6 @@
 - `upkeep/`         the store: retention, replication, checking and eviction
 - `training/`       a slot claimed, trained and published
 - `sampling/`       a prompt becomes a picture
+- `pipeline/`       a run becomes a folder for diffusers, and a folder a run
 - `doctor/`         diagnosis of this machine and its peer, with remedies
 """

@@ -29,6 +29,8 @@ PROGRESS: Final = frozenset(
         "snapshot",
         "loading",
         "sampling",
+        "exporting",
+        "importing",
     }
 )
 """Events that report progress. A newer one about the same thing replaces the older one."""

@@ -16,7 +16,7 @@ from paris_p2p.records.claim import Claim, SlotState
 from paris_p2p.records.device_fit import least_memory
 from paris_p2p.records.head import Head, ranked_heads
 from paris_p2p.records.presence import PEER, SEED, Presence
-from paris_p2p.records.run import ROUTER, slot_name
+from paris_p2p.records.run import ROUTER, RunManifest, slot_name
 
 Report = dict[str, Any]
 
@@ -174,7 +174,7 @@ async def _slot_row(membership: Membership, slot: SlotState, held: set[bytes]) -
     return {
         "slot": slot.expert,
         "name": slot_name(slot.expert),
-        "words": [] if slot.expert == ROUTER else list(membership.run.shards[slot.expert].words),
+        "words": _words(membership.run, slot.expert),
         "objective": None if slot.expert == ROUTER else membership.run.objective(slot.expert),
         "needs_bytes": least_memory(membership.run, slot.expert),
         "claim": _claim_row(slot.winner, membership) if slot.winner else None,
@@ -182,6 +182,11 @@ async def _slot_row(membership: Membership, slot: SlotState, held: set[bytes]) -
         "providers": len(providers) + holds,
         "held": holds,
     }
+
+
+def _words(run: RunManifest, slot: int) -> list[str]:
+    """The words that describe an expert's data."""
+    return [] if slot == ROUTER else [word for shard in run.shards_of(slot) for word in shard.words]
 
 
 def _claim_row(claim: Claim, membership: Membership) -> Report:

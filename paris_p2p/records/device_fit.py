@@ -10,7 +10,6 @@ from paris_p2p.records.run import (
     ExpertSpec,
     RouterSpec,
     RunManifest,
-    ShardRef,
     slot_name,
 )
 
@@ -77,11 +76,10 @@ def weights(run: RunManifest, spec: ExpertSpec | RouterSpec) -> int:
 
 def _captions(run: RunManifest, slot: int) -> int:
     """Bytes of the captions that are kept encoded, one for each sample."""
-    shards: tuple[ShardRef, ...] = run.shards if slot == ROUTER else (run.shards[slot],)
     if slot == ROUTER and not run.router.caption_width:
         return 0
     one = FLOAT * run.text_width * (1 if slot == ROUTER else run.text_context)
-    return min(ENCODED_AT_MOST, one * sum(shard.train for shard in shards))
+    return min(ENCODED_AT_MOST, one * sum(shard.train for shard in run.shards_of(slot)))
 
 
 def _text_encoder(run: RunManifest) -> int:
@@ -93,8 +91,9 @@ def _text_encoder(run: RunManifest) -> int:
 def check_fit(run: RunManifest, slot: int, device: Device | None) -> None:
     """Raise NotAvailable when this version, or `device`, cannot train `slot`; None can train any.
 
-    The error names the objective, or the need.
+    The error names the missing data, the objective, or the need.
     """
+    run.check_data()
     if slot != ROUTER:
         run.check_objective(slot)
     if device is not None and least_memory(run, slot) > device.memory:
@@ -126,7 +125,8 @@ def liking(run: RunManifest, slot: int, device: Device | None) -> float:
     if device.speed >= 1:
         return size
     bias = min(1 / max(device.speed, 1e-9) - 1, STRONGEST_BIAS)
-    return size * float((1 + run.shards[slot].train) ** -bias)
+    samples = sum(shard.train for shard in run.shards_of(slot))
+    return size * float((1 + samples) ** -bias)
 
 
 def _blocks(spec: ExpertSpec | RouterSpec) -> int:

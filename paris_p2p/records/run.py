@@ -203,11 +203,13 @@ class RunManifest(Signed):
     """(channels, height, width) of one encoded image."""
     autoencoder: Annotated[Artefact, Part(Artefact)]
     text_encoder: Annotated[Artefact, Part(Artefact)]
-    image_encoder: Annotated[Artefact, Part(Artefact)]
+    image_encoder: Annotated[Artefact | None, Maybe(Part(Artefact))]
+    """What the clusters were made with; None in a run without data."""
     text_context: Annotated[int, Integer(1, 1024)]
     """Text tokens per caption."""
     text_width: Width
     shards: Annotated[tuple[ShardRef, ...], Many(Part(ShardRef), most=MAX_CLUSTERS)]
+    """Each cluster's samples; () in a run without data, which is sampled and never trained."""
     trusted_authors: Annotated[tuple[Author, ...], Many(Bytes(32), most=MAX_AUTHORS)]
     """Who may publish heads; () lets all members, or anyone where there are none."""
     members: Annotated[tuple[Author, ...], Many(Bytes(32), most=MAX_AUTHORS)] = ()
@@ -227,7 +229,7 @@ class RunManifest(Signed):
         return super().unseal(sealed)
 
     def check(self) -> None:
-        if len(self.shards) != self.clusters:
+        if len(self.shards) not in (0, self.clusters):
             raise BadContent(f"shards: {len(self.shards)} of them for {self.clusters} clusters")
         if len(self.experts) not in (0, self.clusters):
             raise BadContent(f"experts: {len(self.experts)} of them for {self.clusters} clusters")
@@ -253,6 +255,18 @@ class RunManifest(Signed):
     def slots(self) -> tuple[int, ...]:
         """All slots to train: the experts, then the router."""
         return (*range(self.clusters), ROUTER)
+
+    def shards_of(self, slot: int) -> tuple[ShardRef, ...]:
+        """The shards that the training of a slot reads: its own, or all for the router."""
+        return self.shards if slot == ROUTER else self.shards[slot : slot + 1]
+
+    def check_data(self) -> None:
+        """Raise NotAvailable when no slot of this run can be trained."""
+        if not self.shards:
+            raise NotAvailable(
+                f"the run {self.name} was imported without data: it can be sampled, not trained",
+                "train in another run",
+            )
 
     def expert_spec(self, expert: int) -> ExpertSpec:
         """The shape of one expert."""
@@ -291,14 +305,17 @@ class RunManifest(Signed):
         Four values a weight (itself, its EMA, the optimizer's two moments), and the order of the
         samples.
         """
-        shards = self.shards if slot == ROUTER else (self.shards[slot],)
-        order = 8 * sum(shard.train for shard in shards)
+        order = 8 * sum(shard.train for shard in self.shards_of(slot))
         return 4 * self.checkpoint_limit(slot) + order
 
     def content_ids(self) -> set[bytes]:
         """Manifest ids of the run's own parts: shards, encoders and base."""
         encoders = (self.autoencoder, self.text_encoder, self.image_encoder)
-        shipped = {bytes.fromhex(part.reference) for part in encoders if part.kind == "content"}
+        shipped = {
+            bytes.fromhex(part.reference)
+            for part in encoders
+            if part is not None and part.kind == "content"
+        }
         base = {self.base} if self.base is not None else set()
         return shipped | base | {shard.manifest for shard in self.shards}
 

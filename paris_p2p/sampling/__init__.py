@@ -1,7 +1,9 @@
-"""Turns prompts into pictures, in a process without network access.
+"""Turns prompts into pictures, and runs into folders, in a process without network access.
 
 - `request`   a sampling request, checked before anything is loaded or fetched
 - `ensemble`  samples with the router and the experts that it selects
+- `checkpoints`  the network of each slot, from its best head that proves sound
+- `exporting` writes the run as a folder for diffusers
 - `contents`  where a run's files come from
 - `networks`  keeps built networks for the next prompt
 - `pictures`  PNG with provenance, alone or as a contact sheet

@@ -1,8 +1,7 @@
 """Samples with a run's ensemble: router first, then only the experts that it selects.
 
-Content comes through `Contents`, so this module is independent of network and store. Heads are
-proven only here: a head whose weights do not load, or give values that are not finite, is refuted,
-and the next one takes its place.
+Content comes through `Contents`, so this module is independent of network and store. A network that
+answers with absurd numbers is refuted (`checkpoints`), and sampling starts again without it.
 """
 
 from __future__ import annotations
@@ -10,31 +9,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from paris_p2p.errors import BadContent, NotAvailable
-from paris_p2p.model.encoders.autoencoder import Autoencoder, load_autoencoder
-from paris_p2p.model.encoders.clip import load_text_encoder
+from paris_p2p.model.encoders.autoencoder import Autoencoder
 from paris_p2p.model.encoders.hub import load_hub_autoencoder, load_hub_text_encoder
+from paris_p2p.model.encoders.stored import load_stored_autoencoder, load_stored_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
-from paris_p2p.model.expert import Expert, build_expert
 from paris_p2p.model.expert_objectives import EXPERT_OBJECTIVES
 from paris_p2p.model.integrators import INTEGRATORS, StepListener
 from paris_p2p.model.mixture import Strategy
 from paris_p2p.model.objective import Text, VelocityField
-from paris_p2p.model.router import Router, build_router
+from paris_p2p.model.router import Router
 from paris_p2p.model.sampler import (
     BadAnswer,
     EnsembleSampler,
     Sample,
     draw_noise,
 )
-from paris_p2p.model.weights import load_into
 from paris_p2p.records.run import ROUTER, Artefact, RunManifest, run_id, slot_name
+from paris_p2p.sampling.checkpoints import Checkpoints, Key, Network
 from paris_p2p.sampling.contents import Contents, HeadRow
 from paris_p2p.sampling.networks import Networks, machine_share
 from paris_p2p.sampling.pictures import Picture
@@ -43,8 +41,9 @@ from paris_p2p.sampling.request import SampleRequest
 log = logging.getLogger(__name__)
 
 Encoder = TypeVar("Encoder", Autoencoder, TextEncoder)
-Key = tuple[str, str]
-"""Identifies a built network: run and slot, or the kind of encoder; and the content."""
+
+PROBE_STEPS: Final = 2
+"""Steps of a path on which an expert is tried."""
 
 
 class Ensemble:
@@ -64,23 +63,15 @@ class Ensemble:
         contents: Contents,
         networks: Networks | None = None,
     ) -> None:
-        self._run_id = run_id(sealed_run)
-        self._run = run = RunManifest.unseal(sealed_run)
-        self._heads = {slot: list(heads[str(slot)]) for slot in run.slots()}
+        self.run_id = run_id(sealed_run)
+        self.run = run = RunManifest.unseal(sealed_run)
         self._contents = contents
         self._networks = networks or Networks(machine_share())
-        self.used: dict[int, HeadRow] = {}
-        """The head that each slot was loaded from."""
-        self._experts: dict[int, Expert | Router] = {}
-        self._given_again: set[str] = set()
-        """Contents that failed once without being condemned."""
-        self._refuted: dict[int, set[str]] = {slot: set() for slot in run.slots()}
-        """The contents of each slot that are not used again."""
-        self._looked_again: set[int] = set()
-        """The slots whose heads were looked up a second time."""
+        self.checkpoints = Checkpoints(run, self.run_id, heads, contents, self._networks)
+        self._experts: dict[int, Network] = {}
         self.router = self._load_router()
         self.text_encoder = self._kept_encoder(
-            run.text_encoder, load_text_encoder, load_hub_text_encoder
+            run.text_encoder, load_stored_text_encoder, load_hub_text_encoder
         )
         if self.text_encoder.width != run.text_width:
             raise BadContent(
@@ -89,7 +80,7 @@ class Ensemble:
                 "the run's manifest is wrong: ask its author",
             )
         self.autoencoder = self._kept_encoder(
-            run.autoencoder, load_autoencoder, load_hub_autoencoder
+            run.autoencoder, load_stored_autoencoder, load_hub_autoencoder
         )
 
     def sample(self, request: SampleRequest, on_step: StepListener | None = None) -> list[Picture]:
@@ -117,6 +108,25 @@ class Ensemble:
             except BadAnswer as error:
                 self._replace(error.slot, error)
 
+    def prove(self, expert: int) -> bool:
+        """Whether an expert can be had that answers soundly, as does the router beside it.
+
+        Afterwards `checkpoints` has the files of both. The expert's network is let go.
+        """
+        _, null = self._texts([])
+        noise = draw_noise(1, self.checkpoints.latent_shape, seed=0)
+        only = torch.arange(self.run.clusters) == expert
+        while self._expert(expert) is not None:
+            sampler = EnsembleSampler(self.router, self._expert, null, only)
+            try:
+                sampler.sample(null, noise, PROBE_STEPS)
+            except BadAnswer as error:
+                self._replace(error.slot, error)
+            else:
+                del self._experts[expert]
+                return True
+        return False
+
     def _sampled(self, request: SampleRequest, on_step: StepListener | None) -> Sample:
         captions = request.captions()
         text, null = self._texts(captions)
@@ -124,98 +134,50 @@ class Ensemble:
             router=self.router,
             load_expert=self._expert,
             null=null,
-            available=torch.tensor([bool(self._heads[k]) for k in range(self._run.clusters)]),
+            available=self._available(),
             read=self.router.read if self._reading else None,
             strategy=Strategy.named(self._strategy(request), request.top_k or 1),
             guidance=request.guidance,
             own_routing=request.guidance_routing == "own",
             integrator=INTEGRATORS[request.sampler],
         )
-        noise = draw_noise(len(captions), self._latent_shape, request.seed)
+        noise = draw_noise(len(captions), self.checkpoints.latent_shape, request.seed)
         return sampler.sample(text, noise, request.steps, on_step)
 
     @property
     def _reading(self) -> bool:
-        return self._run.router.caption_width > 0
+        return self.run.router.caption_width > 0
 
     def _strategy(self, request: SampleRequest) -> str:
         return request.strategy_for(reading=self._reading)
 
-    @property
-    def _latent_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self._run.latent_shape
-        return channels, height, width
+    def _available(self) -> Tensor:
+        """Whether each expert (K,) has a head left to try."""
+        return torch.tensor([self.checkpoints.known(k) for k in range(self.run.clusters)])
 
     def _expert(self, expert: int) -> VelocityField | None:
         try:
-            self._run.check_objective(expert)
+            self.run.check_objective(expert)
             if expert not in self._experts:
-                self._experts[expert] = self._network(expert)
-            objective = EXPERT_OBJECTIVES[self._run.objective(expert)]
+                self._experts[expert] = self.checkpoints.network(expert)
+            objective = EXPERT_OBJECTIVES[self.run.objective(expert)]
             return objective.as_velocity(self._experts[expert])
         except NotAvailable as error:
             log.warning("%s; its share is lost", error)
-            self._heads[expert] = []
+            self.checkpoints.give_up(expert)
             return None
 
     def _load_router(self) -> Router:
-        return cast("Router", self._network(ROUTER))
+        return cast("Router", self.checkpoints.network(ROUTER))
 
-    def _network(self, slot: int) -> Expert | Router:
-        """The best network of a slot that can be had and has valid weights.
-
-        When heads were refuted and none is left, heads are looked up once more: slow or busy ones
-        may have been passed over while a worthless one could be had.
-        """
-        try:
-            return self._first_sound(slot)
-        except NotAvailable:
-            refuted = self._refuted[slot]
-            if not refuted or slot in self._looked_again:
-                raise
-            self._looked_again.add(slot)
-            found = self._contents.heads(slot)
-            self._heads[slot] = [head for head in found if head["manifest"] not in refuted]
-            return self._first_sound(slot)
-
-    def _first_sound(self, slot: int) -> Expert | Router:
-        """The first known head's network of a slot that can be had and has valid weights."""
-        while heads := {head["manifest"]: head for head in reversed(self._heads[slot])}:
-            best_first = list(dict.fromkeys(head["manifest"] for head in self._heads[slot]))
-            if (kept := self._kept(slot, best_first[0])) is not None:
-                self.used[slot] = heads[best_first[0]]
-                return kept
-            try:
-                content, path = self._contents.fetch_head(slot, best_first)
-            except NotAvailable as error:
-                log.info("%s: %s", slot_name(slot), error)
-                break
-            self.used[slot] = heads[content]
-            try:
-                return self._loaded(slot, content, path)
-            except BadContent as error:
-                self._refute(slot, error)
-        raise NotAvailable(
-            f"nobody has a usable checkpoint of {slot_name(slot)}",
-            f"wait for one, or train it: paris-peer claim-expert {_option(slot)}",
-        )
-
-    def _kept(self, slot: int, content: str) -> Expert | Router | None:
-        """The network of a slot, if it was built from this content before."""
-        network = self._networks.get(self._key(slot, content))
-        return network if isinstance(network, Expert | Router) else None
-
-    def _loaded(self, slot: int, content: str, path: Path) -> Expert | Router:
-        """The network of a slot with the weights in a file. BadContent if they do not fit."""
-        if (kept := self._kept(slot, content)) is not None:
-            return kept
-        network = self._built(slot)
-        load_into(network, path)
-        self._networks.keep(self._key(slot, content), network.eval())
-        return network
-
-    def _key(self, slot: int, content: str) -> Key:
-        return f"{self._run_id.hex()} {slot}", content
+    def _replace(self, slot: int, error: BadContent) -> None:
+        """Refute the head that a slot's network came from, and load the next."""
+        self.checkpoints.refute(slot, error)
+        if slot == ROUTER:
+            self.router = self._load_router()
+        else:
+            del self._experts[slot]
+            self._expert(slot)
 
     def _kept_encoder(
         self,
@@ -230,33 +192,6 @@ class Ensemble:
             kept = _encoder(artefact, self._contents, load, load_hub)
             self._networks.keep(key, kept)
         return cast("Encoder", kept)
-
-    def _replace(self, slot: int, error: BadContent) -> None:
-        """Refute the head that a slot's network came from, and load the next."""
-        self._refute(slot, error)
-        if slot == ROUTER:
-            self.router = self._load_router()
-        else:
-            del self._experts[slot]
-            self._expert(slot)
-
-    def _refute(self, slot: int, error: BadContent) -> None:
-        """Have a head condemned, and drop it; one that is not condemned is tried once more."""
-        head = self.used.pop(slot)
-        log.warning("%s of %s: %s", slot_name(slot), head["author"][-8:], error)
-        content = head["manifest"]
-        self._networks.drop(self._key(slot, content))
-        same = [other for other in self._heads[slot] if other["manifest"] == content]
-        condemned = all(self._contents.condemn(other, error.message) for other in same)
-        if condemned or content in self._given_again:
-            self._refuted[slot].add(content)
-            self._heads[slot] = [h for h in self._heads[slot] if h["manifest"] != content]
-        self._given_again.add(content)
-
-    def _built(self, slot: int) -> Expert | Router:
-        if slot == ROUTER:
-            return build_router(self._run.router, self._latent_shape, self._run.clusters)
-        return build_expert(self._run.expert_spec(slot), self._latent_shape)
 
     @torch.inference_mode()
     def _texts(self, captions: Sequence[str]) -> tuple[Text, Text]:
@@ -281,7 +216,7 @@ class Ensemble:
     ) -> dict[str, Any]:
         weights = sample.weights[:, index].mean(dim=0)
         return {
-            "run": {"name": self._run.name, "id": self._run_id.hex()},
+            "run": {"name": self.run.name, "id": self.run_id.hex()},
             "prompt": caption,
             "seed": request.seed + index,
             "sampler": request.sampler,
@@ -297,13 +232,9 @@ class Ensemble:
             "lost_mass": round(float(sample.lost_mass[:, index].mean()), 4),
             "heads": {
                 slot_name(slot): {name: head[name] for name in ("author", "step", "manifest")}
-                for slot, head in sorted(self.used.items())
+                for slot, head in sorted(self.checkpoints.used.items())
             },
         }
-
-
-def _option(slot: int) -> str:
-    return "--router" if slot == ROUTER else f"--expert {slot}"
 
 
 def _encoder(

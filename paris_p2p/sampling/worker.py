@@ -4,19 +4,24 @@
 
 Its parent writes
 
-    {"job": {"id", "sealed_run", "heads", "request", "file"}}   one at a time
+    {"job": {"id", "kind", ...}}                                one at a time; of the kind
+        "sampling" : "sealed_run", "heads", "request", "file"
+        "export"   : "sealed_run", "heads", "folder" to make
+        "import"   : "folder" to read, "out": the folder for the contents made of it
     {"answer": {...}}                                           to a question
     {"stop": id}                                                to stop that job
 
 and it writes
 
     {"event": "loading"}, {"event": "sampling", "step", "steps", "steps_per_second"},
+    {"event": "exporting", "part", "parts"}, {"event": "importing", "part", "parts"},
     {"event": "warning", "text"}
     {"ask": "fetch", "content"}                                 -> {"path"}
     {"ask": "fetch-head", "slot", "contents"}                   -> {"content", "path"}
     {"ask": "heads", "slot"}                                    -> {"heads"}
     {"ask": "condemn", "head", "reason"}                        -> {"condemned"}
-    {"event": "sampled", "images"} or {"event": "error", ...}   the end of a job
+    {"event": "sampled", "images"}, {"event": "exported", "experts"}, {"event": "imported", "run"}
+    or {"event": "error", ...}                                  the end of a job
 
 An answer may be {"error": {...}} instead. The end of standard input (the parent is gone, or needs
 the memory) ends the process at once: it has nothing to save.
@@ -30,7 +35,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
@@ -42,11 +47,14 @@ from paris_p2p.sampling.request import SampleRequest
 from paris_p2p.training.offline import forbid_network
 
 if TYPE_CHECKING:
+    from paris_p2p.sampling.ensemble import Ensemble
     from paris_p2p.sampling.networks import Networks
 
 log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
+Outcome = tuple[str, Message]
+"""The name of a job's last event, and what it tells."""
 
 
 def main() -> None:
@@ -148,27 +156,25 @@ class ParentContents:
 
 def _do(job: Message, parent: Parent, networks: Networks) -> None:
     """Do one job. Its last line tells how it ended."""
+    do = {"sampling": _draw, "export": _export, "import": _import}[job["kind"]]
     try:
-        images = _draw(job, parent, networks)
+        event, told = do(job, parent, networks)
     except ParisError as error:
         _tell_error(parent, error)
     except Exception as error:
-        log.exception("sampling failed")
+        log.exception("the job failed")
         networks.clear()
         _tell_error(parent, _told(error))
     else:
-        parent.tell("sampled", images=images)
+        parent.tell(event, **told)
 
 
-def _draw(job: Message, parent: Parent, networks: Networks) -> list[Mapping[str, Any]]:
-    """Draw a job's pictures into its file; returns each image's provenance."""
-    parent.tell("loading")
-    from paris_p2p.sampling.ensemble import Ensemble
+def _draw(job: Message, parent: Parent, networks: Networks) -> Outcome:
+    """Draw a job's pictures into its file. Tells each image's provenance."""
+    ensemble = _ensemble(job, parent, networks)
     from paris_p2p.sampling.pictures import png_of
 
     request = SampleRequest.of(job["request"])
-    sealed_run = bytes.fromhex(job["sealed_run"])
-    ensemble = Ensemble(sealed_run, job["heads"], ParentContents(parent), networks)
     began = time.monotonic()
 
     def on_step(done: int, total: int) -> None:
@@ -178,7 +184,42 @@ def _draw(job: Message, parent: Parent, networks: Networks) -> list[Mapping[str,
 
     pictures = ensemble.sample(request, on_step)
     write_atomically(Path(job["file"]), png_of(pictures, request.scale))
-    return [picture.provenance for picture in pictures]
+    return "sampled", {"images": [picture.provenance for picture in pictures]}
+
+
+def _export(job: Message, parent: Parent, networks: Networks) -> Outcome:
+    """Write the run as a job's folder. Tells which experts are in it."""
+    ensemble = _ensemble(job, parent, networks)
+    from paris_p2p.sampling.exporting import export
+
+    experts = export(ensemble, Path(job["folder"]), _on_part(job, parent, "exporting"))
+    return "exported", {"experts": experts}
+
+
+def _import(job: Message, parent: Parent, networks: Networks) -> Outcome:
+    """Read a job's folder into the contents of a run. Tells what the run's manifest needs."""
+    parent.tell("loading")
+    from paris_p2p.pipeline.reading import read_folder
+
+    on_part = _on_part(job, parent, "importing")
+    return "imported", {"run": read_folder(Path(job["folder"]), Path(job["out"]), on_part)}
+
+
+def _ensemble(job: Message, parent: Parent, networks: Networks) -> Ensemble:
+    """The ensemble of a job's run."""
+    parent.tell("loading")
+    from paris_p2p.sampling.ensemble import Ensemble
+
+    sealed_run = bytes.fromhex(job["sealed_run"])
+    return Ensemble(sealed_run, job["heads"], ParentContents(parent), networks)
+
+
+def _on_part(job: Message, parent: Parent, event: str) -> Callable[[int, int], None]:
+    def on_part(done: int, total: int) -> None:
+        parent.check_wanted(job["id"])
+        parent.tell(event, part=done, parts=total)
+
+    return on_part
 
 
 def _told(error: Exception) -> ParisError:
@@ -187,10 +228,10 @@ def _told(error: Exception) -> ParisError:
 
     if out_of_memory(error):
         return ParisError(
-            "this machine has too little free memory to sample",
+            "this machine has too little free memory",
             "Ask for fewer images at once, or close other programs",
         )
-    return ParisError(f"sampling failed: {error!r}", "The peer's log says where")
+    return ParisError(f"the sampling process failed: {error!r}", "The peer's log says where")
 
 
 def _tell_error(parent: Parent, error: ParisError) -> None:

@@ -8,13 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import safetensors.torch
 import torch
 from torch import nn
 
 from paris_p2p.errors import BadContent
 from paris_p2p.files import write_atomically
-from paris_p2p.model.weights import FLOATS, load_weights, read_metadata
+from paris_p2p.model.weights import FLOATS, load_weights, read_metadata, serialised
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -67,7 +66,7 @@ def write(
         name: tensor.to("cpu", torch.float32 if name in whole else torch.float16).contiguous()
         for name, tensor in module.state_dict().items()
     }
-    write_atomically(path, safetensors.torch.save(state, metadata), mode=0o644)
+    write_atomically(path, serialised(state, metadata), mode=0o644)
 
 
 def check_range(name: str, value: object, low: int, high: int) -> None:

@@ -9,14 +9,13 @@ import huggingface_hub
 import open_clip
 import safetensors.torch
 from open_clip.tokenizer import SimpleTokenizer
-from torch import Tensor
 
 from paris_p2p.errors import BadContent, NotAvailable, extra
-from paris_p2p.model.encoders.autoencoder import Autoencoder
+from paris_p2p.model.encoders.autoencoder_kl import KLAutoencoder
 from paris_p2p.model.encoders.towers import ImageEncoder, TextEncoder
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    pass
 
 SD_VAE_SCALING = 0.18215
 """Stable Diffusion's factor, which gives its latents unit std."""
@@ -28,33 +27,7 @@ LOCAL_DIR = "local-dir:"
 TIMM = "timm:"
 
 
-class HubAutoencoder(Autoencoder):
-    """A published `AutoencoderKL` at one image size; its latents are multiplied by `scaling`."""
-
-    def __init__(self, body: AutoencoderKL, scaling: float, image_px: int) -> None:
-        super().__init__()
-        self.body = body
-        self.scaling = scaling
-        self.image_px = image_px
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of one image's latent."""
-        side = self.image_px >> (len(self.body.config["block_out_channels"]) - 1)
-        return self.body.config["latent_channels"], side, side
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Images to the mode of their latents' distribution, scaled."""
-        mode: Tensor = self.body.encode(images).latent_dist.mode()
-        return mode * self.scaling
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents to images, not clamped."""
-        images: Tensor = self.body.decode(latents / self.scaling).sample
-        return images
-
-
-def load_hub_autoencoder(name_or_dir: str) -> HubAutoencoder:
+def load_hub_autoencoder(name_or_dir: str) -> KLAutoencoder:
     """Load a published `AutoencoderKL` (`stabilityai/sd-vae-ft-mse`) or a local copy of one.
 
     Raises `NotAvailable` when neither the hub nor the disk has it in safetensors.
@@ -65,7 +38,7 @@ def load_hub_autoencoder(name_or_dir: str) -> HubAutoencoder:
         body = AutoencoderKL.from_pretrained(name_or_dir, use_safetensors=True)
     except OSError as error:
         raise _not_had(name_or_dir) from error
-    return HubAutoencoder(body, SD_VAE_SCALING, SD_VAE_PX).eval().requires_grad_(False)
+    return KLAutoencoder(body, SD_VAE_SCALING, SD_VAE_PX).eval().requires_grad_(False)
 
 
 def load_hub_text_encoder(name: str) -> TextEncoder:

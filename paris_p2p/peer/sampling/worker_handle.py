@@ -31,6 +31,9 @@ STOP_PATIENCE: Final = 5.0
 IDLE: Final = 300.0
 """Seconds without a job after which the process is ended to free its memory."""
 
+ENDS: Final = frozenset({"sampled", "exported", "imported", "error"})
+"""The last events of jobs."""
+
 REMEDY = "The same command starts another one"
 
 
@@ -93,7 +96,7 @@ class SamplingProcess:
             raise Senseless("its line is not JSON") from error
         if not isinstance(message, dict):
             raise Senseless("its line is not a JSON object")
-        if message.get("event") in ("sampled", "error"):
+        if message.get("event") in ENDS:
             self._job = ""
         return message
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training.starting_points import Start, claimed_loss
 from paris_p2p.peer.training.worker_handle import Event
-from paris_p2p.records.run import ROUTER, RunManifest, ShardRef
+from paris_p2p.records.run import ROUTER, RunManifest
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def needed(run: RunManifest, expert: int) -> list[bytes]:
     encoder = run.text_encoder
     texts = [bytes.fromhex(encoder.reference)] if encoder.kind == "content" else []
     base = [run.base] if run.base is not None and expert != ROUTER else []
-    return [*(shard.manifest for shard in _shards(run, expert)), *texts, *base]
+    return [*(shard.manifest for shard in run.shards_of(expert)), *texts, *base]
 
 
 async def assignment(
@@ -50,7 +50,7 @@ async def assignment(
         "router": asdict(run.router),
         "recipe": asdict(run.recipe),
         "shards": [
-            str(await membership.node.path(shard.manifest)) for shard in _shards(run, expert)
+            str(await membership.node.path(shard.manifest)) for shard in run.shards_of(expert)
         ],
         "text_encoder": await _text_encoder(membership),
         "base": await _base(membership, expert),
@@ -77,10 +77,6 @@ def _expert(run: RunManifest, slot: int) -> Event:
     if slot == ROUTER:
         return {"expert": asdict(run.expert)}
     return {"expert": asdict(run.expert_spec(slot)), "objective": run.objective(slot)}
-
-
-def _shards(run: RunManifest, expert: int) -> tuple[ShardRef, ...]:
-    return run.shards if expert == ROUTER else (run.shards[expert],)
 
 
 async def _base(membership: Membership, expert: int) -> str | None:

@@ -71,7 +71,7 @@ class UnattendedTraining:
         """One claim from choice to release, in the first run with a free slot."""
         turns = await asyncio.to_thread(turns_of, list(self._node.memberships.values()))
         if not turns:
-            raise ParisError("this peer takes part in no run")
+            raise ParisError("this peer takes part in no run that can be trained")
         for number, membership in enumerate(turns, start=1):
             try:
                 await self._train_in(membership, wait=len(turns) == 1)
@@ -125,8 +125,9 @@ class UnattendedTraining:
 
 
 def turns_of(memberships: Iterable[Membership]) -> list[Membership]:
-    """The runs in which to look for a slot, the one trained least recently first."""
-    return sorted(memberships, key=lambda one: (one.last_trained(), one.run_id))
+    """The runs with data in which to look for a slot, the one trained least recently first."""
+    trainable = (one for one in memberships if one.run.shards)
+    return sorted(trainable, key=lambda one: (one.last_trained(), one.run_id))
 
 
 def pause_after(failures: int, rng: random.Random) -> float:
