@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 
 from paris_p2p.data.shards import Shard
 from paris_p2p.errors import BadContent
-from paris_p2p.model.encoders.clip import load_text_encoder
 from paris_p2p.model.encoders.hub import load_hub_text_encoder
+from paris_p2p.model.encoders.stored import load_stored_text_encoder
 from paris_p2p.model.encoders.towers import TextEncoder
 from paris_p2p.model.objective import Corruption, Text
 from paris_p2p.training.captions import (
@@ -203,7 +203,7 @@ def load_encoder(reference: TextEncoderReference, device: str) -> TextEncoder:
     if reference.kind == "hub":
         encoder = load_hub_text_encoder(reference.reference)
     else:
-        encoder = load_text_encoder(Path(reference.reference))
+        encoder = load_stored_text_encoder(Path(reference.reference))
     return encoder.to(pick_device(device))
 
 

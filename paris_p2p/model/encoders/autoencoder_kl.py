@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from paris_p2p.errors import BadContent
@@ -16,6 +16,9 @@ from paris_p2p.files import write_atomically
 from paris_p2p.model.encoders.artefact import check_range, fill, metadata_of, read_config
 from paris_p2p.model.encoders.autoencoder import Autoencoder
 from paris_p2p.model.weights import serialised
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 FORMAT = "paris-autoencoder-kl/1"
 
@@ -77,6 +80,8 @@ class KLConfig:
 
 def empty_autoencoder_kl(config: KLConfig) -> KLAutoencoder:
     """The autoencoder of these sizes, on the meta device: names and shapes without weights."""
+    from diffusers import AutoencoderKL  # with its loaders, which take a second to import
+
     levels = len(config.block_out_channels)
     with torch.device("meta"):
         body = AutoencoderKL(

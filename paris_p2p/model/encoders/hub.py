@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import huggingface_hub
 import open_clip
@@ -13,9 +12,6 @@ from open_clip.tokenizer import SimpleTokenizer
 from paris_p2p.errors import BadContent, NotAvailable, extra
 from paris_p2p.model.encoders.autoencoder_kl import KLAutoencoder
 from paris_p2p.model.encoders.towers import ImageEncoder, TextEncoder
-
-if TYPE_CHECKING:
-    pass
 
 SD_VAE_SCALING = 0.18215
 """Stable Diffusion's factor, which gives its latents unit std."""
