@@ -16,6 +16,7 @@ from paris_p2p.store.blobs import Blobs
 log = logging.getLogger(__name__)
 
 RUN_FILE = "run.paris"
+BASE_FILE = "base.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,12 @@ class ShippedRun:
 
     def content_files(self) -> list[tuple[Path, str]]:
         """Every shipped content file with its manifest kind, encoders first."""
-        encoders = [(path, "encoder") for path in sorted(self.folder.glob("*.safetensors"))]
+        frozen = sorted(self.folder.glob("*.safetensors"))
+        encoders = [(path, "encoder") for path in frozen if path.name != BASE_FILE]
+        base = [(path, "checkpoint") for path in frozen if path.name == BASE_FILE]
         shards = [(path, "shard") for path in sorted(self.folder.glob("shards/*.safetensors"))]
         heads = [(path, "checkpoint") for path in sorted(self.folder.glob("heads/*.safetensors"))]
-        return encoders + shards + heads
+        return encoders + shards + base + heads
 
     def heads(self) -> list[bytes]:
         """The sealed heads of the shipped checkpoints."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from bootstrap.shipped_run.build import SHIPPED
@@ -18,7 +19,7 @@ from paris_p2p.files import write_atomically
 from paris_p2p.identity import Identity
 from paris_p2p.model.encoders.autoencoder import load_autoencoder
 from paris_p2p.model.encoders.clip import load_text_encoder
-from paris_p2p.peer.shipped_run import RUN_FILE
+from paris_p2p.peer.shipped_run import BASE_FILE, RUN_FILE
 from paris_p2p.records.run import Artefact, RunManifest, ShardRef, run_id
 from paris_p2p.store.blobs import Blobs
 from paris_p2p.store.chunks import ChunkStore
@@ -51,7 +52,7 @@ def shipped_run_manifest(folder: Path, blobs: Blobs, author: bytes, now: float) 
         author=author,
         clusters=len(clusters),
         expert=parts.expert,
-        router=parts.router,
+        router=replace(parts.router, caption_width=text.width),
         recipe=parts.training,
         latent_shape=autoencoder.latent_shape,
         autoencoder=Artefact(
@@ -72,7 +73,14 @@ def shipped_run_manifest(folder: Path, blobs: Blobs, author: bytes, now: float) 
         ),
         trusted_authors=(),
         experts=parts.experts(len(clusters)),
+        base=_base(folder, blobs),
     )
+
+
+def _base(folder: Path, blobs: Blobs) -> bytes | None:
+    """The common start of the experts, if the run has one."""
+    path = folder / BASE_FILE
+    return _add(path, "checkpoint", blobs) if path.exists() else None
 
 
 def _add(path: Path, kind: str, blobs: Blobs) -> bytes:
