@@ -1,7 +1,8 @@
-"""A trainer dies by kill -9, and whoever takes its expert over goes on from its resume state."""
+"""A trainer dies by kill -9. Its heir goes on from its resume state, and leaves in good order."""
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,7 +41,7 @@ def swarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSwar
 
 
 @pytest.mark.slow
-def test_a_takeover_goes_on_exactly_from_the_resume_state_that_survived(
+def test_a_takeover_goes_on_from_the_resume_state_that_survived_and_leaves_all_published(
     swarm: LocalSwarm, tmp_path: Path
 ) -> None:
     survivors = [blobs(swarm, name) for name in ("door", "seed", "bela")]
@@ -75,6 +76,11 @@ def test_a_takeover_goes_on_exactly_from_the_resume_state_that_survived(
     assert resumed["by"] == ada.first("ready")["peer"]
     published = bela.first("published", PUBLISHED)
     assert published["step"] > state["step"]
+    (shown,) = swarm.run_status("bela")["jobs"]
+    assert shown["slot"] == bela.first("claimed")["slot"] == 0
+    bela.popen.send_signal(signal.SIGINT)
+    left = [event["event"] for event in bela.finish()]
+    assert left[-3:] == ["published", "resume_published", "released"]
 
     job = Job.read(next(swarm.home("bela").glob("snapshots/*/slot-0/job.json")))
     alone = replace(

@@ -12,30 +12,11 @@ import pytest
 
 from paris_p2p.home import Home
 from paris_p2p.identity import Identity
-from peers.local_swarm import local_swarm, wait_until
+from peers.local_swarm import wait_until
 from tests.api.test_client import silent_program
 from tests.cli.test_commands import paris_peer
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
-
-
-@pytest.mark.slow
-def test_a_peer_that_trains_unattended_shows_it_and_leaves_with_everything_published(
-    tmp_path: Path,
-) -> None:
-    with local_swarm(tmp_path) as swarm:
-        peer = swarm.start("ada", (), "--seed-shipped-run", "--train")
-        slot = peer.first("claimed", 60)["slot"]
-        peer.first("progress", 240)
-        (job,) = swarm.run_status("ada")["jobs"]
-        assert job["slot"] == slot
-        peer.popen.send_signal(signal.SIGINT)
-        events = peer.finish()
-    assert [event["event"] for event in events[-3:]] == [
-        "published",
-        "resume_published",
-        "released",
-    ]
 
 
 @pytest.fixture

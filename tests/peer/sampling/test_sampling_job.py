@@ -123,7 +123,7 @@ async def test_prompts_become_pictures_by_one_process_that_keeps_what_it_built(
     assert "warning" in kinds(third)
 
 
-async def test_the_bytes_that_came_for_a_picture_are_told(
+async def test_a_job_tells_the_bytes_that_came_fails_with_its_process_and_can_be_stopped(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = Answers.to
@@ -136,14 +136,11 @@ async def test_the_bytes_that_came_for_a_picture_are_told(
         async for event in honest(self, question):
             yield event
 
-    monkeypatch.setattr(Answers, "to", to)
-    seen = await studio.draw()
+    with monkeypatch.context() as patched:
+        patched.setattr(Answers, "to", to)
+        seen = await studio.draw()
     assert seen[-1]["fetched"] == 4 * 1000 + 30
 
-
-async def test_a_process_that_is_killed_fails_its_job_and_one_that_is_stopped_stays(
-    studio: Studio,
-) -> None:
     job = studio.job(LONG)
     with pytest.raises(WorkerDied, match="SIGKILL"):
         async with aclosing(job.events()) as events:
