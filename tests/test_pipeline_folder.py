@@ -21,16 +21,24 @@ PROMPT, SEED = "blue heart, noto style", 3
 DRAW = """
 import sys
 
-class OnlyDiffusers:
-    def find_spec(self, name, path=None, target=None):
-        foreign = {"paris_p2p", "open_clip", "hivemind", "ftfy", "transformers", "timm"}
-        if name.partition(".")[0] in foreign:
-            raise ModuleNotFoundError(name)
+class Without:
+    foreign = {"paris_p2p", "open_clip", "hivemind", "ftfy", "transformers", "timm"}
 
-sys.meta_path.insert(0, OnlyDiffusers())
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        is_foreign = name.partition(".")[0] in self.foreign
+        return None if is_foreign else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
 from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)
+assert not Without.foreign & sys.modules.keys()
 pipeline(sys.argv[2], seed=int(sys.argv[3])).images[0].save(sys.argv[4])
 """
 

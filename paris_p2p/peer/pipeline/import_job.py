@@ -27,7 +27,7 @@ class ImportJob(ProcessJob):
     """One import. Events: loading, importing, warning; imported.
 
     "imported" has the "run" (its id), its "name", its number of "clusters", and the "experts" that
-    were there. UsageProblem where `folder` is no folder, BadContent for a name that no run may have.
+    were there. UsageProblem where `folder` is no folder, BadContent for a name that no run has.
 
     name : the run's name; None for the one in the folder.
     """
