@@ -14,7 +14,7 @@ from PIL import Image
 
 from peers.local_swarm import LocalSwarm, SwarmProblem, local_swarm
 
-pytestmark = [pytest.mark.slow, pytest.mark.process]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow, pytest.mark.process]
 
 PROMPT, SEED = "blue heart, noto style", 3
 
