@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from paris_p2p.errors import DiskFull
-from paris_p2p.files import sweep_partial_files, write_atomically
+from paris_p2p.errors import DiskFull, UsageProblem
+from paris_p2p.files import (
+    check_new_folder,
+    folder_atomically,
+    sweep_partial_files,
+    write_atomically,
+)
 
 WRITE_AND_HANG = """
 import sys
@@ -111,3 +116,69 @@ def test_what_a_killed_writer_left_can_be_swept(tmp_path: Path) -> None:
     sweep_partial_files(tmp_path)
     assert list(tmp_path.iterdir()) == [file]
     assert file.read_bytes() == b"old"
+
+
+def test_a_folder_appears_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    with folder_atomically(folder) as aside:
+        (aside / "part").mkdir()
+        (aside / "part" / "file").write_bytes(b"text")
+        assert not folder.exists()
+    assert (folder / "part" / "file").read_bytes() == b"text"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), folder_atomically(tmp_path / "folder") as aside:
+        (aside / "file").write_bytes(b"half")
+        raise KeyboardInterrupt
+    with pytest.raises(DiskFull), folder_atomically(tmp_path / "folder"):
+        raise OSError(errno.ENOSPC, "no room")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_never_replaces_one_that_came_meanwhile(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with pytest.raises(OSError, match="not empty"), folder_atomically(folder):
+        folder.mkdir()
+        (folder / "other").write_bytes(b"mine")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "other"]
+
+
+FILL_AND_HANG = """
+import sys
+from pathlib import Path
+from paris_p2p.files import folder_atomically
+with folder_atomically(Path(sys.argv[1])) as aside:
+    (aside / "file").write_bytes(b"half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_writer_of_a_folder_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    folder = tmp_path / "fol[d]er"
+    stop(start(FILL_AND_HANG, folder))
+    (leftover,) = tmp_path.iterdir()
+    assert leftover.name.startswith(".fol[d]er.")
+    with folder_atomically(tmp_path / "another"):
+        pass
+    assert leftover.exists()
+    with folder_atomically(folder):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "fol[d]er"]
+
+
+def test_where_a_new_folder_can_be_made(tmp_path: Path) -> None:
+    check_new_folder(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for path, words in (
+        (tmp_path, "exists"),
+        (tmp_path / "link", "exists"),
+        (tmp_path / "file" / "new", "Not a directory"),
+        (Path("new"), "not an absolute path"),
+    ):
+        with pytest.raises(UsageProblem, match=words):
+            check_new_folder(path)

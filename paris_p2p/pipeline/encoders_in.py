@@ -25,6 +25,7 @@ from paris_p2p.model.encoders.transformers_clip import (
     PREFIX,
     from_transformers,
     merges_in,
+    merges_in_one,
     to_transformers,
     tower_config_in,
 )
@@ -172,9 +173,13 @@ def _own_tower(config: Mapping[str, Any]) -> tuple[TowerConfig, list[str]]:
 
 
 def _merges(folder: Path) -> list[str]:
-    vocabulary = read_json(folder / "vocab.json")
+    """The merges of the tokenizer in a folder, in the files of transformers 5 or before."""
+    whole = folder / "tokenizer.json"
+    if whole.is_file() and not (folder / "vocab.json").is_file():
+        with at(whole):
+            return merges_in_one(read_json(whole))
     with at(folder):
-        return merges_in(vocabulary, read_text(folder / "merges.txt"))
+        return merges_in(read_json(folder / "vocab.json"), read_text(folder / "merges.txt"))
 
 
 def _expected(state: Mapping[str, Tensor]) -> Expected:

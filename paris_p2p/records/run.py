@@ -66,12 +66,22 @@ Depth = Annotated[int, Integer(1, 128)]
 Patch = Annotated[int, Integer(1, 16)]
 """Side of the square of latent pixels that makes one token."""
 
+RUN_NAME = Text(64, shortest=1)
+
 Fraction = Annotated[float, Number(0.0, 1.0)]
 
 
 def slot_name(expert: int) -> str:
     """The slot in words: "router", or "expert 3"."""
     return "router" if expert == ROUTER else f"expert {expert}"
+
+
+def check_name(name: str) -> None:
+    """BadContent for a name that no run may have."""
+    try:
+        RUN_NAME.read(name)
+    except BadContent as error:
+        raise BadContent(f"name: {error.message}", "choose another name") from error
 
 
 def run_id(sealed: bytes) -> bytes:
@@ -191,7 +201,7 @@ class RunManifest(Signed):
     """A shard has at most 25 values and an expert's slot 15; two authors a cluster, and the rest,
     fit into three more."""
 
-    name: Annotated[str, Text(64, shortest=1)]
+    name: Annotated[str, RUN_NAME]
     created: Time
     author: AuthorKey
     clusters: Annotated[int, Integer(1, MAX_CLUSTERS)]

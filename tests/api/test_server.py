@@ -176,6 +176,13 @@ async def test_a_fetch_that_the_quota_has_no_room_for_says_so(tmp_path: Path) ->
         ("/v1/fetch", b'{"contents": [], "patience": Infinity}', "is out of range"),
         ("/v1/jobs", b'{"kind": 9007199254740994}', "is out of range"),
         ("/v1/jobs", b'{"kind": "training", "shell": 1}', "unknown field"),
+        ("/v1/jobs", b'{"kind": "export"}', "folder is not a path"),
+        ("/v1/jobs", b'{"kind": "export", "folder": "a\\u0000b"}', "folder is not a path"),
+        ("/v1/jobs", b'{"kind": "export", "folder": "out"}', "out is not an absolute path"),
+        ("/v1/jobs", b'{"kind": "export", "folder": "/"}', "/ exists"),
+        ("/v1/jobs", b'{"kind": "import", "folder": "/nowhere"}', "there is no folder /nowhere"),
+        ("/v1/jobs", b'{"kind": "import", "folder": "/", "name": 5}', "name is not text"),
+        ("/v1/jobs", b'{"kind": "import", "folder": "/", "name": ""}', "name: must be text"),
     ],
 )
 async def test_a_bad_body_is_one_clear_line(

@@ -25,7 +25,8 @@ def paris_peer(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["start", "claim-expert", "fetch-and-sample", "status", "doctor"]
+    "command",
+    ["start", "claim-expert", "fetch-and-sample", "export", "import", "status", "doctor"],
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = paris_peer(command, "--help")
@@ -52,6 +53,8 @@ def test_help_and_commands_are_told_without_torch_or_hivemind() -> None:
         (["start", "--port", "99999"], 2, "port"),
         (["start", "--run", "xyz"], 2, "run"),
         (["start", "--port", "31337", "--api-port", "31337"], 2, "both 31337"),
+        (["export", "/tmp"], 2, "/tmp exists"),
+        (["export", "/dev/null/out"], 2, "cannot make /dev/null/out: Not a directory"),
         (["fetch-and-sample", "x" * 5000], 2, "5000 characters"),
         (["fetch-and-sample", "apple", "--steps", "0"], 2, "steps"),
         (["fetch-and-sample", "apple", "-o", ""], 2, "a folder"),

@@ -58,7 +58,7 @@ def test_every_event_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         show(reporter, event, 2)
     assert capsys.readouterr().out.splitlines() == [
-        "waiting for the drawing before this one",
+        "waiting for the job before this one",
         "looking for checkpoints",
         "looking for checkpoints: 2 of 10 candidates answer",
         "fetching abababab, 2.0 MB  0%",

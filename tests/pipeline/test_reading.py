@@ -15,7 +15,7 @@ import torch
 
 from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.stored import load_stored_autoencoder, load_stored_text_encoder
-from paris_p2p.model.encoders.text_tower import tower_config
+from paris_p2p.model.encoders.text_tower import merges_of, tower_config
 from paris_p2p.pipeline.layout import TEXT_ENCODER, VAE
 from paris_p2p.pipeline.reading import content_file, read_folder
 from paris_p2p.records.run import ROUTER as ROUTER_SLOT
@@ -24,6 +24,7 @@ from paris_p2p.sampling.ensemble import Ensemble
 from paris_p2p.sampling.request import SampleRequest
 from tests.peer.worlds import CREATOR, make_run
 from tests.pipeline.folders import (
+    MERGES,
     ensemble_of,
     export_to,
     heads,
@@ -142,6 +143,25 @@ def test_an_autoencoder_under_diffusers_old_names_is_read(tmp_path: Path) -> Non
     read(tmp_path / "paris", tmp_path / "in")
 
 
+@pytest.mark.parametrize("as_pairs", [True, False])
+def test_a_tokenizer_of_one_file_is_read(tmp_path: Path, as_pairs: bool) -> None:
+    write_paris_folder(tmp_path / "paris")
+    folder = tmp_path / "paris" / "tokenizer"
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    for file in folder.iterdir():
+        file.unlink()
+    merges: list[Any] = [merge.split() for merge in MERGES] if as_pairs else MERGES
+    model = {"vocab": vocabulary, "merges": merges}
+    (folder / "tokenizer.json").write_text(json.dumps({"model": model}))
+    read(tmp_path / "paris", tmp_path / "in")
+    text = load_stored_text_encoder(tmp_path / "in" / content_file(TEXT_ENCODER))
+    assert merges_of(text) == MERGES
+    for wrong in ({}, {"model": {"merges": 5}}, {"model": {**model, "merges": merges[1:]}}):
+        (folder / "tokenizer.json").write_text(json.dumps(wrong))
+        with pytest.raises(BadContent, match=r"tokenizer\.json: "):
+            read_folder(tmp_path / "paris", tmp_path / "in", lambda part, parts: None)
+
+
 def test_an_expert_that_is_not_there_is_missing_in_the_run(tmp_path: Path) -> None:
     write_paris_folder(tmp_path / "paris", experts=3)
     shutil.rmtree(tmp_path / "paris" / "expert_1")
@@ -213,7 +233,7 @@ def test_a_tensor_that_does_not_fit_is_named_with_its_file(
         ("vae/config.json", {"latent_channels": 8}, "must have shape"),
         ("text_encoder/config.json", {"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ("text_encoder/config.json", {"num_attention_heads": 3}, "divide into 3 heads"),
-        ("tokenizer/vocab.json", {"the</w>": 1}, "its ids do not follow from merges.txt"),
+        ("tokenizer/vocab.json", {"the</w>": 1}, "ids do not follow from the merges"),
         ("model_index.json", {"mixture": {"objectives": ["flow"]}}, "an objective for each of 2"),
     ],
 )

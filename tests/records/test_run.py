@@ -77,6 +77,27 @@ def test_a_run_too_wordy_to_be_sent_is_refused(run: RunManifest, signer: Identit
         replace(run, clusters=MAX_CLUSTERS, shards=shards).seal(signer)
 
 
+def test_a_run_without_data_can_be_signed_and_not_trained(
+    run: RunManifest, signer: Identity
+) -> None:
+    bare = replace(run, shards=(), image_encoder=None)
+    read = RunManifest.unseal(bare.seal(signer))
+    assert read == bare
+    assert read.content_ids() == {bytes.fromhex("ab" * 32)}
+    assert [read.shards_of(slot) for slot in read.slots()] == [(), (), ()]
+    assert read.resume_limit(0) == 4 * read.checkpoint_limit(0)
+    run.check_data()
+    with pytest.raises(NotAvailable, match="imported without data: it can be sampled, not trained"):
+        read.check_data()
+    with pytest.raises(BadContent, match="1 of them for 2 clusters"):
+        replace(run, shards=run.shards[:1])
+
+
+def test_the_shards_of_a_slot_are_its_own_and_all_for_the_router(run: RunManifest) -> None:
+    assert run.shards_of(1) == run.shards[1:]
+    assert run.shards_of(ROUTER) == run.shards
+
+
 def test_a_run_whose_experts_are_all_alike_keeps_its_bytes_and_its_id(
     run: RunManifest, signer: Identity
 ) -> None:

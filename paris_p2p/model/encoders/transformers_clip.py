@@ -104,13 +104,28 @@ def tokenizer_files(merges: Sequence[str], context_length: int) -> dict[str, Any
     }
 
 
-def merges_in(vocabulary: object, merges: str) -> list[str]:
-    """The merges in the texts of such files. BadContent if the vocabulary is not made of them."""
-    lines = [line for line in merges.splitlines() if line and not line.startswith("#version")]
-    expected = {symbol: number for number, symbol in enumerate(vocabulary_of(lines))}
+def merges_in(vocabulary: object, merges_file: str) -> list[str]:
+    """The merges in vocab.json and merges.txt. BadContent if the one does not fit the other."""
+    lines = [line for line in merges_file.splitlines() if line and line[:8] != "#version"]
+    return _checked(vocabulary, lines)
+
+
+def merges_in_one(tokenizer: Mapping[str, Any]) -> list[str]:
+    """The merges in tokenizer.json, which transformers 5 writes instead. BadContent as above."""
+    model = tokenizer.get("model")
+    listed = model.get("merges") if isinstance(model, Mapping) else None
+    if not isinstance(model, Mapping) or not isinstance(listed, list):
+        raise BadContent("there is no list of merges in its model")
+    pairs = [" ".join(map(str, pair)) if isinstance(pair, list) else str(pair) for pair in listed]
+    return _checked(model.get("vocab"), pairs)
+
+
+def _checked(vocabulary: object, merges: list[str]) -> list[str]:
+    """The merges. BadContent unless the vocabulary's ids are CLIP's over them."""
+    expected = {symbol: number for number, symbol in enumerate(vocabulary_of(merges))}
     if vocabulary != expected:
-        raise BadContent("vocab.json is not CLIP's: its ids do not follow from merges.txt")
-    return lines
+        raise BadContent("its vocabulary is not CLIP's: the ids do not follow from the merges")
+    return merges
 
 
 def vocabulary_of(merges: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from paris_p2p.peer.node import Node
 from paris_p2p.peer.pipeline.imported_run import Findings, report, take_in
 from paris_p2p.peer.sampling.process_job import Event, ProcessJob, told
 from paris_p2p.peer.sampling.worker_handle import Sampler, SamplingProcess, Senseless
+from paris_p2p.records.run import check_name
 
 IMPORT: Final = "import"
 """The kind of import jobs."""
@@ -26,8 +27,9 @@ class ImportJob(ProcessJob):
     """One import. Events: loading, importing, warning; imported.
 
     "imported" has the "run" (its id), its "name", its number of "clusters", and the "experts" that
-    were there. UsageProblem where `folder` is no folder. `name` : the run's name; None for the one
-    in the folder.
+    were there. UsageProblem where `folder` is no folder, BadContent for a name that no run has.
+
+    name : the run's name; None for the one in the folder.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class ImportJob(ProcessJob):
         self._node = node
         self._folder = folder
         self._name = name
+        if name is not None:
+            check_name(name)
         if not folder.is_absolute() or not folder.is_dir():
             raise UsageProblem(f"there is no folder {folder}", "give the path of a pipeline folder")
 

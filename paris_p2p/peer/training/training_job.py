@@ -108,6 +108,7 @@ class TrainingJob:
     async def _acquire(self) -> Lease | None:
         """The requested lease; None if the job is stopped before there is one."""
         request, membership = self._request, self._membership
+        membership.run.check_data()
         _check_trusted(membership)
         busy = membership.training | request.avoid
         claimant = claimant_of(membership, await asyncio.to_thread(training_device))

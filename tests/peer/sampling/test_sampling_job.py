@@ -14,7 +14,7 @@ import pytest
 
 from paris_p2p.errors import WorkerDied
 from paris_p2p.peer.membership import Membership
-from paris_p2p.peer.sampling import sampling_job
+from paris_p2p.peer.sampling import process_job, sampling_job
 from paris_p2p.peer.sampling.answers import Answers
 from paris_p2p.peer.sampling.sampling_job import SamplingJob
 from paris_p2p.peer.sampling.worker_handle import Sampler, Senseless
@@ -166,6 +166,7 @@ async def test_a_job_tells_the_bytes_that_came_fails_with_its_process_and_can_be
     [
         {},
         {"event": "released"},
+        {"event": "exported", "experts": [0]},
         {"event": ["sampling"]},
         {"event": "sampling", "step": 1, "steps": 2},
         {"event": "sampling", "step": "1", "steps": 2, "steps_per_second": 1.0},
@@ -176,7 +177,7 @@ async def test_a_job_tells_the_bytes_that_came_fails_with_its_process_and_can_be
 )
 def test_what_makes_no_sense_is_not_passed_on(message: dict[str, Any]) -> None:
     with pytest.raises(Senseless):
-        sampling_job._told(message)
+        process_job.told(message, "sampled")
 
 
 NO_WEIGHTS = [{"lost_mass": 0}]
@@ -193,7 +194,7 @@ def test_pictures_that_say_nothing_of_their_origin_are_none(images: object) -> N
 
 def test_only_what_is_known_of_an_event_is_passed_on() -> None:
     numbers = {"event": "sampling", "step": 1, "steps": 2, "steps_per_second": 1.0}
-    assert sampling_job._told({**numbers, "path": "/etc/passwd"}) == numbers
+    assert process_job.told({**numbers, "path": "/etc/passwd"}, "sampled") == numbers
 
 
 async def test_a_job_that_is_stopped_before_its_turn_is_over_at_once(studio: Studio) -> None:

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.training import unattended
 from paris_p2p.peer.training.assignment import TrainingRequest
 from paris_p2p.peer.training.training_job import TrainingJob
-from paris_p2p.peer.training.unattended import LONGEST_PAUSE, UnattendedTraining, pause_after
+from paris_p2p.peer.training.unattended import (
+    LONGEST_PAUSE,
+    UnattendedTraining,
+    pause_after,
+    turns_of,
+)
 from paris_p2p.records.claim import LEASE
 from tests.peer.stand_in import StandIn, install
-from tests.peer.worlds import Clock, PeerWorld, eventually, hold
+from tests.peer.worlds import CREATOR, Clock, PeerWorld, eventually, hold
 
 
 class CrashesAtFirst(StandIn):
@@ -270,3 +276,12 @@ def test_the_pause_grows_with_every_failure_up_to_a_bound() -> None:
     assert pause_after(0, rng) <= 1.2 * unattended.FIRST_PAUSE
     assert pause_after(3, rng) > pause_after(0, rng)
     assert 0.8 * LONGEST_PAUSE <= pause_after(10**9, rng) <= 1.2 * LONGEST_PAUSE
+
+
+async def test_a_run_without_data_never_has_a_turn(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    peer = await world.join()
+    bare = replace(peer.run, name="imported", shards=())
+    imported = await world.take_part(peer.node, replace(bare, author=CREATOR.author).seal(CREATOR))
+    assert turns_of([imported, peer]) == [peer]
+    assert turns_of([imported]) == []
