@@ -11,7 +11,7 @@ import pytest
 from paris_p2p.sampling.pictures import read_provenance
 from peers.local_swarm import Event, LocalSwarm, SwarmProblem, local_swarm, wait_until
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.process]
 
 
 @pytest.fixture
