@@ -102,6 +102,11 @@ class Home:
         return self.path / "cache"
 
     @property
+    def import_dir(self) -> Path:
+        """Where an import works. It is emptied at every start."""
+        return self.cache_dir / "import"
+
+    @property
     def api_file(self) -> Path:
         """Address and token of the running peer's local API."""
         return self.path / "api.json"

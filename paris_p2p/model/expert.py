@@ -43,6 +43,7 @@ class Expert(nn.Module):
         """`latent_shape` must be square and divisible by the patch; BadContent otherwise."""
         super().__init__()
         channels, side = check_latent_shape(latent_shape, spec.patch)
+        check_width(spec.hidden)
         self.transformer = PixArtTransformer2DModel(
             num_attention_heads=spec.heads,
             attention_head_dim=spec.hidden // spec.heads,
@@ -92,6 +93,12 @@ def check_latent_shape(latent_shape: LatentShape, patch: int) -> tuple[int, int]
             "use square latents and a patch size that divides their side",
         )
     return channels, height
+
+
+def check_width(hidden: int) -> None:
+    """BadContent unless positions have a sine and a cosine for each direction in this width."""
+    if hidden % 4:
+        raise BadContent(f"hidden: {hidden} is not a multiple of 4")
 
 
 def _initialise_like_dit(transformer: PixArtTransformer2DModel) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paris_p2p.model.expert import TIME_SCALE, LatentShape, check_latent_shape
+from paris_p2p.model.expert import TIME_SCALE, LatentShape, check_latent_shape, check_width
 from paris_p2p.model.light_diffusers import PatchEmbed, TimestepEmbedding, Timesteps
 from paris_p2p.model.objective import Text
 from paris_p2p.records.run import RouterSpec
@@ -50,6 +50,7 @@ class Router(nn.Module):
         """`latent_shape` must be square and divisible by the patch; BadContent otherwise."""
         super().__init__()
         channels, side = check_latent_shape(latent_shape, spec.patch)
+        check_width(spec.hidden)
         self.patches = PatchEmbed(side, side, spec.patch, channels, spec.hidden)
         self.cls = nn.Parameter(torch.empty(1, 1, spec.hidden))
         self.frequencies = Timesteps(FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0)

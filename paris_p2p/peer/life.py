@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -70,6 +71,7 @@ async def running_node(
     sweep_partial_files(home.path)
     expect_same_swarm(home, swarm_fingerprint)
     await asyncio.to_thread(sweep_unfinished, home.snapshots_dir)
+    await asyncio.to_thread(shutil.rmtree, home.import_dir, ignore_errors=True)
     node = _new_node(home, identity, swarm, config, clock)
     node.shipped, node.swarm_fingerprint = shipped, swarm_fingerprint
     await _join_all(node, session_runs(home, config, shipped))

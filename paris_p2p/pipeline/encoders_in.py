@@ -41,7 +41,9 @@ OLD_ATTENTION: Final = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_
 """diffusers' names of an autoencoder's attention before version 0.18, and after."""
 
 MOST_LEVELS: Final = 8
-"""Most levels of an autoencoder: each after the first halves the side."""
+MOST_PATCH: Final = 16
+"""Most levels of an autoencoder, each after the first halving the side; most pixels that a small
+one folds, to a side."""
 
 
 def read_vae(
@@ -56,7 +58,7 @@ def read_vae(
             expect_same(config, config_of(small.body))
         with at(source):
             tensors = load_weights(source, _expected(small.body.state_dict()))
-        small.body.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        small.body.load_state_dict(tensors, assign=True)
         save_autoencoder(target, small)
     elif kind == "AutoencoderKL":
         with at(folder / layout.CONFIG):
@@ -96,12 +98,12 @@ def read_text_encoder(folder: Path, target: Path) -> None:
 
 
 def _small(config: Mapping[str, Any], latents: object, shape: LatentShape) -> SmallAutoencoder:
-    """The small autoencoder of a config, without weights, its latents normalised as told."""
+    """The small autoencoder of a config, its weights on the meta device, normalised as told."""
     told = latents if isinstance(latents, dict) else {}
     patch, widths = told.get("patch", 1), _levels(config, "encoder_block_out_channels")
     encoder = _levels(config, "num_encoder_blocks")
-    if type(patch) is not int:
-        raise BadContent(f"patch is {patch!r}, not a number")
+    if type(patch) is not int or not 1 <= patch <= MOST_PATCH:
+        raise BadContent(f"patch is not a number from 1 to {MOST_PATCH}")
     channels, side, _ = shape
     sizes = AutoencoderConfig(
         image_px=(side * patch) << (len(encoder) - 1),
@@ -111,9 +113,10 @@ def _small(config: Mapping[str, Any], latents: object, shape: LatentShape) -> Sm
         decoder_blocks=tuple(_levels(config, "num_decoder_blocks")),
         latent_channels=channels,
     )
-    model = SmallAutoencoder(sizes)
-    model.shift.copy_(_per_channel(told.get("mean", [0.0] * channels), channels))
-    model.scale.copy_(_per_channel(told.get("std", [1.0] * channels), channels))
+    with torch.device("meta"):
+        model = SmallAutoencoder(sizes)
+    model.shift = _per_channel(told.get("mean", [0.0] * channels), channels)
+    model.scale = _per_channel(told.get("std", [1.0] * channels), channels)
     return model
 
 

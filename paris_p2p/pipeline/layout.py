@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from paris_p2p.records.run import slot_name
+
 INDEX: Final = "model_index.json"
 CARD: Final = "README.md"
 PROVENANCE: Final = "provenance.json"
@@ -33,6 +35,16 @@ DIFFUSERS_WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 TRANSFORMERS_WEIGHTS: Final = "model.safetensors"
 PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Endings of files that run code when they are loaded."""
+
+
+AUTOENCODER: Final = "autoencoder.safetensors"
+TEXT_TOWER: Final = "text-encoder.safetensors"
+"""The files that an import makes of the encoders, for the run's contents."""
+
+
+def checkpoint_file(slot: int) -> str:
+    """The file that an import makes of a slot's weights."""
+    return f"{slot_name(slot).replace(' ', '-')}.safetensors"
 
 
 def expert_folder(expert: int) -> str:

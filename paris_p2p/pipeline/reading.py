@@ -26,10 +26,7 @@ from paris_p2p.pipeline.files_in import at, expect_same, read_json, weights_in
 from paris_p2p.pipeline.layout import expert_folder
 from paris_p2p.pipeline.writing import config_of
 from paris_p2p.records.objectives import FLOW
-from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec, slot_name
-
-CONTENTS: Final = {layout.VAE: "autoencoder", layout.TEXT_ENCODER: "text-encoder"}
-"""The encoders' folders, and the names of the contents made of them."""
+from paris_p2p.records.run import ROUTER, ExpertSpec, RouterSpec
 
 MOST_EXPERTS: Final = 4096
 MOST_NAME: Final = 64
@@ -40,8 +37,8 @@ def read_folder(folder: Path, out: Path, on_part: Callable[[int, int], None]) ->
     """Write the contents made of `folder` into `out`; returns what the run's manifest needs.
 
     "name", "latent_shape", "text_context", "text_width", "router", "experts": per expert its shape
-    and objective, and "present": the experts whose weights are there. The contents' names are
-    `content_file`'s. BadContent names the file, and the tensor or setting, that does not fit.
+    and objective, and "present": the experts whose weights are there. `layout` has the contents'
+    names. BadContent names the file, and the tensor or setting, that does not fit.
     """
     index = read_json(folder / layout.INDEX)
     mixture = index.get(layout.MIXTURE)
@@ -59,15 +56,15 @@ def read_folder(folder: Path, out: Path, on_part: Callable[[int, int], None]) ->
     latent_shape = _common_shape(folder, shapes)
 
     on_part(0, parts)
-    read_vae(folder / layout.VAE, mixture, latent_shape, out / content_file(layout.VAE))
-    autoencoder = load_stored_autoencoder(out / content_file(layout.VAE))
+    read_vae(folder / layout.VAE, mixture, latent_shape, out / layout.AUTOENCODER)
+    autoencoder = load_stored_autoencoder(out / layout.AUTOENCODER)
     if autoencoder.latent_shape != latent_shape:
         raise BadContent(
             f"the experts read latents of {latent_shape}, and vae/ makes {autoencoder.latent_shape}"
         )
     on_part(1, parts)
-    read_text_encoder(folder, out / content_file(layout.TEXT_ENCODER))
-    text = load_stored_text_encoder(out / content_file(layout.TEXT_ENCODER))
+    read_text_encoder(folder, out / layout.TEXT_TOWER)
+    text = load_stored_text_encoder(out / layout.TEXT_TOWER)
     for k, (spec, _) in shapes.items():
         if spec.caption_width != text.width:
             raise BadContent(
@@ -77,12 +74,12 @@ def read_folder(folder: Path, out: Path, on_part: Callable[[int, int], None]) ->
     on_part(2, parts)
     with torch.device("meta"):
         empty = Router(router, latent_shape, clusters)
-    _take(folder / layout.ROUTER, empty, out / content_file(ROUTER))
+    _take(folder / layout.ROUTER, empty, out / layout.checkpoint_file(ROUTER))
     for number, k in enumerate(present):
         on_part(3 + number, parts)
         with torch.device("meta"):
             expert = Expert(shapes[k][0], latent_shape)
-        _take(folder / expert_folder(k), expert, out / content_file(k))
+        _take(folder / expert_folder(k), expert, out / layout.checkpoint_file(k))
     on_part(parts, parts)
     objectives = _objectives(mixture, clusters)
     common = shapes[present[0]][0]
@@ -98,12 +95,6 @@ def read_folder(folder: Path, out: Path, on_part: Callable[[int, int], None]) ->
         ],
         "present": present,
     }
-
-
-def content_file(part: int | str) -> str:
-    """The file name of the content made of a slot, or of an encoder's folder."""
-    name = CONTENTS[part] if isinstance(part, str) else slot_name(part).replace(" ", "-")
-    return f"{name}.safetensors"
 
 
 def _expert_shape(folder: Path) -> tuple[ExpertSpec, LatentShape]:

@@ -101,3 +101,8 @@ def test_published_names_are_those_of_diffusers() -> None:
 def test_latents_must_divide_into_square_patches(shape: tuple[int, int, int]) -> None:
     with pytest.raises(BadContent, match="patches"):
         build_expert(PRESETS["tiny"], shape)
+
+
+def test_a_width_without_room_for_positions_is_refused() -> None:
+    with pytest.raises(BadContent, match="hidden: 126 is not a multiple of 4"):
+        build_expert(replace(PRESETS["tiny"], hidden=126, heads=1), EMOJI)

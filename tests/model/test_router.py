@@ -26,6 +26,11 @@ def test_presets_have_the_size_they_promise(
     assert sum(p.numel() for p in router.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
 
 
+def test_a_width_without_room_for_positions_is_refused() -> None:
+    with pytest.raises(BadContent, match="hidden: 126 is not a multiple of 4"):
+        build_router(replace(PRESETS["tiny"], hidden=126, heads=1), EMOJI, clusters=5)
+
+
 def test_the_first_guess_is_nearly_uniform() -> None:
     router = build_router(PRESETS["tiny"], EMOJI, clusters=5)
     probabilities = router(torch.randn(3, *EMOJI), torch.rand(3)).softmax(-1)

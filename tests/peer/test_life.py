@@ -48,6 +48,19 @@ def home_in(folder: Path) -> Home:
     return home
 
 
+async def test_what_a_killed_import_left_is_gone_after_the_next_start(tmp_path: Path) -> None:
+    world = PeerWorld(tmp_path)
+    holder = await world.join()
+    await holder.announcer.everything()
+    identity, swarm = await newcomer(world)
+    home = home_in(tmp_path)
+    home.import_dir.mkdir(parents=True)
+    (home.import_dir / "router.safetensors").write_bytes(b"half")
+    config = PeerConfig(run=(holder.run_id.hex(),))
+    async with world.living(home, identity, swarm, config):
+        assert not home.import_dir.exists()
+
+
 async def test_a_run_known_by_its_id_alone_is_fetched_from_a_peer(tmp_path: Path) -> None:
     world = PeerWorld(tmp_path)
     holder = await world.join()

@@ -16,8 +16,8 @@ import torch
 from paris_p2p.errors import BadContent
 from paris_p2p.model.encoders.stored import load_stored_autoencoder, load_stored_text_encoder
 from paris_p2p.model.encoders.text_tower import merges_of, tower_config
-from paris_p2p.pipeline.layout import TEXT_ENCODER, VAE
-from paris_p2p.pipeline.reading import content_file, read_folder
+from paris_p2p.pipeline.layout import AUTOENCODER, TEXT_TOWER, checkpoint_file
+from paris_p2p.pipeline.reading import read_folder
 from paris_p2p.records.run import ROUTER as ROUTER_SLOT
 from paris_p2p.records.run import Artefact, ExpertSlot, RouterSpec, RunManifest
 from paris_p2p.sampling.ensemble import Ensemble
@@ -63,8 +63,8 @@ def run_from(told: dict[str, Any]) -> RunManifest:
 
 def shelf_of(out: Path, experts: int) -> Shelf:
     """A shelf with what was read."""
-    names = {"a" * 64: content_file(VAE), "b" * 64: content_file(TEXT_ENCODER)}
-    names |= {f"head-{slot}": content_file(slot) for slot in (*range(experts), ROUTER_SLOT)}
+    names = {"a" * 64: AUTOENCODER, "b" * 64: TEXT_TOWER}
+    names |= {f"head-{slot}": checkpoint_file(slot) for slot in (*range(experts), ROUTER_SLOT)}
     for name, file in names.items():
         shutil.copyfile(out / file, out / name)
     return Shelf(out)
@@ -118,9 +118,9 @@ def test_what_was_exported_with_a_hubs_encoders_is_read(tmp_path: Path, shelf: S
     moment = hub_run_exported(shelf, tmp_path / "out")
     with pytest.raises(BadContent, match="reads tokens of width 32, and text_encoder/ gives 16"):
         read(tmp_path / "out", tmp_path / "in")
-    text = load_stored_text_encoder(tmp_path / "in" / content_file(TEXT_ENCODER))
+    text = load_stored_text_encoder(tmp_path / "in" / TEXT_TOWER)
     assert tower_config(text) == tower_config(moment.text_encoder)
-    vae = load_stored_autoencoder(tmp_path / "in" / content_file(VAE))
+    vae = load_stored_autoencoder(tmp_path / "in" / AUTOENCODER)
     latents = torch.randn(1, 4, 4, 4)
     with torch.inference_mode():
         assert torch.allclose(vae.decode(latents), moment.autoencoder.decode(latents), atol=1e-6)
@@ -154,7 +154,7 @@ def test_a_tokenizer_of_one_file_is_read(tmp_path: Path, as_pairs: bool) -> None
     model = {"vocab": vocabulary, "merges": merges}
     (folder / "tokenizer.json").write_text(json.dumps({"model": model}))
     read(tmp_path / "paris", tmp_path / "in")
-    text = load_stored_text_encoder(tmp_path / "in" / content_file(TEXT_ENCODER))
+    text = load_stored_text_encoder(tmp_path / "in" / TEXT_TOWER)
     assert merges_of(text) == MERGES
     for wrong in ({}, {"model": {"merges": 5}}, {"model": {**model, "merges": merges[1:]}}):
         (folder / "tokenizer.json").write_text(json.dumps(wrong))
@@ -225,6 +225,8 @@ def test_a_tensor_that_does_not_fit_is_named_with_its_file(
         ("expert_0/config.json", {"out_channels": 8}, "out_channels is 8, and only 4 is read"),
         ("expert_0/config.json", {"sample_size": None}, "sample_size are not numbers"),
         ("expert_0/config.json", {"sample_size": 4}, "latents of different shapes"),
+        ("expert_0/config.json", {"attention_head_dim": 15}, "30 is not a multiple of 4"),
+        ("router/config.json", {"hidden": 30}, "30 is not a multiple of 4"),
         ("router/config.json", {"clusters": 1}, "and the router has 1"),
         ("router/config.json", {"heads": None}, "heads: must be an integer"),
         ("vae/config.json", {"_class_name": "VQModel"}, "holds 'VQModel'"),
@@ -244,6 +246,31 @@ def test_a_setting_that_does_not_fit_is_named(
     configure(tmp_path / "paris" / file, **settings)
     with pytest.raises(BadContent, match=words):
         read(tmp_path / "paris", tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("latents", "words"),
+    [
+        ({"patch": 0}, "patch is not a number from 1 to 16"),
+        ({"patch": "2"}, "patch is not a number from 1 to 16"),
+        ({"patch": 2}, "in_channels is 3, and only 12 is read"),
+        ({"mean": [0.0]}, "not 4 means and deviations"),
+        ({"mean": [1e9] * 4}, "not a number below 10,000"),
+        ({"std": [0.0] * 4}, "scale is not positive"),
+    ],
+)
+def test_latents_that_do_not_fit_the_autoencoder_are_named(
+    tmp_path: Path, shelf: Shelf, latents: dict[str, Any], words: str
+) -> None:
+    export_to(tmp_path / "out", ensemble_of(reading_run(shelf, "flow", "flow"), shelf, "reader"))
+    index = tmp_path / "out" / "model_index.json"
+    mixture = json.loads(index.read_text())["mixture"]
+    config = tmp_path / "out" / "vae" / "config.json"
+    if latents == {"patch": 2}:
+        configure(config, in_channels=3)
+    configure(index, mixture={**mixture, "latents": {**mixture["latents"], **latents}})
+    with pytest.raises(BadContent, match=words):
+        read(tmp_path / "out", tmp_path / "in")
 
 
 def test_pickles_are_refused_by_name(tmp_path: Path) -> None:

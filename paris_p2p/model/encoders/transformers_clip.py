@@ -57,16 +57,15 @@ def transformers_config(config: TowerConfig, vocabulary: int) -> dict[str, Any]:
 
 def tower_config_in(config: Mapping[str, Any]) -> TowerConfig:
     """The sizes in such a config. BadContent when a CLIP's text tower cannot have them."""
-    activations = {"quick_gelu": True, "gelu": False}
-    activation = config.get("hidden_act")
-    if activation not in activations:
-        raise BadContent(f"hidden_act is {activation!r}, not one of {', '.join(activations)}")
-    if config.get("intermediate_size") != 4 * config.get("hidden_size", 0):
+    activation, width = config.get("hidden_act"), config.get("hidden_size")
+    if activation not in ("quick_gelu", "gelu"):
+        raise BadContent(f"hidden_act is {activation!r}, not quick_gelu or gelu")
+    if type(width) is not int or config.get("intermediate_size") != 4 * width:
         raise BadContent("intermediate_size is not four times hidden_size")
     if config.get("layer_norm_eps", 1e-5) != 1e-5:
         raise BadContent(f"layer_norm_eps is {config['layer_norm_eps']!r}, not 1e-5")
     sizes: dict[str, Any] = {ours: config.get(theirs) for ours, theirs in _SIZES.items()}
-    return TowerConfig(**sizes, quick_gelu=activations[activation])
+    return TowerConfig(**sizes, quick_gelu=activation == "quick_gelu")
 
 
 def to_transformers(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:

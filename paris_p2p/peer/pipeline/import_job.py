@@ -45,7 +45,7 @@ class ImportJob(ProcessJob):
             raise UsageProblem(f"there is no folder {folder}", "give the path of a pipeline folder")
 
     async def work(self, process: SamplingProcess) -> AsyncGenerator[Event]:
-        out = self._node.home.cache_dir / "import"
+        out = self._node.home.import_dir
         await asyncio.to_thread(_empty, out)
         try:
             await process.begin(
@@ -68,6 +68,6 @@ class ImportJob(ProcessJob):
 
 
 def _empty(folder: Path) -> None:
-    """Make `folder` anew. A killed peer may have left it full."""
+    """Make `folder` anew."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)

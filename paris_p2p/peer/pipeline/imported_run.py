@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from paris_p2p.errors import BadContent, ParisError
+from paris_p2p.errors import BadContent
 from paris_p2p.peer.joining import join, join_for_good, leave
 from paris_p2p.peer.membership import Membership
 from paris_p2p.peer.node import Node
 from paris_p2p.peer.sampling.worker_handle import Senseless
-from paris_p2p.peer.training.publishing import checkpoint_name
 from paris_p2p.peer.upkeep.garbage_collection import make_room
 from paris_p2p.peer.upkeep.store_quota import NoRoom
+from paris_p2p.pipeline.layout import AUTOENCODER, TEXT_TOWER, checkpoint_file
 from paris_p2p.records.head import Head
 from paris_p2p.records.manifest import Manifest
 from paris_p2p.records.run import (
@@ -32,9 +32,6 @@ from paris_p2p.records.run import (
     TrainingSpec,
     run_id,
 )
-
-AUTOENCODER: Final = "autoencoder.safetensors"
-TEXT_ENCODER: Final = "text-encoder.safetensors"
 
 NEVER_USED: Final = TrainingSpec(
     learning_rate=1e-4,
@@ -85,8 +82,8 @@ class Findings:
     def files(self) -> dict[str, str]:
         """The files of the contents, each with its kind."""
         slots = (*self.present, ROUTER)
-        encoders = dict.fromkeys((AUTOENCODER, TEXT_ENCODER), "encoder")
-        return encoders | {checkpoint_name(slot): "checkpoint" for slot in slots}
+        encoders = dict.fromkeys((AUTOENCODER, TEXT_TOWER), "encoder")
+        return encoders | {checkpoint_file(slot): "checkpoint" for slot in slots}
 
 
 async def take_in(
@@ -113,10 +110,10 @@ async def take_in(
         membership = await join(node, run_id(sealed))
         try:
             for slot in (*findings.present, ROUTER):
-                head = _head(membership, slot, contents[checkpoint_name(slot)])
+                head = _head(membership, slot, contents[checkpoint_file(slot)])
                 await asyncio.to_thread(membership.heads.add, head.seal(node.identity), own=True)
             return await join_for_good(node, membership.run_id)
-        except ParisError:
+        except BaseException:
             await leave(membership)
             raise
 
@@ -149,7 +146,7 @@ def _manifest(
         recipe=NEVER_USED,
         latent_shape=findings.latent_shape,
         autoencoder=content(AUTOENCODER),
-        text_encoder=content(TEXT_ENCODER),
+        text_encoder=content(TEXT_TOWER),
         image_encoder=None,
         text_context=findings.text_context,
         text_width=findings.text_width,
